@@ -1,0 +1,1 @@
+"""Model or files plus data → mergeable statistics."""

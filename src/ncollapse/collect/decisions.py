@@ -1,0 +1,170 @@
+"""The classifier against the nearest class centre, sample by sample, in one look at the features.
+
+Two float32 products a batch (logits, distances), and float64 for the rows whose best two scores
+are closer than float32 can tell apart.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+# A float32 score errs by a few ulps of |h|·|row|; gaps below this many are settled in float64.
+TIE_ULPS = 16
+# Scores of one slice: 64 MB of float32 keeps two score matrices near the cache's reach.
+SLICE_SCORES = 1 << 24
+# So many of the smallest margins of a slice are taken in float64.
+SMALLEST = 16
+EPS32 = torch.finfo(torch.float32).eps
+
+
+class Decisions:
+    """Counts what head and nearest centre decide. `means` (K', d) of the classes `present`.
+
+    Features are centred on the mean of class means first, so that distances do not cancel far
+    from the origin. All states are sums (and one minimum): merging is addition.
+    """
+
+    SUMS = ("counts", "correct_head", "correct_centre", "mismatch")
+
+    def __init__(
+        self,
+        means: Float[Tensor, "present dim"],
+        present: Int[Tensor, " present"],
+        num_classes: int,
+        weight: Float[Tensor, "classes dim"] | None = None,
+        bias: Float[Tensor, " classes"] | None = None,
+    ) -> None:
+        self.num_classes = num_classes
+        self.has_head = weight is not None
+        self._centre = means.mean(0)
+        self._present = present
+        self._rows = means - self._centre
+        self._offset = -0.5 * (self._rows**2).sum(1)
+        self._weight: Tensor | None = None
+        self._bias: Tensor | None = None
+        if weight is not None:
+            self._weight = weight.detach().to(torch.float64)
+            shift = torch.zeros(num_classes, dtype=torch.float64)
+            shift = shift if bias is None else bias.detach().to(torch.float64)
+            # logits = W h + b = W (h - centre) + (b + W centre)
+            self._bias = shift + self._weight @ self._centre
+        self._centres32 = _Scores(self._rows, self._offset)
+        self._head32 = None if self._weight is None else _Scores(self._weight, self._bias)
+        for name in self.SUMS:
+            setattr(self, name, torch.zeros(num_classes, dtype=torch.int64))
+        self.margin_sum = torch.zeros((), dtype=torch.float64)
+        self.margin_min = torch.full((), torch.inf, dtype=torch.float64)
+
+    counts: Tensor
+    correct_head: Tensor
+    correct_centre: Tensor
+    mismatch: Tensor
+
+    @torch.no_grad()
+    def update(self, features: Tensor, labels: Tensor) -> None:
+        """Add valid samples (labels 0..K-1): features (samples, d)."""
+        size = max(1, SLICE_SCORES // max(self.num_classes, 1))
+        for start in range(0, labels.numel(), size):
+            part = slice(start, start + size)
+            self._slice(features[part], labels[part])
+
+    def _slice(self, features: Tensor, labels: Tensor) -> None:
+        exact = features.dtype == torch.float64
+        centred = features.to(torch.float64) - self._centre
+        work = centred if exact else centred.to(torch.float32)
+        norms = torch.linalg.vector_norm(work, dim=1)
+        nearest, _ = self._centres32.decide(work, centred, norms, None)
+        nearest = self._present[nearest]
+        self._count("counts", labels, torch.ones_like(labels))
+        self._count("correct_centre", labels, (nearest == labels).long())
+        if self._head32 is None:
+            return
+        decided, margins = self._head32.decide(work, centred, norms, labels)
+        assert margins is not None
+        self._count("correct_head", labels, (decided == labels).long())
+        self._count("mismatch", labels, (decided != nearest).long())
+        self.margin_sum += margins.sum()
+        self.margin_min = torch.minimum(self.margin_min, margins.min())
+
+    def _count(self, name: str, labels: Tensor, hits: Tensor) -> None:
+        getattr(self, name).index_add_(0, labels, hits)
+
+    @property
+    def num_samples(self) -> int:
+        return int(self.counts.sum())
+
+    def merge(self, other: Self) -> Self:
+        """Add the samples of `other`, counted against the same means and head."""
+        for name in self.SUMS:
+            getattr(self, name).add_(getattr(other, name))
+        self.margin_sum = self.margin_sum + other.margin_sum
+        self.margin_min = torch.minimum(self.margin_min, other.margin_min)
+        return self
+
+    def state_dict(self) -> dict[str, Any]:
+        names = (*self.SUMS, "margin_sum", "margin_min")
+        return {name: getattr(self, name).clone() for name in names}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name in (*self.SUMS, "margin_sum", "margin_min"):
+            setattr(self, name, state[name].clone())
+
+
+class _Scores:
+    """Scores Rh + offset of rows R, with the float64 rows kept to settle near-ties."""
+
+    def __init__(self, rows: Tensor, offset: Tensor | None) -> None:
+        assert offset is not None
+        self.rows, self.offset = rows, offset
+        self.rows32, self.offset32 = rows.to(torch.float32), offset.to(torch.float32)
+        self.largest = float(torch.linalg.vector_norm(rows, dim=1).max())
+        self.offset_size = float(offset.abs().max())
+
+    def decide(
+        self, work: Tensor, exact: Tensor, norms: Tensor, labels: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """argmax of the scores and, given labels, margins z_y - max_{j≠y} z_j."""
+        if work.dtype == torch.float64:
+            return _settle(torch.addmm(self.offset, work, self.rows.T), labels)[:2]
+        scores = torch.addmm(self.offset32, work, self.rows32.T)
+        best, margins, top = _settle(scores, labels)
+        slack = TIE_ULPS * EPS32 * (norms * self.largest + self.offset_size)
+        # A runner-up within the slack makes the decision unsafe in float32.
+        unsafe = (scores > (top - slack)[:, None]).sum(1, dtype=torch.int32) > 1
+        if margins is not None:
+            # The smallest margins are reported, so they are settled too.
+            smallest = margins.topk(min(SMALLEST, margins.numel()), largest=False).indices
+            unsafe[smallest] = True
+        rows = unsafe.nonzero().flatten()
+        if rows.numel():
+            chosen = None if labels is None else labels[rows]
+            settled = torch.addmm(self.offset, exact[rows], self.rows.T)
+            best[rows], sure, _ = _settle(settled, chosen)
+            if margins is not None and sure is not None:
+                margins[rows] = sure
+        return best, margins
+
+
+def _settle(scores: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
+    """(argmax, margins z_y - max_{j≠y} z_j in float64 or None, best score) in one look.
+
+    With labels, the best of the others is found with the label's own score set aside, so that
+    decision and margin share the pass; `scores` is left as it was.
+    """
+    if labels is None:
+        top, best = scores.max(1)
+        return best, None, top
+    column = labels[:, None]
+    own = scores.gather(1, column)
+    scores.scatter_(1, column, -torch.inf)
+    rest, best = scores.max(1)
+    scores.scatter_(1, column, own)
+    own = own[:, 0]
+    # Equal scores go to the lower class number, as argmax does.
+    wins = (own > rest) | ((own == rest) & (labels < best))
+    margins = own.to(torch.float64) - rest.to(torch.float64)
+    return torch.where(wins, labels, best), margins, torch.maximum(own, rest)

@@ -1,0 +1,297 @@
+"""Geometry: class means, classifier weights and bias, class counts.
+
+The one noun of the library. It is measured from data, predicted by theory and imposed by a head,
+and the same functions read all three. Raw means are stored; every norm and cosine is of the means
+centred on the mean of class means, raw ones are named `raw_*`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ncollapse.linalg import row_norms, unit_gap
+from ncollapse.pairs import PairSums, pair_sums
+
+# Up to here K × K Gram matrices are formed; beyond, d × d identities serve.
+LARGEST_GRAM = 2048
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far two geometries are apart: root mean square over `blocks`; `left_out` names those
+    that one side lacks."""
+
+    value: float
+    blocks: dict[str, float]
+    left_out: tuple[str, ...]
+
+    def __float__(self) -> float:
+        return self.value
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """Class means (K, d), weight (K, d), bias (K), counts (K), in float64; each may be missing.
+
+    Frozen and shared: pair statistics are computed once and kept. Raises ValueError when neither
+    means nor weight are given or when shapes disagree.
+    """
+
+    means: Float[Tensor, "classes dim"] | None = None
+    weight: Float[Tensor, "classes dim"] | None = None
+    bias: Float[Tensor, " classes"] | None = None
+    counts: Int[Tensor, " classes"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.means is None and self.weight is None:
+            raise ValueError("a Geometry needs class means, a weight or both; neither was given")
+        sizes = {}
+        for name in ("means", "weight", "bias", "counts"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if name in ("means", "weight") and value.dim() != 2:
+                raise ValueError(
+                    f"{name} has shape {tuple(value.shape)}; (classes, dim) was needed"
+                )
+            sizes[name] = value.shape[0]
+            if name != "counts" and value.dtype != torch.float64:
+                object.__setattr__(self, name, value.to(torch.float64))
+        if len(set(sizes.values())) > 1:
+            found = ", ".join(f"{name} {size}" for name, size in sizes.items())
+            raise ValueError(f"the numbers of classes disagree ({found}); one K is needed")
+        if self.num_classes < 2:
+            raise ValueError(f"{self.num_classes} class given; a geometry needs at least 2")
+        if (
+            self.means is not None
+            and self.weight is not None
+            and self.means.shape[1] != self.weight.shape[1]
+        ):
+            raise ValueError(
+                f"means have {self.means.shape[1]} features and weight {self.weight.shape[1]}; "
+                "both need the width that enters the classifier"
+            )
+
+    # ---- makers -------------------------------------------------------------------------------
+    @classmethod
+    def from_means(
+        cls,
+        means: Tensor,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        counts: Tensor | None = None,
+    ) -> Geometry:
+        """Geometry of given raw class means, with what else is known."""
+        return cls(means, weight, bias, counts)
+
+    @classmethod
+    def simplex_etf(cls, num_classes: int, num_features: int, *, seed: int = 0) -> Geometry:
+        """Simplex equiangular tight frame: K unit rows with cosines -1/(K-1), sum zero, W = M.
+
+        Rows are √(K/(K-1)) times an orthonormal basis of 1⊥, rotated into d dimensions by a
+        seeded rotation. Needs d ≥ K - 1, else ValueError. Source: Papyan, Han, Donoho 2020.
+        """
+        if num_classes < 2:
+            raise ValueError(f"num_classes={num_classes}; a simplex frame needs at least 2")
+        if num_features < num_classes - 1:
+            raise ValueError(
+                f"num_features={num_features} cannot hold a simplex of {num_classes} classes; "
+                f"at least {num_classes - 1} are needed"
+            )
+        scale = (num_classes / (num_classes - 1)) ** 0.5
+        rows = scale * _complement_of_ones(num_classes) @ _rotation(
+            num_classes - 1, num_features, seed
+        )
+        return cls(means=rows, weight=rows.clone())
+
+    @classmethod
+    def orthogonal(
+        cls, lengths: Sequence[float] | Tensor, num_features: int | None = None, *, seed: int = 0
+    ) -> Geometry:
+        """General orthogonal frame: pairwise orthogonal raw rows of the given lengths, W = M.
+
+        Equal lengths give the orthogonal frame of bias-free MSE (NC2B); unequal ones the general
+        orthogonal frame of imbalanced data. Needs d ≥ K (default d = K), else ValueError.
+        Source: Zhou et al. 2022 (equal lengths), Dang et al. 2023 (general).
+        """
+        sizes = torch.as_tensor(lengths, dtype=torch.float64)
+        count = sizes.numel()
+        width = count if num_features is None else num_features
+        if width < count:
+            raise ValueError(
+                f"num_features={width} cannot hold {count} orthogonal classes; at least {count} "
+                "are needed"
+            )
+        rows = sizes[:, None] * _rotation(count, width, seed)
+        return cls(means=rows, weight=rows.clone())
+
+    # ---- plain readings -----------------------------------------------------------------------
+    @property
+    def num_classes(self) -> int:
+        return int((self.means if self.means is not None else self._weight).shape[0])
+
+    @property
+    def num_features(self) -> int:
+        return int((self.means if self.means is not None else self._weight).shape[1])
+
+    @property
+    def _means(self) -> Tensor:
+        if self.means is None:
+            raise ValueError("this geometry holds no class means; build it with means=…")
+        return self.means
+
+    @property
+    def _weight(self) -> Tensor:
+        if self.weight is None:
+            raise ValueError("this geometry holds no classifier weight; build it with weight=…")
+        return self.weight
+
+    @cached_property
+    def global_mean(self) -> Float[Tensor, " dim"]:
+        """Mean of class means (macro), whatever the counts."""
+        return self._means.mean(0)
+
+    @cached_property
+    def centred_means(self) -> Float[Tensor, "classes dim"]:
+        """M: class means minus the mean of class means."""
+        return self._means - self.global_mean
+
+    @cached_property
+    def centred_weight(self) -> Float[Tensor, "classes dim"]:
+        """Weight minus its mean over classes."""
+        return self._weight - self._weight.mean(0)
+
+    @cached_property
+    def mean_pairs(self) -> PairSums:
+        """Pair statistics of the centred means, with raw cosines beside them."""
+        return pair_sums(self.centred_means, self.global_mean)
+
+    @cached_property
+    def quartic_pairs(self) -> PairSums:
+        """As `mean_pairs`, with Σ ‖m_i - m_j‖⁻⁴ as the sum over distances."""
+        return pair_sums(self.centred_means, self.global_mean, power=2)
+
+    @cached_property
+    def weight_pairs(self) -> PairSums:
+        """Pair statistics of the raw classifier rows (no distances)."""
+        return pair_sums(self._weight, distances=False)
+
+    @property
+    def mean_norms(self) -> Float[Tensor, " classes"]:
+        return row_norms(self.centred_means)
+
+    @property
+    def weight_norms(self) -> Float[Tensor, " classes"]:
+        return row_norms(self._weight)
+
+    def select(self, index: Int[Tensor, " kept"]) -> Geometry:
+        """The geometry of some classes only."""
+        parts = {
+            name: None if value is None else value[index]
+            for name, value in (
+                ("means", self.means),
+                ("weight", self.weight),
+                ("bias", self.bias),
+                ("counts", self.counts),
+            )
+        }
+        return replace(self, **parts)
+
+    # ---- comparison ---------------------------------------------------------------------------
+    def distance(self, other: Geometry) -> Distance:
+        """Root mean square over the blocks MMᵀ, WWᵀ, WMᵀ of ‖A/‖A‖_F - B/‖B‖_F‖_F, in [0, 2].
+
+        0 = same shape up to rotation and scale. The two need the same K and class order, not the
+        same d. Blocks that one side lacks are left out and named. Raises ValueError when K differs
+        or no block is shared.
+        """
+        if self.num_classes != other.num_classes:
+            raise ValueError(
+                f"{self.num_classes} classes against {other.num_classes}; a distance needs the "
+                "same classes in the same order"
+            )
+        blocks: dict[str, float] = {}
+        left_out = []
+        for name, left, right in (
+            ("means", "means", "means"),
+            ("weights", "weight", "weight"),
+            ("weights-means", "weight", "means"),
+        ):
+            pairs = [g._factors(left, right) for g in (self, other)]
+            if pairs[0] is None or pairs[1] is None:
+                left_out.append(name)
+            else:
+                blocks[name] = _gram_gap(pairs[0], pairs[1])
+        if not blocks:
+            raise ValueError(
+                "the two geometries share no block: one holds only means, the other only weights"
+            )
+        value = float(np.sqrt(np.mean([gap**2 for gap in blocks.values()])))
+        return Distance(value, blocks, tuple(left_out))
+
+    def _factors(self, left: str, right: str) -> tuple[Tensor, Tensor] | None:
+        if getattr(self, left) is None or getattr(self, right) is None:
+            return None
+        rows = {"means": lambda: self.centred_means, "weight": lambda: self._weight}
+        return rows[left](), rows[right]()
+
+    def one_vs_rest_margin(self, which: str = "means") -> Float[Tensor, " classes"]:
+        """Per class the distance from its unit row to the convex hull of all other unit rows.
+
+        The smallest is the margin that a softmax code maximises; a simplex reaches K/(K-1), the
+        largest possible. `which` is "means" (centred) or "weight". One non-negative least-squares
+        problem per class: with P the other rows minus row k, min_{x≥0} ‖Px‖² + (1ᵀx - 1)² is
+        reached at a multiple of the hull's point nearest to row k. Source: Jiang et al. 2024.
+        """
+        from scipy.optimize import nnls
+
+        rows = self.centred_means if which == "means" else self._weight
+        unit = (rows / row_norms(rows)[:, None]).detach().cpu().numpy()
+        margins = np.empty(len(unit))
+        target = np.zeros(unit.shape[1] + 1)
+        target[-1] = 1
+        for k in range(len(unit)):
+            others = np.delete(unit, k, axis=0) - unit[k]
+            solution, _ = nnls(np.vstack([others.T, np.ones(len(others))]), target)
+            margins[k] = np.linalg.norm(others.T @ solution) / solution.sum()
+        return torch.from_numpy(margins)
+
+
+def _complement_of_ones(size: int) -> Tensor:
+    """Orthonormal columns (size, size - 1) that span the complement of the ones vector."""
+    first = torch.zeros(size, dtype=torch.float64)
+    first[0] = 1
+    direction = first + torch.full((size,), size**-0.5, dtype=torch.float64)
+    reflection = torch.eye(size, dtype=torch.float64)
+    reflection -= 2 * torch.outer(direction, direction) / (direction @ direction)
+    return reflection[:, 1:]
+
+
+def _rotation(rows: int, columns: int, seed: int) -> Tensor:
+    """Orthonormal rows (rows, columns) drawn by an own generator."""
+    generator = torch.Generator().manual_seed(seed)
+    basis, _ = torch.linalg.qr(
+        torch.randn(columns, rows, generator=generator, dtype=torch.float64)
+    )
+    return basis.T
+
+
+def _gram_gap(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> float:
+    """‖A/‖A‖ - B/‖B‖‖_F for A = L₁R₁ᵀ and B = L₂R₂ᵀ, K × K only while that is small."""
+    if first[0].shape[0] <= LARGEST_GRAM:
+        return float(unit_gap(first[0] @ first[1].T, second[0] @ second[1].T))
+
+    def inner(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> float:
+        return float(((a[0].T @ b[0]) * (a[1].T @ b[1])).sum())
+
+    scale = (inner(first, first) * inner(second, second)) ** 0.5
+    return float(max(0.0, 2 - 2 * inner(first, second) / scale)) ** 0.5
+
+

@@ -1,0 +1,1 @@
+"""Statistics and geometry → numbers: pure, differentiable functions, one catalog row each."""

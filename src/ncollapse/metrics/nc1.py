@@ -1,0 +1,154 @@
+"""NC1, variability collapse: how little features vary within classes.
+
+Σ_W and Σ_B take class weights p_c: 1/K each (macro, default) or n_c/N (micro). Every function is
+differentiable in the means and the within-class statistics.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ncollapse.collect.statistics import ClassStatistics, between_factor
+from ncollapse.geometry import Geometry
+from ncollapse.linalg import trace_through_pinv, unexplained_share
+
+
+def class_share(statistics: ClassStatistics, geometry: Geometry) -> Float[Tensor, ""]:
+    """Debiased share of feature variance explained by class, 1 - (N-1)/(N-K) · SSW/SST.
+
+    SSW = Σ_i ‖h_i - μ_y‖², SST = Σ_i ‖h_i - h̄‖², over samples. Unitless, at most 1, ideal 1; 0 in
+    expectation for labels that mean nothing (it may fall below 0). NaN when N = K.
+    """
+    within, between, count = _sums_of_squares(statistics, geometry)
+    samples = statistics.num_samples
+    if samples == count:
+        return torch.full_like(within, torch.nan)
+    return 1 - (samples - 1) / (samples - count) * within / (within + between)
+
+
+def _sums_of_squares(
+    statistics: ClassStatistics, geometry: Geometry
+) -> tuple[Tensor, Tensor, int]:
+    number = statistics.counts.to(torch.float64)
+    within = (number * statistics.traces).sum()
+    weights = statistics.class_weights("micro")
+    between = statistics.num_samples * (between_factor(geometry, weights, weights) ** 2).sum()
+    return within, between, statistics.num_classes
+
+
+def between_scatter_factor(
+    statistics: ClassStatistics, geometry: Geometry, between: str = "macro", centre: str = "macro"
+) -> Float[Tensor, "classes dim"]:
+    """A with Σ_B = AᵀA = Σ p_c m_c m_cᵀ; `between` weighs the classes, `centre` the global mean."""
+    return between_factor(
+        geometry, statistics.class_weights(between), statistics.class_weights(centre)
+    )
+
+
+def nc1_fisher(
+    statistics: ClassStatistics,
+    geometry: Geometry,
+    *,
+    within: str = "macro",
+    between: str = "macro",
+    centre: str = "macro",
+    divisor: str = "classes",
+) -> Float[Tensor, ""]:
+    """tr(Σ_W Σ_B⁺)/K, the within-class scatter seen through the between-class one.
+
+    Unitless, ≥ 0, ideal 0. The rank of Σ_B is min(d, K - 1) by construction; the thin SVD of the
+    class means is used, so the result cannot be negative. `divisor`: classes (K), none, or rank.
+    A sketch of the scatter gives an unbiased estimate for isotropic noise. NaN where Σ_W in this
+    weighting is not held. Raises ValueError when all class means coincide. Source: Papyan, Han,
+    Donoho 2020.
+    """
+    factor = between_scatter_factor(statistics, geometry, between, centre)
+    rank = min(geometry.num_features, geometry.num_classes - 1)
+    scatter = statistics.scatter(within)
+    if scatter is not None:
+        value = trace_through_pinv(factor, scatter, rank)
+    elif statistics.sketch is not None:
+        value = _from_sketch(statistics, factor, rank, within)
+    else:
+        value = torch.full((), torch.nan, dtype=torch.float64)
+    size = {"classes": geometry.num_classes, "none": 1, "rank": rank}[divisor]
+    return value / size
+
+
+def _from_sketch(
+    statistics: ClassStatistics, factor: Tensor, rank: int, within: str
+) -> Float[Tensor, ""]:
+    """tr(Σ_W Σ_B⁺) from a Gaussian sketch, its upward bias removed.
+
+    Lifting RΣ_WRᵀ back through the range of Σ_B adds tr(P⊥Σ_W)/(m - r - 1) to each of the r
+    diagonal entries, P⊥ the projector off that range; tr Σ_W is known exactly, so that leak is
+    the solution of one linear equation. Exact in the mean, for isotropic noise with m > r + 1.
+    """
+    sketch = statistics.sketch
+    assert sketch is not None
+    size = sketch.matrix.shape[0]
+    if size <= rank + 1:
+        return torch.full((), torch.nan, dtype=torch.float64)
+    from ncollapse.linalg import spectrum
+
+    spec = spectrum(factor, rank)
+    lift = torch.linalg.pinv(sketch.matrix @ spec.vectors)
+    seen = (lift @ sketch.within @ lift.T).diagonal().clamp_min(0)
+    leak = 1 / (size - spec.rank - 1)
+    outside = (statistics.within_trace(within) - seen.sum()) / (1 - spec.rank * leak)
+    corrected = (seen - leak * outside.clamp_min(0)).clamp_min(0)
+    return (corrected / spec.values**2).sum()
+
+
+def nc1_ratio(
+    statistics: ClassStatistics, geometry: Geometry, *, weighting: str = "macro"
+) -> Float[Tensor, ""]:
+    """tr Σ_W / tr Σ_B. Unitless, ≥ 0, ideal 0. Source: Tirer, Huang, Niles-Weed 2023."""
+    factor = between_scatter_factor(statistics, geometry, weighting, weighting)
+    return statistics.within_trace(weighting) / (factor**2).sum()
+
+
+def fisher_ratio(
+    statistics: ClassStatistics, geometry: Geometry, *, weighting: str = "macro"
+) -> Float[Tensor, ""]:
+    """tr Σ_B / tr Σ_W. Unitless, ≥ 0; diverges under collapse whatever the frame."""
+    return 1 / nc1_ratio(statistics, geometry, weighting=weighting)
+
+
+def nc1_cdnv(
+    statistics: ClassStatistics, geometry: Geometry, *, exponent: int = 1
+) -> Float[Tensor, ""]:
+    """Class-distance normalised variance: mean over pairs of (v_i + v_j)/(2 ‖μ_i - μ_j‖^(2p)).
+
+    p = `exponent`: 1 (unitless, default) or 2 (units 1/length², as printed in language-model
+    work). ≥ 0, ideal 0, infinite when two means coincide. The pair mean is Σ v_i r_i/(K(K-1))
+    with r_i = Σ_j ‖μ_i - μ_j‖^(-2p), so one tiled pass serves it. Source: Galanti et al. 2022.
+    """
+    pairs = geometry.mean_pairs if exponent == 1 else geometry.quartic_pairs
+    sums = pairs.inverse_distance
+    assert sums is not None
+    count = geometry.num_classes
+    # A class without spread adds nothing, even where its mean coincides with another's.
+    terms = torch.where(statistics.traces > 0, statistics.traces * sums, 0.0)
+    if not bool(sums.isfinite().all()):
+        return torch.full((), torch.inf, dtype=torch.float64)
+    return terms.sum() / (count * (count - 1))
+
+
+def nc1_vci(
+    statistics: ClassStatistics, geometry: Geometry, *, weighting: str = "macro"
+) -> Float[Tensor, ""]:
+    """Variability collapse index 1 - tr(Σ_T⁺ Σ_B)/rank Σ_B, Σ_T = Σ_W + Σ_B.
+
+    Unitless, in [0, 1], ideal 0; invariant under invertible linear maps of the features. Formed
+    without the cancellation at collapse. NaN where Σ_W in this weighting is not held. Raises
+    ValueError when all class means coincide. Source: Xu & Liu 2023.
+    """
+    scatter = statistics.scatter(weighting)
+    if scatter is None:
+        return torch.full((), torch.nan, dtype=torch.float64)
+    factor = between_scatter_factor(statistics, geometry, weighting, weighting)
+    rank = min(geometry.num_features, geometry.num_classes - 1)
+    return unexplained_share(factor, scatter, rank, statistics.resolution)

@@ -1,0 +1,75 @@
+"""All metrics of one measurement, with what stops a metric from being computed said in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ncollapse.collect.decisions import Decisions
+from ncollapse.collect.statistics import ClassStatistics
+from ncollapse.geometry import Geometry
+from ncollapse.metrics.catalog import METRICS
+from ncollapse.metrics.metric import Metric
+
+
+def applicable(
+    *, means: bool = True, head: bool = False, decisions: bool = False
+) -> tuple[str, ...]:
+    """Keys that can be asked of what is at hand; Σ_W may still be missing."""
+    held = {"means": means, "trace": means, "full": means, "head": head, "decisions": decisions}
+    return tuple(key for key, row in METRICS.items() if all(held[need] for need in row.needs))
+
+
+def read(
+    keys: Iterable[str],
+    *,
+    statistics: ClassStatistics | None = None,
+    geometry: Geometry | None = None,
+    decisions: Decisions | None = None,
+    definition: str = "macro",
+) -> tuple[dict[str, float | None], list[str]]:
+    """Values by key and warnings; a metric that cannot be read is None with a sentence."""
+    values: dict[str, float | None] = {}
+    warnings = []
+    for key in keys:
+        row = METRICS[key]
+        try:
+            value = float(
+                row.evaluate(
+                    statistics=statistics,
+                    geometry=geometry,
+                    decisions=decisions,
+                    definition=definition,
+                ).detach()
+            )
+        except ValueError as error:
+            values[key] = None
+            warnings.append(f"{key} is null: {error}")
+            continue
+        if value - value == 0:
+            values[key] = value
+        else:
+            values[key] = None
+            warnings.append(f"{key} is null: {_reason(row, statistics, definition)}")
+    return values, warnings
+
+
+def _reason(row: Metric, statistics: ClassStatistics | None, definition: str) -> str:
+    if statistics is not None and "full" in row.needs:
+        _, arguments = row.resolve(definition)
+        weighting = arguments.get("within") or arguments.get("weighting", "macro")
+        if statistics.scatter(weighting) is None and statistics.sketch is None:
+            return (
+                f"the within-class scatter in {weighting} weighting was not kept; use mode full "
+                "with a larger memory budget, pass the class counts, or ask for micro weighting"
+            )
+    if row.key == "class_share":
+        return "every sample is a class of its own, so nothing varies within classes"
+    if row.key == "fisher_ratio":
+        return "nothing varies within classes (tr Σ_W = 0)"
+    return "two class means coincide or nothing varies, so the quotient has no finite value"
+
+
+def within_weighting(definition: str) -> str:
+    """The weighting of Σ_W that `definition` reads: macro or micro."""
+    _, arguments = METRICS["nc1_fisher"].resolve(definition)
+    return str(arguments["within"])
