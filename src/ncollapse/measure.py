@@ -88,14 +88,10 @@ def measure_source(
     shapes that disagree, NaN or infinite features, an unknown definition or mode.
     """
     asked = definition or weighting
-    if asked not in DEFINITIONS:
-        raise ValueError(
-            f"definition {asked!r} is unknown; one of {', '.join(DEFINITIONS)} is needed"
-        )
-    count = _class_count(source, num_classes, ignore_index)
-    plan = Plan(
-        num_classes=count,
-        weighting=within_weighting(asked),
+    plan = _plan(
+        source,
+        asked,
+        num_classes=num_classes,
         mode=mode,
         memory_budget=memory_budget,
         ignore_index=ignore_index,
@@ -134,7 +130,30 @@ def measure_source(
         "between_scatter": assembly.spectra,
         "splits": {split.name: int(split.moments.num_samples) for split in splits},
     }
-    return assembly.finish(config, count)
+    return assembly.finish(config, plan.num_classes)
+
+
+def state_estimate(
+    source: FeatureSource,
+    *,
+    weighting: str = "macro",
+    definition: str | None = None,
+    **options: Any,
+) -> int:
+    """Bytes that measuring `source` will keep beside the features, before a row is read.
+
+    Options are those of `measure_source`.
+    """
+    return Collector(source, _plan(source, definition or weighting, **options)).state_bytes
+
+
+def _plan(source: FeatureSource, asked: str, *, num_classes: int | None, **options: Any) -> Plan:
+    if asked not in DEFINITIONS:
+        raise ValueError(
+            f"definition {asked!r} is unknown; one of {', '.join(DEFINITIONS)} is needed"
+        )
+    count = _class_count(source, num_classes, options.get("ignore_index", -100))
+    return Plan(num_classes=count, weighting=within_weighting(asked), **options)
 
 
 def _class_count(source: FeatureSource, num_classes: int | None, ignore_index: int | None) -> int:

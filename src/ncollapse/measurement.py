@@ -7,16 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ncollapse.geometry import Distance, Geometry
-from ncollapse.schema import (
-    ClassRow,
-    Document,
-    Results,
-    Verdict,
-    read_classes,
-    read_document,
-    write_classes,
-    write_layers,
-)
+from ncollapse.schema import ClassRow, Document, Results, Verdict, read_document
+from ncollapse.tables import read_classes, write_classes, write_layers
 
 if TYPE_CHECKING:
     import pandas as pd

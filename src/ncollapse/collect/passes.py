@@ -24,7 +24,7 @@ from ncollapse.collect.blocks import BlockMoments
 from ncollapse.collect.checks import NonFiniteFeatures
 from ncollapse.collect.classes import ClassMoments
 from ncollapse.collect.decisions import Decisions
-from ncollapse.snapshots import load_snapshot, save_snapshot
+from ncollapse.snapshots import load_snapshot, previous, save_snapshot
 from ncollapse.sources.arrays import FeatureSource
 
 log = logging.getLogger("ncollapse")
@@ -236,7 +236,7 @@ class Collector:
 
     def _restore(self) -> tuple[int, int]:
         path = self.plan.snapshot
-        if path is None or not path.exists():
+        if path is None or not (path.exists() or previous(path).exists()):
             log.info("nothing to resume: starting from the first row")
             return 0, 0
         tensors, header = load_snapshot(path)

@@ -1,0 +1,66 @@
+"""ncollapse: measure, predict and control neural collapse.
+
+The public names are loaded when first used, so `import ncollapse` stays fast.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ncollapse.errors import NCollapseWarning
+
+if TYPE_CHECKING:
+    from ncollapse import studies
+    from ncollapse.collect.classes import ClassMoments
+    from ncollapse.geometry import Geometry
+    from ncollapse.measure import measure_features, measure_source
+    from ncollapse.measurement import Measurement
+    from ncollapse.schema import Document, Reading, Verdict
+    from ncollapse.sources.files import open_source
+
+_NAMES = {
+    "ClassMoments": "ncollapse.collect.classes",
+    "Document": "ncollapse.schema",
+    "Geometry": "ncollapse.geometry",
+    "Measurement": "ncollapse.measurement",
+    "Reading": "ncollapse.schema",
+    "Verdict": "ncollapse.schema",
+    "measure_features": "ncollapse.measure",
+    "measure_source": "ncollapse.measure",
+    "open_source": "ncollapse.sources.files",
+}
+_MODULES = ("studies",)
+
+__all__ = [
+    "ClassMoments",
+    "Document",
+    "Geometry",
+    "Measurement",
+    "NCollapseWarning",
+    "Reading",
+    "Verdict",
+    "measure_features",
+    "measure_source",
+    "open_source",
+    "studies",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        return getattr(import_module(_NAMES[name]), name)
+    if name in _MODULES:
+        return import_module(f"ncollapse.{name}")
+    if name == "__version__":
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("ncollapse")
+        except PackageNotFoundError:
+            return "0.0.0"
+    raise AttributeError(f"module 'ncollapse' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

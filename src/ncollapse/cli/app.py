@@ -1,0 +1,66 @@
+"""The commands put together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import click
+import typer
+
+EPILOG = """Examples:
+
+  ncollapse demo
+
+  ncollapse measure features.npz
+
+  ncollapse measure features.npz --json --output out/
+
+  ncollapse compare a/results.json b/results.json
+
+  ncollapse check out/results.json --max nc1_fisher=0.1 --min class_share=0.9
+
+  ncollapse explain nc1_fisher
+"""
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from ncollapse import __version__
+
+        typer.echo(f"ncollapse {__version__}")
+        raise typer.Exit
+
+
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Measure, predict and control neural collapse.
+
+    Exit codes: 0 finished, 1 a check failed, 2 bad input, 130 interrupted.
+    """
+
+
+def build() -> click.Command:
+    """All commands as one click command; no torch is imported here."""
+    from ncollapse.cli.check import check
+    from ncollapse.cli.compare import compare
+    from ncollapse.cli.demo import demo
+    from ncollapse.cli.doctor import doctor
+    from ncollapse.cli.explain import explain
+    from ncollapse.cli.measure import measure
+
+    app = typer.Typer(
+        name="ncollapse",
+        epilog=EPILOG,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_top)
+    for function in (demo, measure, compare, check, explain, doctor):
+        app.command()(function)
+    return typer.main.get_command(app)

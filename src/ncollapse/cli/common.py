@@ -1,0 +1,109 @@
+"""What commands share: output, sizes, logging, progress on stderr."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+UNITS = {"": 1.0, "B": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+Progress = Callable[[str, int, int], None]
+
+
+def say(text: str) -> None:
+    """Results go to stdout."""
+    typer.echo(text)
+
+
+def note(text: str) -> None:
+    """Everything else goes to stderr."""
+    typer.echo(text, err=True)
+
+
+def parse_size(text: str) -> float:
+    """'2GB', '500 MB' or plain bytes."""
+    found = re.fullmatch(r"\s*([0-9.]+)\s*([KMGT]?B?)\s*", text.upper())
+    if not found:
+        raise ValueError(f"size {text!r} is not understood; write for example 2GB or 500MB")
+    unit = found[2] if not found[2] or found[2].endswith("B") else found[2] + "B"
+    return float(found[1]) * UNITS[unit]
+
+
+def parse_limits(entries: list[str], option: str) -> dict[str, float]:
+    """KEY=VALUE pairs."""
+    limits = {}
+    for entry in entries:
+        key, sign, value = entry.partition("=")
+        try:
+            limits[key.strip()] = float(value)
+        except ValueError:
+            sign = ""
+        if not sign:
+            raise ValueError(f"{option} {entry!r} is not understood; write KEY=NUMBER")
+    return limits
+
+
+def set_logging(quiet: bool, verbose: bool) -> None:
+    """Log lines of the library on stderr: warnings, all with -v, none with -q."""
+    level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(stream=sys.stderr, format="ncollapse: %(message)s", force=True)
+    logging.getLogger("ncollapse").setLevel(level)
+
+
+@contextmanager
+def progress_bars(quiet: bool, verbose: bool) -> Iterator[Progress | None]:
+    """Bars on a terminal; elsewhere a line for each tenth with -v, else silence."""
+    terminal = (
+        sys.stderr.isatty() and not os.environ.get("CI") and os.environ.get("TERM") != "dumb"
+    )
+    if quiet:
+        yield None
+    elif terminal:
+        with _rich_bars() as bars:
+            yield bars
+    elif verbose:
+        yield _tenths()
+    else:
+        yield None
+
+
+@contextmanager
+def _rich_bars() -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress as Bars, TextColumn, TimeRemainingColumn
+
+    columns: tuple[Any, ...] = (
+        TextColumn("{task.description:<18}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeRemainingColumn(),
+    )
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield report
+
+
+def _tenths() -> Progress:
+    last: dict[str, int] = {}
+    began = time.monotonic()
+
+    def report(stage: str, done: int, total: int) -> None:
+        tenth = 10 * done // max(total, 1)
+        if last.get(stage) != tenth:
+            last[stage] = tenth
+            note(f"{stage} {10 * tenth} % ({time.monotonic() - began:.0f} s)")
+
+    return report

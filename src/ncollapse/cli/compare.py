@@ -1,0 +1,53 @@
+"""ncollapse compare A B"""
+
+from __future__ import annotations
+
+import json as jsonlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ncollapse.cli.common import say
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(help="results.json or a run folder.")],
+    second: Annotated[Path, typer.Argument(help="results.json or a run folder.")],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
+) -> None:
+    """Two measurements side by side, reading by reading.
+
+    Examples:  ncollapse compare a/results.json b/results.json
+    |  ncollapse compare run-a/ run-b/ --json
+    """
+    from ncollapse.report.terminal import render_comparison
+    from ncollapse.schema import read_document
+
+    left, right = read_document(first), read_document(second)
+    if not json:
+        say(render_comparison(left, right))
+        return
+    rows = []
+    for split, layers in left.results.items():
+        for layer, readings in layers.items():
+            for key, reading in readings.items():
+                other = right.results.get(split, {}).get(layer, {}).get(key)
+                if other is None:
+                    continue
+                gap = None
+                if reading.value is not None and other.value is not None:
+                    gap = other.value - reading.value
+                rows.append(
+                    {
+                        "split": split,
+                        "layer": layer,
+                        "key": key,
+                        "first": reading.value,
+                        "second": other.value,
+                        "difference": gap,
+                        "same_definition": reading.definition == other.definition,
+                    }
+                )
+    data = {"first": str(first), "second": str(second), "readings": rows}
+    say(jsonlib.dumps(data, indent=2, ensure_ascii=False))

@@ -1,0 +1,79 @@
+"""ncollapse doctor"""
+
+from __future__ import annotations
+
+import json as jsonlib
+import os
+import platform
+from typing import Annotated, Any
+
+import typer
+
+from ncollapse.cli.common import say
+
+CORE = (
+    "torch", "numpy", "scipy", "scikit-learn", "pandas", "matplotlib", "jinja2", "typer",
+    "safetensors", "jaxtyping", "joblib",
+)  # fmt: skip
+EXTRAS = {"data": ("pyarrow",)}
+
+
+def doctor(
+    json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
+) -> None:
+    """Versions, devices, threads and extras, for bug reports.
+
+    Examples:  ncollapse doctor
+    |  ncollapse doctor --json
+    """
+    data = _collect()
+    if json:
+        say(jsonlib.dumps(data, indent=2))
+        return
+    for name in ("ncollapse", "python", "platform", "cpus", "git_hash"):
+        say(f"{name:<14}{data[name]}")
+    for name, version in data["packages"].items():
+        say(f"{name:<14}{version or 'MISSING'}")
+    for name, state in data["torch"].items():
+        say(f"torch {name:<8}{state}")
+    for extra, missing in data["missing_extras"].items():
+        say(f"extra {extra:<8}missing {', '.join(missing)}: pip install 'ncollapse[{extra}]'")
+
+
+def _collect() -> dict[str, Any]:
+    from ncollapse import __version__
+    from ncollapse.provenance import git_hash, package_version
+
+    extras = {
+        extra: [name for name in names if package_version(name) is None]
+        for extra, names in EXTRAS.items()
+    }
+    return {
+        "ncollapse": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "git_hash": git_hash(),
+        "packages": {name: package_version(name) for name in CORE},
+        "torch": _torch(),
+        "missing_extras": {extra: names for extra, names in extras.items() if names},
+    }
+
+
+def _torch() -> dict[str, Any]:
+    """torch as it loads here; a broken install is a finding, not a crash."""
+    try:
+        import torch
+
+        found: dict[str, Any] = {"threads": torch.get_num_threads()}
+        found["cuda"] = torch.cuda.is_available()
+        found["mps"] = torch.backends.mps.is_available()
+        if found["cuda"]:
+            found["devices"] = [
+                torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())
+            ]
+        product = torch.eye(3, dtype=torch.float64) @ torch.eye(3, dtype=torch.float64)
+        found["float64"] = bool(torch.equal(product, torch.eye(3, dtype=torch.float64)))
+        return found
+    except (ImportError, OSError, RuntimeError) as error:
+        return {"error": f"torch does not load: {error}"}

@@ -1,0 +1,64 @@
+"""ncollapse explain KEY"""
+
+from __future__ import annotations
+
+import difflib
+import json as jsonlib
+import textwrap
+from typing import Annotated, Any
+
+import typer
+
+from ncollapse.cli.common import say
+
+
+def explain(
+    key: Annotated[str | None, typer.Argument(help="A metric key; all are listed without.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
+) -> None:
+    """What a metric is: formula, ideal, meaning, source, published variants.
+
+    Examples:  ncollapse explain
+    |  ncollapse explain nc1_fisher
+    """
+    from ncollapse.metrics.catalog import METRICS
+
+    if key is None:
+        if json:
+            say(jsonlib.dumps([_data(name) for name in METRICS], indent=2, ensure_ascii=False))
+            return
+        for name, row in METRICS.items():
+            say(f"{name:<26}{row.title}")
+        return
+    if key not in METRICS:
+        near = difflib.get_close_matches(key, METRICS, n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(near)}?" if near else "run `ncollapse explain`"
+        raise ValueError(f"metric {key!r} is unknown; {hint}")
+    if json:
+        say(jsonlib.dumps(_data(key), indent=2, ensure_ascii=False))
+        return
+    row = METRICS[key]
+    say(f"{key}: {row.title}")
+    say(f"  formula    {row.formula}")
+    ideal = "none" if row.ideal is None else f"{row.ideal:g}"
+    say(f"  ideal      {ideal}, range {_end(row.lower, '-')} to {_end(row.upper, '')}")
+    say(f"  needs      {', '.join(row.needs)}; cost {row.cost}")
+    say(f"  source     {row.source}")
+    for name, arguments in row.definitions.items():
+        said = ", ".join(f"{k}={v}" for k, v in arguments.items()) or "as above"
+        say(f"  --definition {name}: {said}")
+    say(textwrap.fill(row.meaning, 78, initial_indent="  ", subsequent_indent="  "))
+
+
+def _end(value: float | None, sign: str) -> str:
+    return f"{sign}infinity" if value is None else f"{value:g}"
+
+
+def _data(key: str) -> dict[str, Any]:
+    from ncollapse.metrics.catalog import METRICS
+
+    row = METRICS[key]
+    names = ("key", "title", "formula", "meaning", "ideal", "direction", "lower", "upper", "cost")
+    data = {name: getattr(row, name) for name in (*names, "source", "task")}
+    definitions = {name: dict(arguments) for name, arguments in row.definitions.items()}
+    return {**data, "needs": list(row.needs), "definitions": definitions}

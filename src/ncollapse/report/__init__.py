@@ -1,0 +1,1 @@
+"""Documents → pages: reports read what is saved, never a model."""

@@ -1,0 +1,189 @@
+"""A measurement in 24 lines of 80 columns: readings, reference, answer; then what it means."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from ncollapse.schema import ClassRow, Document, Reading
+from ncollapse.trace import Trace
+
+LAYER = "head"
+ROWS = (
+    ("class_share", "NC1 class share", "percent", "shuffled"),
+    ("nc1_fisher", "NC1 tr(Sw Sb+)/K", "number", "shuffled"),
+    ("nc2_equinorm_means", "NC2 equal norms CV", "number", "random"),
+    ("nc2_angle_ratio", "NC2 angles / random", "number", "random"),
+    ("nc2_etf_means", "NC2 off the simplex", "number", "random"),
+    ("nc3_alignment", "NC3 head ~ means cos", "number", "random"),
+    ("nc4_mismatch", "NC4 head not nearest", "percent", "guesses"),
+    ("ncc_accuracy", "    nearest accuracy", "percent", "guesses"),
+)
+BARS = "▁▂▃▄▅▆▇█"
+
+
+def render(
+    document: Document,
+    classes: Sequence[ClassRow] = (),
+    *,
+    width: int = 80,
+    seconds: float | None = None,
+) -> str:
+    """The table as plain text: at most 24 lines of `width` columns."""
+    splits = list(document.results)[:2]
+    lines = [_fit(f"ncollapse {document.ncollapse_version} · {document.source}", width)]
+    lines.append(_fit(_data_line(document), width))
+    lines.append("")
+    header = f"{'':22}" + "".join(f"{name:>18}" for name in splits) + f"{'reference':>20}"
+    lines.append(header.rstrip())
+    for key, title, kind, reference in ROWS:
+        readings = [document.results[split].get(LAYER, {}).get(key) for split in splits]
+        if all(reading is None or reading.value is None for reading in readings):
+            continue
+        row = f" {title:21}" + "".join(f"{_cell(reading, kind):>18}" for reading in readings)
+        lines.append(_fit(row + f"{_reference(readings, kind, reference):>20}", width))
+    lines.append("")
+    for verdict in document.verdicts:
+        if verdict.answer != "not measured":
+            lines.append(_fit(f" {verdict.question:<52}{verdict.answer}", width))
+    lines += [_fit(line, width) for line in _closing(document, classes, seconds)]
+    return "\n".join(lines[:24])
+
+
+def _data_line(document: Document) -> str:
+    parts = [f"K={document.num_classes}", f"d={document.num_features}"]
+    counts = document.config.get("splits", {})
+    parts += [f"{name} {number:,}".replace(",", " ") for name, number in counts.items()]
+    accuracies = []
+    for layers in document.results.values():
+        reading = layers.get(LAYER, {}).get("accuracy")
+        if reading is not None and reading.value is not None:
+            accuracies.append(f"{100 * reading.value:.1f}")
+    if accuracies:
+        parts.append(f"accuracy {' / '.join(accuracies)} %")
+    parts.append(str(document.config.get("features_dtype", "")))
+    return " · ".join(part for part in parts if part)
+
+
+def _closing(
+    document: Document, classes: Sequence[ClassRow], seconds: float | None
+) -> list[str]:
+    lines = []
+    worst = _loosest(document, classes)
+    if worst is not None:
+        lines.append(
+            f" Loosest class: {worst.name!r} ({worst.count} samples), nearest {worst.nearest!r}."
+        )
+    missing = [v.question.rstrip("?") for v in document.verdicts if v.answer == "not measured"]
+    if missing:
+        lines.append(f" Not measured: {'; '.join(missing)}.")
+    if document.warnings:
+        more = len(document.warnings) - 1
+        lines.append(f" Note: {document.warnings[0]}" + (f" (+{more} more)" if more else ""))
+    took = "" if seconds is None else f"{seconds:.1f} s · "
+    lines.append(f" {took}cuts provisional · ncollapse explain KEY tells what a number means")
+    return lines
+
+
+def _loosest(document: Document, classes: Sequence[ClassRow]) -> ClassRow | None:
+    """The class with most spread for its distance to the nearest other one."""
+    first = next(iter(document.results), None)
+    rows = [row for row in classes if row.split == first and row.count > 1 and row.distance > 0]
+    return max(rows, key=lambda row: row.within / row.distance**2, default=None)
+
+
+def number(value: float | None, kind: str = "number") -> str:
+    """A value in few characters: percent, or three digits that matter."""
+    if value is None:
+        return "–"
+    if kind == "percent":
+        return f"{100 * value:.1f} %" if 0.001 < abs(value) < 0.9995 else f"{100 * value:.2f} %"
+    if value != 0 and (abs(value) < 1e-3 or abs(value) >= 1e4):
+        return f"{value:.1e}"
+    return f"{value:.3f}"
+
+
+def _cell(reading: Reading | None, kind: str) -> str:
+    if reading is None or reading.value is None:
+        return "–"
+    text = number(reading.value, kind)
+    if reading.interval is not None:
+        half = (reading.interval[1] - reading.interval[0]) / 2
+        scale = 100 if kind == "percent" else 1
+        text = text.removesuffix(" %") + f" ±{half * scale:.2g}" + (" %" if scale == 100 else "")
+    return text
+
+
+def _reference(readings: Sequence[Reading | None], kind: str, name: str) -> str:
+    for reading in readings:
+        if reading is not None and reading.null is not None:
+            return f"{name} {number(reading.null.mean, kind)}"
+    return ""
+
+
+def _fit(line: str, width: int) -> str:
+    line = line.rstrip()
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def render_verdicts(document: Document, width: int = 80) -> str:
+    """Every verdict with its sentence, wrapped."""
+    lines = []
+    for verdict in document.verdicts:
+        lines.append(_fit(f"{verdict.question} {verdict.answer.upper()}", width))
+        lines += textwrap.wrap(
+            verdict.sentence, width, initial_indent="  ", subsequent_indent="  "
+        )
+    return "\n".join(lines)
+
+
+def render_comparison(first: Document, second: Document, width: int = 80) -> str:
+    """Two documents side by side: every shared reading with its difference."""
+    lines = [
+        _fit(f"A  {first.source} · {first.date}", width),
+        _fit(f"B  {second.source} · {second.date}", width),
+        "",
+        f"{'split/layer/key':<40}{'A':>12}{'B':>12}{'B - A':>14}",
+    ]
+    for split, layers in first.results.items():
+        for layer, readings in layers.items():
+            for key, reading in readings.items():
+                other = second.results.get(split, {}).get(layer, {}).get(key)
+                if other is None:
+                    continue
+                gap = None
+                if reading.value is not None and other.value is not None:
+                    gap = other.value - reading.value
+                lines.append(
+                    f"{_fit(f'{split}/{layer}/{key}', 40):<40}{number(reading.value):>12}"
+                    f"{number(other.value):>12}{number(gap):>14}"
+                )
+    if len(lines) == 4:
+        lines.append("no reading is in both")
+    return "\n".join(lines)
+
+
+def render_trace(trace: Trace, keys: Sequence[str], split: str = "train", width: int = 80) -> str:
+    """Readings along training as a table of steps, and a line of bars per key."""
+    columns = {key: trace.series(split, LAYER, key) for key in keys}
+    steps = sorted({step for series in columns.values() for step in series[0]})
+    lines = [_fit(f"{split:>8}" + "".join(f"{key:>20}" for key in keys), width)]
+    for step in steps:
+        cells = []
+        for key in keys:
+            found = dict(zip(*columns[key], strict=True))
+            cells.append(f"{number(found.get(step)):>20}")
+        lines.append(_fit(f"{step:>8}" + "".join(cells), width))
+    for key in keys:
+        values = [value for value in columns[key][1] if value is not None]
+        if len(values) > 1:
+            lines.append(_fit(f"{key:>24} {sparkline(values)}", width))
+    return "\n".join(lines)
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """Bars between the smallest and the largest value."""
+    low, high = min(values), max(values)
+    if high == low:
+        return BARS[0] * len(values)
+    return "".join(BARS[round((v - low) / (high - low) * (len(BARS) - 1))] for v in values)

@@ -1,0 +1,209 @@
+"""Features and labels as a source: streamed in chunks, checked once, said clearly when wrong."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+EDGE_ROWS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """Consecutive rows: number of the first, features (rows, d), labels (rows) int64."""
+
+    start: int
+    features: Tensor
+    labels: Tensor
+
+
+class FeatureSource(ABC):
+    """Features (N, d) with labels, read in file order as often as wanted, in flat memory.
+
+    labels: (N) int64. splits: names; split_codes: (N) index into them, None for one split.
+    weight (K, d), bias (K), class_names: of the classifier, where known. dtype: of the stored
+    features. description: what a report calls the source.
+    """
+
+    num_samples: int
+    num_features: int
+    dtype: torch.dtype
+    labels: Tensor
+    splits: tuple[str, ...] = ("train",)
+    split_codes: Tensor | None = None
+    weight: Tensor | None = None
+    bias: Tensor | None = None
+    class_names: tuple[str, ...] | None = None
+    description: str = "arrays"
+
+    @abstractmethod
+    def rows(self, start: int, size: int) -> Iterator[Tensor]:
+        """Feature blocks of `size` rows (the last may be shorter), from row `start` on."""
+
+    def chunks(self, rows: int = 8192, start: int = 0) -> Iterator[Chunk]:
+        """Chunks of at most `rows` rows, from any row on."""
+        place = start
+        for block in self.rows(start, rows):
+            stop = place + block.shape[0]
+            yield Chunk(place, block, self.labels[place:stop])
+            place = stop
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 of shapes, dtype, labels, splits, head and the first and last rows."""
+        digest = hashlib.sha256()
+        shape = (self.num_samples, self.num_features, str(self.dtype), self.splits)
+        digest.update(repr(shape).encode())
+        tail = max(0, self.num_samples - EDGE_ROWS)
+        edges = [next(self.rows(place, EDGE_ROWS)) for place in sorted({0, tail})]
+        parts = [self.labels, self.split_codes, self.weight, self.bias, *edges]
+        for part in parts:
+            if part is not None:
+                part = part.to(torch.float32) if part.dtype == torch.bfloat16 else part
+                digest.update(part.contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def _set_labels(self, labels: Tensor) -> None:
+        self.labels = check_labels(labels, self.description)
+        if self.labels.numel() != self.num_samples:
+            raise ValueError(
+                f"{self.description}: {self.num_samples} rows of features but "
+                f"{self.labels.numel()} labels; one label a row is needed"
+            )
+
+    def _set_head(self, weight: Any, bias: Any) -> None:
+        if weight is not None:
+            self.weight = as_tensor(weight)
+            if self.weight.dim() != 2 or self.weight.shape[1] != self.num_features:
+                raise ValueError(
+                    f"{self.description}: weight has shape {tuple(self.weight.shape)} but features "
+                    f"have {self.num_features} columns; (classes, {self.num_features}) is needed"
+                )
+            _check_finite(self.weight, "weight", self.description)
+        if bias is not None:
+            self.bias = as_tensor(bias)
+            if self.weight is None:
+                raise ValueError(
+                    f"{self.description}: a bias without a weight; pass both or neither"
+                )
+            if self.bias.shape != self.weight.shape[:1]:
+                raise ValueError(
+                    f"{self.description}: bias has shape {tuple(self.bias.shape)} for "
+                    f"{self.weight.shape[0]} classes; ({self.weight.shape[0]},) is needed"
+                )
+            _check_finite(self.bias, "bias", self.description)
+
+    def _set_split(self, split: Any) -> None:
+        if split is None:
+            return
+        values = np.asarray(split)
+        if values.shape != (self.num_samples,):
+            raise ValueError(
+                f"{self.description}: split has shape {values.shape} for {self.num_samples} "
+                "samples; one name a sample is needed"
+            )
+        names, codes = np.unique(values.astype(str), return_inverse=True)
+        self.splits = tuple(str(name) for name in names)
+        self.split_codes = torch.from_numpy(codes.astype(np.int64))
+
+    def _set_names(self, names: Any) -> None:
+        if names is None:
+            return
+        self.class_names = tuple(str(name) for name in np.asarray(names).tolist())
+        known = int(self.labels.max()) + 1 if self.labels.numel() else 0
+        needed = known if self.weight is None else int(self.weight.shape[0])
+        if len(self.class_names) < needed:
+            raise ValueError(
+                f"{self.description}: {len(self.class_names)} class names for {needed} classes; "
+                "one name a class is needed"
+            )
+
+
+class ArraySource(FeatureSource):
+    """Arrays or tensors in memory; nothing is copied.
+
+    Raises ValueError for shapes that disagree, labels that are no integers, and no samples.
+    """
+
+    def __init__(
+        self,
+        features: Any,
+        labels: Any,
+        weight: Any = None,
+        bias: Any = None,
+        split: Any = None,
+        class_names: Sequence[str] | None = None,
+        description: str = "arrays",
+    ) -> None:
+        self.description = description
+        self._features = as_tensor(features).detach()
+        check_shape(tuple(self._features.shape), self._features.dtype, description)
+        self.num_samples, self.num_features = self._features.shape
+        self.dtype = self._features.dtype
+        self._set_labels(as_tensor(labels))
+        self._set_head(weight, bias)
+        self._set_split(split)
+        self._set_names(class_names)
+
+    def rows(self, start: int, size: int) -> Iterator[Tensor]:
+        for place in range(start, self.num_samples, size):
+            yield self._features[place : place + size]
+
+
+def as_tensor(value: Any) -> Tensor:
+    """A tensor on the CPU that shares memory where it can."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu()
+    array = np.asarray(value)
+    if array.dtype.kind in "OUS":
+        raise ValueError(
+            f"an array of dtype {array.dtype} was passed; numbers are needed: map class names to "
+            "0..K-1 first"
+        )
+    if not array.flags.writeable:
+        array = array.copy()
+    if array.dtype == np.uint16 or array.dtype.byteorder == ">":
+        array = array.astype(array.dtype.newbyteorder("="))
+    return torch.from_numpy(array)
+
+
+def check_shape(shape: tuple[int, ...], dtype: torch.dtype, description: str) -> None:
+    """Features must be (samples, dim) floats with at least one of each."""
+    if len(shape) != 2:
+        raise ValueError(
+            f"{description}: features have shape {shape}; (samples, dim) is needed, pool over "
+            "space or tokens first"
+        )
+    if not dtype.is_floating_point:
+        raise ValueError(f"{description}: features are {dtype}; a floating-point dtype is needed")
+    if shape[0] == 0 or shape[1] == 0:
+        raise ValueError(f"{description}: features have shape {shape}; no samples to measure")
+
+
+def check_labels(labels: Tensor, description: str) -> Tensor:
+    """Labels as int64; anything but a vector of integers is refused."""
+    if labels.dim() != 1:
+        raise ValueError(
+            f"{description}: labels have shape {tuple(labels.shape)}; one class number a sample "
+            "is needed"
+        )
+    if labels.dtype.is_floating_point or labels.dtype == torch.bool or labels.dtype.is_complex:
+        raise ValueError(
+            f"{description}: labels are {labels.dtype}; integers 0..K-1 are needed, convert them "
+            "with .astype(int) if they are class numbers"
+        )
+    return labels.to(torch.int64)
+
+
+def _check_finite(values: Tensor, name: str, description: str) -> None:
+    bad = (~values.isfinite().reshape(values.shape[0], -1).all(1)).nonzero()
+    if bad.numel():
+        raise ValueError(f"{description}: {name} holds NaN or infinity, first in class {int(bad[0])}")

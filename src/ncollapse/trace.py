@@ -1,0 +1,111 @@
+"""Trace: readings over steps, splits and layers; appended crash-safely, one line a reading."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = ("step", "epoch", "split", "layer", "key", "value")
+
+
+@dataclass(frozen=True)
+class TraceRow:
+    """One reading at one step; value is None where it could not be read."""
+
+    step: int
+    epoch: float | None
+    split: str
+    layer: str
+    key: str
+    value: float | None
+
+
+@dataclass
+class Trace:
+    """Rows in order of time. With a `path` every append is flushed to disk before it returns;
+    a line cut by a crash is dropped when the file is read again."""
+
+    rows: list[TraceRow] = field(default_factory=list)
+    path: Path | None = None
+
+    def append(
+        self,
+        step: int,
+        readings: Mapping[str, float | None],
+        *,
+        split: str,
+        layer: str = "head",
+        epoch: float | None = None,
+    ) -> None:
+        """Add the readings of one split and layer at one step."""
+        new = [TraceRow(step, epoch, split, layer, key, value) for key, value in readings.items()]
+        self.rows += new
+        if self.path is None:
+            return
+        fresh = not self.path.exists()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8", newline="") as handle:
+            handle.write(_lines(new, header=fresh))
+            handle.flush()
+            os.fsync(handle.fileno())
+
+    def save(self, path: Path | str) -> None:
+        """Write all rows, whole or not at all."""
+        from ncollapse.schema import write_text
+
+        write_text(Path(path), _lines(self.rows, header=True))
+
+    @classmethod
+    def load(cls, path: Path | str) -> Trace:
+        """Read a trace.csv; a last line without its end is dropped. ValueError for other files."""
+        text = Path(path).read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]
+        reader = csv.DictReader(io.StringIO(whole, newline=""))
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise ValueError(f"{path} is no trace.csv; the columns {', '.join(COLUMNS)} are needed")
+        rows = [
+            TraceRow(
+                step=int(row["step"]),
+                epoch=float(row["epoch"]) if row["epoch"] else None,
+                split=row["split"],
+                layer=row["layer"],
+                key=row["key"],
+                value=float(row["value"]) if row["value"] else None,
+            )
+            for row in reader
+        ]
+        return cls(rows)
+
+    def series(
+        self, split: str, layer: str, key: str
+    ) -> tuple[list[int], list[float | None]]:
+        """Steps and values of one reading."""
+        found = [r for r in self.rows if (r.split, r.layer, r.key) == (split, layer, key)]
+        return [row.step for row in found], [row.value for row in found]
+
+    def before(self, step: int) -> Trace:
+        """The rows of earlier steps: what a resumed run keeps."""
+        return Trace([row for row in self.rows if row.step < step])
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a reading."""
+        import pandas as pd
+
+        return pd.DataFrame([vars(row) for row in self.rows], columns=list(COLUMNS))
+
+
+def _lines(rows: Iterable[TraceRow], *, header: bool) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    if header:
+        writer.writerow(COLUMNS)
+    writer.writerows(tuple(vars(row).values()) for row in rows)
+    return text.getvalue()
