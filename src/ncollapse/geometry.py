@@ -106,8 +106,10 @@ class Geometry:
                 f"at least {num_classes - 1} are needed"
             )
         scale = (num_classes / (num_classes - 1)) ** 0.5
-        rows = scale * _complement_of_ones(num_classes) @ _rotation(
-            num_classes - 1, num_features, seed
+        rows = (
+            scale
+            * _complement_of_ones(num_classes)
+            @ _rotation(num_classes - 1, num_features, seed)
         )
         return cls(means=rows, weight=rows.clone())
 
@@ -277,9 +279,7 @@ def _complement_of_ones(size: int) -> Tensor:
 def _rotation(rows: int, columns: int, seed: int) -> Tensor:
     """Orthonormal rows (rows, columns) drawn by an own generator."""
     generator = torch.Generator().manual_seed(seed)
-    basis, _ = torch.linalg.qr(
-        torch.randn(columns, rows, generator=generator, dtype=torch.float64)
-    )
+    basis, _ = torch.linalg.qr(torch.randn(columns, rows, generator=generator, dtype=torch.float64))
     return basis.T
 
 
@@ -293,5 +293,3 @@ def _gram_gap(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> fl
 
     scale = (inner(first, first) * inner(second, second)) ** 0.5
     return float(max(0.0, 2 - 2 * inner(first, second) / scale)) ** 0.5
-
-

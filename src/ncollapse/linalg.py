@@ -166,12 +166,12 @@ def _nearest_psd(matrix: Tensor) -> Tensor:
     return (vectors * values.clamp_min(0)) @ vectors.T
 
 
-def frobenius(matrix: Float[Tensor, "..."]) -> Float[Tensor, ""]:
+def frobenius(matrix: Float[Tensor, ...]) -> Float[Tensor, ""]:
     """Frobenius norm with float64 accumulation whatever the dtype of `matrix`."""
     return torch.linalg.vector_norm(matrix, dtype=torch.float64)
 
 
-def unit_gap(first: Float[Tensor, "..."], second: Float[Tensor, "..."]) -> Float[Tensor, ""]:
+def unit_gap(first: Float[Tensor, ...], second: Float[Tensor, ...]) -> Float[Tensor, ""]:
     """‖A/‖A‖_F - B/‖B‖_F‖_F, in [0, 2]; the difference is formed first, so small gaps are exact."""
     return frobenius(first / frobenius(first) - second / frobenius(second))
 

@@ -155,7 +155,10 @@ def _pass(
         diagonal = i.start == j.start
         # On the diagonal tile each pair stands twice and each row meets itself.
         half = 0.5 if diagonal else 1.0
-        own = torch.eye(cosines.shape[0], dtype=torch.bool, device=rows.device) if diagonal else None
+        own = (
+            torch.eye(cosines.shape[0], dtype=torch.bool, device=rows.device) if diagonal else None
+        )
+
         def total(tile: Tensor, own: Tensor | None = own, half: float = half) -> Tensor:
             tile = tile.masked_fill(own, 0) if own is not None else tile
             return half * tile.sum(dtype=torch.float64)

@@ -84,9 +84,7 @@ class Trace:
         ]
         return cls(rows)
 
-    def series(
-        self, split: str, layer: str, key: str
-    ) -> tuple[list[int], list[float | None]]:
+    def series(self, split: str, layer: str, key: str) -> tuple[list[int], list[float | None]]:
         """Steps and values of one reading."""
         found = [r for r in self.rows if (r.split, r.layer, r.key) == (split, layer, key)]
         return [row.step for row in found], [row.value for row in found]

@@ -52,10 +52,10 @@ def judge(
             "In the terminal phase?",
             "That needs readings along training; follow a run as `ncollapse demo` does.",
         ),
-        _unmeasured("Will it transfer?", "No other task was measured; collapse alone does not say."),
         _unmeasured(
-            "Are out-of-distribution inputs told apart?", "No such inputs were given."
+            "Will it transfer?", "No other task was measured; collapse alone does not say."
         ),
+        _unmeasured("Are out-of-distribution inputs told apart?", "No such inputs were given."),
     ]
     return tuple(verdicts)
 
@@ -135,7 +135,9 @@ def _collapsed(split: _Split, question: str) -> Verdict:
     if low >= cut["share_yes"]:
         return Verdict(question, "yes", f"{said}.", numbers)
     if high >= cut["share_partly"]:
-        return Verdict(question, "partly", f"{said}; {_percent(cut['share_yes'])} is the cut.", numbers)
+        return Verdict(
+            question, "partly", f"{said}; {_percent(cut['share_yes'])} is the cut.", numbers
+        )
     return Verdict(question, "no", f"{said}.", numbers)
 
 
@@ -154,7 +156,9 @@ def _frame(split: _Split, num_classes: int, num_features: int) -> Verdict:
     keys = ("nc2_etf_means", "nc2_angle_ratio", "nc2_orthogonal_means", "nc2_gof_means")
     etf, ratio = split.get("nc2_etf_means"), split.get("nc2_angle_ratio")
     if etf is None or ratio is None or etf.value is None or ratio.value is None:
-        return Verdict(question, "cannot tell", "The class means could not be compared with a frame.")
+        return Verdict(
+            question, "cannot tell", "The class means could not be compared with a frame."
+        )
     numbers = split.numbers(*(key for key in keys if split.get(key) is not None))
     reason = _unresolved(split)
     if reason is not None:
@@ -225,7 +229,9 @@ def _nearest(split: _Split) -> Verdict:
         return _unmeasured(question, "No classifier weight was given, or decisions were left out.")
     low, high = split.span("nc4_mismatch")
     guess = "" if reading.null is None else f" (independent guesses: {_percent(reading.null.mean)})"
-    said = f"They differ on {_percent(reading.value)} of {reading.n} samples of {split.name}{guess}."
+    said = (
+        f"They differ on {_percent(reading.value)} of {reading.n} samples of {split.name}{guess}."
+    )
     cut = cuts()
     answer = "yes" if high <= cut["mismatch_yes"] else "partly"
     numbers = split.numbers("nc4_mismatch", "accuracy", "ncc_accuracy")
@@ -247,14 +253,18 @@ def _minority(split: _Split, classes: Sequence[ClassRow]) -> Verdict:
             f"Classes are balanced ({counts[0]} to {counts[-1]} samples): none is small.",
         )
     middle = median(counts)
-    small = [row for row in rows if row.count < middle] or [row for row in rows if row.count <= middle]
-    large = [row for row in rows if row.count > middle] or [row for row in rows if row.count >= middle]
+    small = [row for row in rows if row.count < middle] or [
+        row for row in rows if row.count <= middle
+    ]
+    large = [row for row in rows if row.count > middle] or [
+        row for row in rows if row.count >= middle
+    ]
     share = median(row.distance for row in small) / max(
         median(row.distance for row in large), 1e-300
     )
     said = (
-        f"Counts range from {counts[0]} to {counts[-1]}; the smaller classes lie {share:.2f} as far "
-        "from their nearest neighbour as the larger ones"
+        f"Counts range from {counts[0]} to {counts[-1]}; the smaller classes lie {share:.2f} as "
+        "far from their nearest neighbour as the larger ones"
     )
     numbers = split.numbers("nc1_cdnv", "nc2_equinorm_means")
     reason = _unresolved(split)

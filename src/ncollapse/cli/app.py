@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 
 EPILOG = """Examples:
@@ -42,8 +41,8 @@ def _top(
     """
 
 
-def build() -> click.Command:
-    """All commands as one click command; no torch is imported here."""
+def build() -> Any:
+    """All commands as one; no torch is imported here."""
     from ncollapse.cli.check import check
     from ncollapse.cli.compare import compare
     from ncollapse.cli.demo import demo

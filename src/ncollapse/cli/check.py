@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json as jsonlib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -36,7 +36,7 @@ def check(
         found = [f"{s}/{entry}" for s, layers in document.results.items() for entry in layers]
         raise ValueError(f"{results} has no split/layer {name}/{layer}; it has {', '.join(found)}")
     readings = document.results[name][layer]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for limits, sign in ((upper, "<="), (lower, ">=")):
         for key, limit in limits.items():
             if key not in readings:
@@ -48,17 +48,16 @@ def check(
                 )
             value = readings[key].value
             holds = value is not None and (value <= limit if sign == "<=" else value >= limit)
-            rows.append(
-                {"key": key, "value": value, "limit": limit, "sign": sign, "holds": holds}
-            )
+            rows.append({"key": key, "value": value, "limit": limit, "sign": sign, "holds": holds})
     failed = [row for row in rows if not row["holds"]]
     if json:
         data = {"split": name, "layer": layer, "checks": rows, "holds": not failed}
         say(jsonlib.dumps(data, indent=2))
     else:
         for row in rows:
-            value = "null (it could not be read)" if row["value"] is None else f"{row['value']:.6g}"
+            found = row["value"]
+            said = "null (it could not be read)" if found is None else f"{found:.6g}"
             word = "holds" if row["holds"] else "FAILS"
-            say(f"{word}  {name}/{layer}/{row['key']} {row['sign']} {row['limit']:g}: {value}")
+            say(f"{word}  {name}/{layer}/{row['key']} {row['sign']} {row['limit']:g}: {said}")
     if failed:
         raise typer.Exit(1)

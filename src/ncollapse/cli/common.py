@@ -60,9 +60,7 @@ def set_logging(quiet: bool, verbose: bool) -> None:
 @contextmanager
 def progress_bars(quiet: bool, verbose: bool) -> Iterator[Progress | None]:
     """Bars on a terminal; elsewhere a line for each tenth with -v, else silence."""
-    terminal = (
-        sys.stderr.isatty() and not os.environ.get("CI") and os.environ.get("TERM") != "dumb"
-    )
+    terminal = sys.stderr.isatty() and not os.environ.get("CI") and os.environ.get("TERM") != "dumb"
     if quiet:
         yield None
     elif terminal:
@@ -77,7 +75,8 @@ def progress_bars(quiet: bool, verbose: bool) -> Iterator[Progress | None]:
 @contextmanager
 def _rich_bars() -> Iterator[Progress]:
     from rich.console import Console
-    from rich.progress import BarColumn, Progress as Bars, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
 
     columns: tuple[Any, ...] = (
         TextColumn("{task.description:<18}"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -66,7 +66,7 @@ def measure(
     from ncollapse.sources.files import open_source
 
     source = open_source(file)
-    options = {
+    options: dict[str, Any] = {
         "num_classes": num_classes,
         "ignore_index": ignore_index,
         "weighting": weighting,

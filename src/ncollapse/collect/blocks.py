@@ -107,7 +107,9 @@ class BlockMoments:
         scatter = None
         if kept[0]._scatter is not None:
             weights = sample_weights(self.counts, self.weighting)
-            products = torch.stack([part._scatter.products for part in kept if part._scatter]).sum(0)
+            products = torch.stack([part._scatter.products for part in kept if part._scatter]).sum(
+                0
+            )
             scatter = products - (shift.T * (weights * number)) @ shift
             exact = statistics.within_trace(self.weighting)
             trace = scatter.trace()

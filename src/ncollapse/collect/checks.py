@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-class NonFiniteFeatures(ValueError):
+class NonFiniteError(ValueError):
     """A feature is NaN or infinite; `row` is the number of the first such sample."""
 
     def __init__(self, row: int, label: int) -> None:

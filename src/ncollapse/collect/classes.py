@@ -14,17 +14,21 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ncollapse.collect.checks import NonFiniteFeatures, check_batch, valid_samples
+from ncollapse.collect.checks import NonFiniteError, check_batch, valid_samples
 from ncollapse.collect.moments import first_rows, state_dtype, working_dtype
-from ncollapse.collect.scatter import PerClass, Pooled, Scatter, Sketched, Weighted
+from ncollapse.collect.scatter import (
+    MODES,
+    PerClass,
+    Scatter,
+    Sketched,
+    choose_scatter,
+    class_segments,
+)
 from ncollapse.collect.statistics import ClassStatistics, Sketch
 from ncollapse.geometry import Geometry
 
-MODES = ("full", "trace", "sketch")
 # Small batches are gathered into blocks of this many rows before a d × d product.
 BLOCK_ROWS, LARGEST_BLOCK = 4096, 8192
-# Past this many classes per-class matrices cost more than a weighted sum with known counts.
-MANY_CLASSES = 512
 
 
 class ClassMoments:
@@ -82,7 +86,18 @@ class ClassMoments:
         self._all_seen = self._given_pilots is not None
         self._sums = torch.zeros(shape, dtype=self.dtype, device=self.device)
         self._squares = torch.zeros(self.num_classes, dtype=self.dtype, device=self.device)
-        self._scatter = self._new_scatter()
+        self._scatter = choose_scatter(
+            self.mode,
+            self.num_classes,
+            self.num_features,
+            counts=self._expected,
+            weighting=self.weighting,
+            memory_budget=self._budget,
+            sketch_size=self._sketch_size,
+            seed=self._seed,
+            dtype=self.dtype,
+            device=self.device,
+        )
         self._pilots: Tensor | None = None
         self._resolution = torch.finfo(torch.float64).eps
         self._bad = torch.zeros(2, dtype=torch.int64, device=self.device)
@@ -91,19 +106,6 @@ class ClassMoments:
         if self._given_pilots is not None:
             self._pilots = self._given_pilots.to(self.device).clone()
             self._seen |= True
-
-    def _new_scatter(self) -> Scatter | None:
-        K, d = self.num_classes, self.num_features
-        if self.mode == "trace":
-            return None
-        if self.mode == "sketch":
-            return Sketched(self._sketch_size, d, self._seed, self.dtype, self.device)
-        affordable = 8 * K * d * d <= self._budget
-        if affordable and (self._expected is None or K <= MANY_CLASSES):
-            return PerClass(K, d, self.dtype, self.device)
-        if self._expected is not None:
-            return Weighted(self._expected, self.weighting, d, self.dtype, self.device)
-        return Pooled(d, self.dtype, self.device)
 
     @property
     def scatter_form(self) -> str:
@@ -127,7 +129,10 @@ class ClassMoments:
         labels: Tensor,
         rows: Tensor | None = None,
     ) -> None:
-        """Add features (samples, d) with labels (samples). `rows` numbers the samples for error messages (default: in order seen)."""
+        """Add features (samples, d) with labels (samples).
+
+        `rows` numbers the samples for error messages (default: in order seen).
+        """
         check_batch(features, labels, self.num_classes, self.num_features)
         if rows is None:
             rows = torch.arange(self._rows, self._rows + labels.numel())
@@ -176,8 +181,8 @@ class ClassMoments:
             # No host synchronisation: bad samples weigh nothing and are reported at flush.
             inside = (labels >= 0) & (labels < self.num_classes)
             finite = features.isfinite().all(1)
-            outside = ~inside if self.ignore_index is None else ~inside & (
-                labels != self.ignore_index
+            outside = (
+                ~inside if self.ignore_index is None else ~inside & (labels != self.ignore_index)
             )
             self._bad += torch.stack([outside.sum(), (inside & ~finite).sum()])
             valid = inside & finite
@@ -212,20 +217,28 @@ class ClassMoments:
         self._seen = self._seen | found
 
     def _add(
-        self, features: Tensor, labels: Tensor, rows: Tensor, valid: Tensor | None, work: torch.dtype
+        self,
+        features: Tensor,
+        labels: Tensor,
+        rows: Tensor,
+        valid: Tensor | None,
+        work: torch.dtype,
     ) -> None:
         assert self._pilots is not None
         counts = torch.bincount(
-            labels, weights=None if valid is None else valid.to(torch.float64),
+            labels,
+            weights=None if valid is None else valid.to(torch.float64),
             minlength=self.num_classes,
         ).to(torch.int64)
         if isinstance(self._scatter, PerClass):
             # Samples are sorted: subtract in place, one class after the other.
             shifted = features.to(work) if features.dtype != work else features
-            sizes = counts.tolist() if valid is None else torch.bincount(
-                labels, minlength=self.num_classes
-            ).tolist()
-            segments = _segments(sizes)
+            sizes = (
+                counts.tolist()
+                if valid is None
+                else torch.bincount(labels, minlength=self.num_classes).tolist()
+            )
+            segments = class_segments(sizes)
             for label, start, stop in segments:
                 part = shifted[start:stop]
                 part -= self._pilots[label].to(work)
@@ -252,7 +265,7 @@ class ClassMoments:
         bad = (~features.isfinite().all(1)).nonzero()
         if bad.numel():
             first = bad[rows[bad.flatten()].argmin()]
-            raise NonFiniteFeatures(int(rows[first]), int(labels[first]))
+            raise NonFiniteError(int(rows[first]), int(labels[first]))
         raise ValueError(
             "squares of the features overflow float32; pass float64 features or rescale them"
         )
@@ -394,15 +407,6 @@ class ClassMoments:
         if self._scatter is not None:
             self._scatter.products = state["products"].clone()
         self._all_seen = bool(self._seen.all())
-
-
-def _segments(sizes: list[int]) -> list[tuple[int, int, int]]:
-    result, start = [], 0
-    for label, size in enumerate(sizes):
-        if size:
-            result.append((label, start, start + size))
-            start += size
-    return result
 
 
 def _double(tensor: Tensor) -> Tensor:

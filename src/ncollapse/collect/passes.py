@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ncollapse.collect.blocks import BlockMoments
-from ncollapse.collect.checks import NonFiniteFeatures
+from ncollapse.collect.checks import NonFiniteError
 from ncollapse.collect.classes import ClassMoments
 from ncollapse.collect.decisions import Decisions
 from ncollapse.snapshots import load_snapshot, previous, save_snapshot
@@ -199,7 +199,7 @@ class Collector:
         if number == 0:
             try:
                 split.moments.update(features, labels, rows)
-            except NonFiniteFeatures as error:
+            except NonFiniteError as error:
                 raise ValueError(f"{self.source.description}: {error}") from None
             return
         if self.plan.ignore_index is not None:

@@ -11,6 +11,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 
+MODES = ("full", "trace", "sketch")
+# Past this many classes per-class matrices cost more than a weighted sum with known counts.
+MANY_CLASSES = 512
+
+
 class Scatter:
     """Base: how the second moments of shifted samples are kept. `macro` and `micro` say which
     class weighting of Σ_W the form can return."""
@@ -161,3 +166,43 @@ def balanced(counts: Tensor) -> bool:
     """Whether all present classes have the same count: then macro and micro are the same."""
     present = counts[counts > 0]
     return bool(present.numel() == 0 or (present == present[0]).all())
+
+
+def choose_scatter(
+    mode: str,
+    num_classes: int,
+    num_features: int,
+    *,
+    counts: Tensor | None,
+    weighting: str,
+    memory_budget: float,
+    sketch_size: int,
+    seed: int,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Scatter | None:
+    """The form that `mode` asks for and memory allows; None for mode trace.
+
+    Per class while 8·K·d² fits the budget (and few classes, where counts are known), else weighted
+    by known counts, else pooled.
+    """
+    if mode == "trace":
+        return None
+    if mode == "sketch":
+        return Sketched(sketch_size, num_features, seed, dtype, device)
+    affordable = 8 * num_classes * num_features**2 <= memory_budget
+    if affordable and (counts is None or num_classes <= MANY_CLASSES):
+        return PerClass(num_classes, num_features, dtype, device)
+    if counts is not None:
+        return Weighted(counts, weighting, num_features, dtype, device)
+    return Pooled(num_features, dtype, device)
+
+
+def class_segments(sizes: list[int]) -> list[tuple[int, int, int]]:
+    """(class, start, stop) of the classes present in samples sorted by class."""
+    result, start = [], 0
+    for label, size in enumerate(sizes):
+        if size:
+            result.append((label, start, start + size))
+            start += size
+    return result

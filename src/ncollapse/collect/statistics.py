@@ -65,9 +65,7 @@ class ClassStatistics:
     def select(self, index: Int[Tensor, " kept"]) -> ClassStatistics:
         """Statistics of some classes; the scatter stays that of all (used for resampling)."""
         present = None if self.present is None else self.present[index]
-        return replace(
-            self, counts=self.counts[index], traces=self.traces[index], present=present
-        )
+        return replace(self, counts=self.counts[index], traces=self.traces[index], present=present)
 
 
 def between_factor(

@@ -28,9 +28,7 @@ def class_share(statistics: ClassStatistics, geometry: Geometry) -> Float[Tensor
     return 1 - (samples - 1) / (samples - count) * within / (within + between)
 
 
-def _sums_of_squares(
-    statistics: ClassStatistics, geometry: Geometry
-) -> tuple[Tensor, Tensor, int]:
+def _sums_of_squares(statistics: ClassStatistics, geometry: Geometry) -> tuple[Tensor, Tensor, int]:
     number = statistics.counts.to(torch.float64)
     within = (number * statistics.traces).sum()
     weights = statistics.class_weights("micro")

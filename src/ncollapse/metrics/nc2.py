@@ -32,9 +32,7 @@ def _pairs(geometry: Geometry, which: str) -> PairSums:
     return geometry.mean_pairs if which == "means" else geometry.weight_pairs
 
 
-def nc2_equinorm(
-    geometry: Geometry, which: str = "means", *, ddof: int = 1
-) -> Float[Tensor, ""]:
+def nc2_equinorm(geometry: Geometry, which: str = "means", *, ddof: int = 1) -> Float[Tensor, ""]:
     """Coefficient of variation std/mean of row norms (ddof = 1). Unitless, ≥ 0, ideal 0.
 
     Source: Papyan, Han, Donoho 2020.
@@ -80,9 +78,7 @@ def nc2_angle_ratio(geometry: Geometry) -> Float[Tensor, ""]:
     return nc2_maxangle(geometry) / math.sqrt(2 / (math.pi * geometry.num_features))
 
 
-def nc2_etf(
-    geometry: Geometry, which: str = "means", *, centred: bool = True
-) -> Float[Tensor, ""]:
+def nc2_etf(geometry: Geometry, which: str = "means", *, centred: bool = True) -> Float[Tensor, ""]:
     """‖G/‖G‖_F - E‖_F with G = MMᵀ or WWᵀ (W centred over classes, or raw with centred=False).
 
     In [0, 2], ideal 0. For K > d + 1 no simplex exists and the value cannot fall below

@@ -26,14 +26,11 @@ from ncollapse.schema import Null
 SHUFFLED = ("class_share", "nc1_fisher", "nc1_ratio", "nc1_cdnv", "nc1_vci", "fisher_ratio")
 # Averages over pairs are the same for a subset of classes: simulate at most this many.
 PAIR_CLASSES = 1024
-_PAIR_KEYS = frozenset(
-    ("nc1_cdnv", "nc2_angle_ratio")
-    + tuple(
-        f"nc2_{name}_{side}"
-        for name in ("equiangular", "maxangle", "gof")
-        for side in ("means", "weights")
-    )
-)
+_PAIR_KEYS = {"nc1_cdnv", "nc2_angle_ratio"} | {
+    f"nc2_{name}_{side}"
+    for name in ("equiangular", "maxangle", "gof")
+    for side in ("means", "weights")
+}
 
 
 def draws_for(num_classes: int) -> int:

@@ -65,9 +65,7 @@ def _data_line(document: Document) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def _closing(
-    document: Document, classes: Sequence[ClassRow], seconds: float | None
-) -> list[str]:
+def _closing(document: Document, classes: Sequence[ClassRow], seconds: float | None) -> list[str]:
     lines = []
     worst = _loosest(document, classes)
     if worst is not None:
@@ -131,9 +129,7 @@ def render_verdicts(document: Document, width: int = 80) -> str:
     lines = []
     for verdict in document.verdicts:
         lines.append(_fit(f"{verdict.question} {verdict.answer.upper()}", width))
-        lines += textwrap.wrap(
-            verdict.sentence, width, initial_indent="  ", subsequent_indent="  "
-        )
+        lines += textwrap.wrap(verdict.sentence, width, initial_indent="  ", subsequent_indent="  ")
     return "\n".join(lines)
 
 

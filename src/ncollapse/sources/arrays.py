@@ -206,4 +206,6 @@ def check_labels(labels: Tensor, description: str) -> Tensor:
 def _check_finite(values: Tensor, name: str, description: str) -> None:
     bad = (~values.isfinite().reshape(values.shape[0], -1).all(1)).nonzero()
     if bad.numel():
-        raise ValueError(f"{description}: {name} holds NaN or infinity, first in class {int(bad[0])}")
+        raise ValueError(
+            f"{description}: {name} holds NaN or infinity, first in class {int(bad[0])}"
+        )

@@ -87,7 +87,9 @@ def _header(stream: IO[bytes], path: Path) -> tuple[tuple[int, ...], bool, np.dt
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         return read(stream)
     except ValueError as error:
-        raise ValueError(f"{path}: the array features is damaged ({error}); save it again") from None
+        raise ValueError(
+            f"{path}: the array features is damaged ({error}); save it again"
+        ) from None
 
 
 def _exactly(stream: IO[bytes], wanted: int) -> bytearray:

@@ -1,4 +1,4 @@
-""".parquet tables: `labels` beside a list column `features`, or one column a feature (f0, f1, …)."""
+""".parquet tables: `labels` beside a list column `features`, or columns f0, f1, …"""
 
 from __future__ import annotations
 

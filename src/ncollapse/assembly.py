@@ -1,0 +1,258 @@
+"""Accumulators of one run → readings with comparators, class rows, warnings, verdicts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ncollapse.collect.passes import Progress, Split
+from ncollapse.collect.statistics import ClassStatistics
+from ncollapse.geometry import Geometry
+from ncollapse.linalg import spectrum
+from ncollapse.measurement import Measurement
+from ncollapse.metrics import intervals as interval_rules
+from ncollapse.metrics import null as null_rules
+from ncollapse.metrics.catalog import METRICS
+from ncollapse.metrics.nc1 import between_scatter_factor
+from ncollapse.metrics.readings import applicable, read
+from ncollapse.provenance import environment, git_hash
+from ncollapse.schema import SCHEMA_VERSION, ClassRow, Document, Null, Reading
+from ncollapse.sources.arrays import FeatureSource
+from ncollapse.verdict import judge
+
+LAYER = "head"
+NAMED = 10
+
+
+@dataclass
+class Assembly:
+    """Splits become readings, class rows and warnings, one after the other."""
+
+    source: FeatureSource
+    definition: str
+    null: bool
+    intervals: bool
+    seed: int
+    progress: Progress | None
+
+    def __post_init__(self) -> None:
+        self.results: dict[str, dict[str, dict[str, Reading]]] = {}
+        self.classes: list[ClassRow] = []
+        self.warnings: list[str] = []
+        self.geometries: dict[str, Geometry] = {}
+        self.spectra: dict[str, dict[str, Any]] = {}
+        self.num_samples = 0
+
+    def add(self, split: Split) -> None:
+        statistics = split.moments.statistics()
+        self.num_samples += statistics.num_samples
+        self._note_classes(split, statistics)
+        head = self.source.weight is not None
+        values: dict[str, float | None] = {}
+        nulls: dict[str, Null] = {}
+        floors: dict[str, float] = {}
+        found: dict[str, tuple[float, float]] = {}
+        geometry: Geometry | None = None
+        if statistics.num_classes >= 2:
+            geometry = split.moments.geometry(self.source.weight, self.source.bias)
+            self.geometries[split.name] = geometry
+            self._note_spectrum(split.name, statistics, geometry)
+            keys = applicable(head=head)
+            values, notes = self._read(keys, statistics, geometry)
+            self.warnings += [f"{split.name}: {note}" for note in notes]
+            epsilon = torch.finfo(self.source.dtype).eps
+            floors = null_rules.floors(statistics, geometry, epsilon, definition=self.definition)
+            if self.null:
+                nulls = self._nulls(statistics, geometry, head)
+            if self.intervals:
+                found = self._intervals(split, keys, values, statistics, geometry)
+        if split.decisions is not None:
+            keys = applicable(head=head, decisions=True)
+            keys = tuple(key for key in keys if "decisions" in METRICS[key].needs)
+            shares, _ = read(keys, decisions=split.decisions)
+            values |= shares
+            found |= interval_rules.of_decisions(shares, split.decisions) if self.intervals else {}
+            nulls |= null_rules.guesses(split.decisions) if self.null else {}
+        self.classes += self._rows(split, statistics, geometry)
+        self.results[split.name] = {
+            LAYER: {
+                key: Reading(
+                    value=values[key],
+                    null=nulls.get(key),
+                    floor=floors.get(key),
+                    interval=found.get(key),
+                    ideal=row.ideal,
+                    n=statistics.num_samples,
+                    definition=row.resolve(self.definition)[0],
+                )
+                for key, row in METRICS.items()
+                if key in values
+            }
+        }
+
+    def _read(
+        self, keys: tuple[str, ...], statistics: ClassStatistics, geometry: Geometry
+    ) -> tuple[dict[str, float | None], list[str]]:
+        return read(
+            keys,
+            statistics=statistics,
+            geometry=geometry,
+            definition=self.definition,
+        )
+
+    def _nulls(
+        self, statistics: ClassStatistics, geometry: Geometry, head: bool
+    ) -> dict[str, Null]:
+        shuffled = null_rules.shuffled_labels(
+            statistics, geometry, definition=self.definition, seed=self.seed
+        )
+        directions = null_rules.random_directions(
+            geometry.num_classes,
+            geometry.num_features,
+            head=head,
+            definition=self.definition,
+            seed=self.seed,
+        )
+        return {**shuffled, **directions}
+
+    def _intervals(
+        self,
+        split: Split,
+        keys: tuple[str, ...],
+        values: dict[str, float | None],
+        statistics: ClassStatistics,
+        geometry: Geometry,
+    ) -> dict[str, tuple[float, float]]:
+        if split.blocks is None:
+            return interval_rules.half_samples(
+                keys, values, statistics, geometry, definition=self.definition, seed=self.seed
+            )
+        replicates = []
+        for block in range(len(split.blocks.parts)):
+            part, means = split.blocks.without(block)
+            whole = Geometry(means.means, geometry.weight, geometry.bias, means.counts)
+            replicates.append(self._read(keys, part, whole)[0])
+        return interval_rules.jackknife(values, replicates)
+
+    # ---- what is said beside the numbers ------------------------------------------------------
+    def _name(self, index: int) -> str:
+        names = self.source.class_names
+        return str(index) if names is None else names[index]
+
+    def _some(self, indices: Tensor) -> str:
+        listed = ", ".join(self._name(int(i)) for i in indices[:NAMED])
+        return listed + (f" and {indices.numel() - NAMED} more" if indices.numel() > NAMED else "")
+
+    def _note_classes(self, split: Split, statistics: ClassStatistics) -> None:
+        counts = split.moments.counts
+        absent = (counts == 0).nonzero().flatten()
+        if absent.numel():
+            self.warnings.append(
+                f"{split.name}: {absent.numel()} of {counts.numel()} classes have no sample and "
+                f"are left out: {self._some(absent)}"
+            )
+        single = (counts == 1).nonzero().flatten()
+        if single.numel():
+            self.warnings.append(
+                f"{split.name}: {single.numel()} classes have one sample, whose spread counts as "
+                f"0 in all averages: {self._some(single)}"
+            )
+        typical = float(statistics.counts.to(torch.float64).median())
+        if 1 < typical < 10:
+            self.warnings.append(
+                f"{split.name}: {typical:.0f} samples a class (median); within-class variance "
+                f"reads low by about a factor {1 - 1 / typical:.2f}"
+            )
+        if statistics.num_classes < 2:
+            self.warnings.append(
+                f"{split.name}: one class only, so NC1 to NC3 are not measured on this split"
+            )
+
+    def _note_spectrum(self, name: str, statistics: ClassStatistics, geometry: Geometry) -> None:
+        full = min(geometry.num_features, geometry.num_classes - 1)
+        found = spectrum(between_scatter_factor(statistics, geometry), full)
+        self.spectra[name] = {
+            "rank": found.rank,
+            "rank_by_construction": full,
+            "condition": found.condition,
+            "cutoff": found.cutoff,
+        }
+        if found.rank < full:
+            self.warnings.append(
+                f"{name}: the class means span {found.rank} of {full} possible directions; the "
+                "rest lie below the cutoff and are left out of the pseudo-inverse"
+            )
+
+    def _rows(
+        self, split: Split, statistics: ClassStatistics, geometry: Geometry | None
+    ) -> list[ClassRow]:
+        present = statistics.present
+        if geometry is None or present is None:
+            return []
+        pairs = geometry.mean_pairs
+        assert pairs.nearest is not None and pairs.nearest_distance is not None
+        norms = geometry.mean_norms
+        cosines: list[float] | None = None
+        if geometry.weight is not None:
+            dots = (geometry.weight * geometry.centred_means).sum(1)
+            cosines = (dots / (geometry.weight_norms * norms)).tolist()
+        hits: list[float] | None = None
+        if split.decisions is not None and split.decisions.has_head:
+            share = split.decisions.correct_head / split.decisions.counts.clamp_min(1)
+            hits = share[present].tolist()
+        index = present.tolist()
+        columns = zip(
+            index,
+            statistics.counts.tolist(),
+            norms.tolist(),
+            statistics.traces.tolist(),
+            pairs.nearest.tolist(),
+            pairs.nearest_distance.tolist(),
+            strict=True,
+        )
+        return [
+            ClassRow(
+                split=split.name,
+                layer=LAYER,
+                name=self._name(k),
+                index=k,
+                count=count,
+                norm=norm,
+                within=within,
+                nearest=self._name(index[nearest]),
+                distance=distance,
+                cosine=None if cosines is None else cosines[i],
+                accuracy=None if hits is None else hits[i],
+            )
+            for i, (k, count, norm, within, nearest, distance) in enumerate(columns)
+        ]
+
+    def finish(self, config: dict[str, Any], num_classes: int) -> Measurement:
+        from ncollapse import __version__
+
+        verdicts = judge(
+            self.results,
+            self.classes,
+            num_classes=num_classes,
+            num_features=self.source.num_features,
+        )
+        document = Document(
+            schema_version=SCHEMA_VERSION,
+            ncollapse_version=__version__,
+            date=datetime.now(UTC).isoformat(timespec="seconds"),
+            source=self.source.description,
+            config=config,
+            environment=environment(self.seed, self.source.fingerprint),
+            git_hash=git_hash(),
+            num_classes=num_classes,
+            num_features=self.source.num_features,
+            num_samples=self.num_samples,
+            results=self.results,
+            verdicts=verdicts,
+            warnings=tuple(self.warnings),
+        )
+        return Measurement(document, tuple(self.classes), self.geometries)

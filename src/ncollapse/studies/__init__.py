@@ -1,0 +1,1 @@
+"""Reproducible runs on embedded data."""
