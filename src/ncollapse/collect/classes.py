@@ -8,7 +8,7 @@ is noise. All states are plain sums about the pilots: merging is addition after 
 from __future__ import annotations
 
 import copy
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -19,7 +19,6 @@ from ncollapse.collect.moments import first_rows, state_dtype, working_dtype
 from ncollapse.collect.scatter import (
     MODES,
     PerClass,
-    Scatter,
     Sketched,
     choose_scatter,
     class_segments,
@@ -272,7 +271,7 @@ class ClassMoments:
 
     # ---- merging ------------------------------------------------------------------------------
     @torch.no_grad()
-    def merge(self, other: Self) -> Self:
+    def merge(self, other: ClassMoments) -> ClassMoments:
         """Add all samples of `other`, exactly, whatever its pilots. In place; returns self.
 
         Raises ValueError when K, d, mode or scatter form differ.
@@ -309,10 +308,10 @@ class ClassMoments:
         self._all_seen = bool(self._seen.all())
         return self
 
-    def __add__(self, other: Self) -> Self:
+    def __add__(self, other: ClassMoments) -> ClassMoments:
         return self.copy().merge(other)
 
-    def copy(self) -> Self:
+    def copy(self) -> ClassMoments:
         """An independent accumulator with the same samples."""
         self.flush()
         return copy.deepcopy(self)

@@ -6,7 +6,7 @@ are closer than float32 can tell apart.
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -97,7 +97,7 @@ class Decisions:
     def num_samples(self) -> int:
         return int(self.counts.sum())
 
-    def merge(self, other: Self) -> Self:
+    def merge(self, other: Decisions) -> Decisions:
         """Add the samples of `other`, counted against the same means and head."""
         for name in self.SUMS:
             getattr(self, name).add_(getattr(other, name))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ class Moments(Protocol):
         """Take in a batch; the tensors may be reused by the caller afterwards."""
         ...
 
-    def merge(self, other: Self) -> Self:
+    def merge(self, other: Any) -> Any:
         """Add the samples of `other` to this accumulator, in place."""
         ...
 

@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-
 MODES = ("full", "trace", "sketch")
 # Past this many classes per-class matrices cost more than a weighted sum with known counts.
 MANY_CLASSES = 512

@@ -1,0 +1,33 @@
+"""One thread, jaxtyping checked, nothing left behind in the global random state."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from jaxtyping import install_import_hook  # noqa: E402
+
+import tests.checker  # noqa: E402, F401
+
+install_import_hook("ncollapse", "tests.checker.check")
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def global_random_state_is_left_alone():
+    """No test, and no function under test, may draw from or seed the global generators."""
+    before = torch.random.get_rng_state()
+    numpy_before = np.random.get_state()[1].copy()
+    yield
+    assert torch.equal(before, torch.random.get_rng_state()), "torch's global generator was used"
+    assert np.array_equal(numpy_before, np.random.get_state()[1]), "numpy's generator was used"
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
