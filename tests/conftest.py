@@ -5,9 +5,9 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from jaxtyping import install_import_hook  # noqa: E402
+from jaxtyping import install_import_hook
 
-import tests.checker  # noqa: E402, F401
+import tests.checker  # noqa: F401
 
 install_import_hook("ncollapse", "tests.checker.check")
 

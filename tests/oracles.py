@@ -49,7 +49,9 @@ def collapse_index(scatter: Array, rows: Array, rank: int) -> float:
     part = inside.T @ scatter @ inside
     if outside.shape[1]:
         cross = outside.T @ scatter @ inside
-        part = part - cross.T @ np.linalg.pinv(outside.T @ scatter @ outside, hermitian=True) @ cross
+        part = (
+            part - cross.T @ np.linalg.pinv(outside.T @ scatter @ outside, hermitian=True) @ cross
+        )
     return float(np.trace(np.linalg.solve(np.diag(values[:rank] ** 2) + part, part)) / rank)
 
 
@@ -152,9 +154,7 @@ def decisions(
     bias: Array | None,
 ) -> dict[str, float]:
     exact = features.astype(np.float64)
-    nearest = present[
-        np.array([((row - means) ** 2).sum(1).argmin() for row in exact], dtype=int)
-    ]
+    nearest = present[np.array([((row - means) ** 2).sum(1).argmin() for row in exact], dtype=int)]
     found = {"ncc_accuracy": float((nearest == labels).mean())}
     if weight is None:
         return found

@@ -44,10 +44,10 @@ class Geometry:
     means nor weight are given or when shapes disagree.
     """
 
-    means: Float[Tensor, "classes dim"] | None = None
-    weight: Float[Tensor, "classes dim"] | None = None
-    bias: Float[Tensor, " classes"] | None = None
-    counts: Int[Tensor, " classes"] | None = None
+    means: Tensor | None = None
+    weight: Tensor | None = None
+    bias: Tensor | None = None
+    counts: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.means is None and self.weight is None:

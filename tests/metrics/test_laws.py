@@ -159,5 +159,3 @@ def test_half_precision_features_are_read() -> None:
         statistics=moments.statistics(), geometry=moments.geometry()
     )
     assert float(share) == pytest.approx(BASE["class_share"], rel=1e-2)
-
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -140,7 +140,7 @@ class ArraySource(FeatureSource):
         weight: Any = None,
         bias: Any = None,
         split: Any = None,
-        class_names: Sequence[str] | None = None,
+        class_names: Any = None,
         description: str = "arrays",
     ) -> None:
         self.description = description

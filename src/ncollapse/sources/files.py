@@ -132,7 +132,7 @@ class ShardSource(FeatureSource):
             names += [part.splits[code] for code in filled.tolist()]
         self._set_split(names)
 
-    def _find_head(self, path: Path) -> tuple[Tensor | None, Tensor | None, Any]:
+    def _find_head(self, path: Path) -> tuple[Any, Any, Any]:
         for name in HEADS:
             place = path / name
             if place.exists():

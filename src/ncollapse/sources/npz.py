@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,7 +81,7 @@ def load_arrays(path: Path, *names: str) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged: {error}; save it again") from None
 
 
-def _header(stream: IO[bytes], path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def _header(stream: Any, path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     try:
         version = npy.read_magic(stream)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
@@ -92,7 +92,7 @@ def _header(stream: IO[bytes], path: Path) -> tuple[tuple[int, ...], bool, np.dt
         ) from None
 
 
-def _exactly(stream: IO[bytes], wanted: int) -> bytearray:
+def _exactly(stream: Any, wanted: int) -> bytearray:
     data = bytearray(wanted)
     view, done = memoryview(data), 0
     while done < wanted:

@@ -1,0 +1,128 @@
+"""Nulls are what noise reads, intervals cover, floors are what rounding leaves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import ncollapse as nc
+from ncollapse.metrics.intervals import wilson
+from ncollapse.metrics.null import SHUFFLED
+from tests.data import make
+
+
+def shuffled_readings(case: object, repeats: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(1)
+    rows = []
+    for _ in range(repeats):
+        labels = rng.permutation(case.labels)
+        m = nc.measure_features(case.features, labels, null=False, intervals=False, decisions=False)
+        rows.append([m.value(key) for key in SHUFFLED])
+    return dict(zip(SHUFFLED, np.array(rows).T, strict=True))
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        make("even", counts=[40] * 8, dim=12, spread=1.0),
+        make("uneven", counts=[120, 60, 30, 15, 8], dim=10, spread=1.0),
+        make("collapsed", counts=[50] * 5, dim=16, spread=0.01, offset=3.0),
+    ],
+    ids=lambda case: case.name,
+)
+def test_null_is_what_shuffled_labels_really_read(case: object) -> None:
+    m = nc.measure_features(case.features, case.labels, intervals=False)
+    real = shuffled_readings(case, 60)
+    for key in SHUFFLED:
+        null = m.results["train"]["head"][key].null
+        middle, error = real[key].mean(), real[key].std(ddof=1)
+        # The simulation has its own noise of 20 draws; heavy-tailed quotients get a tenth.
+        slack = 4 * error * np.sqrt(1 / 60 + 1 / 20) + 0.1 * abs(middle)
+        assert abs(null.mean - middle) < slack, (key, null.mean, middle)
+
+
+def test_noise_reads_its_null_and_gets_no_verdict() -> None:
+    rng = np.random.default_rng(2)
+    features, labels = rng.normal(size=(400, 32)), rng.integers(0, 8, size=400)
+    m = nc.measure_features(features, labels, weight=rng.normal(size=(8, 32)))
+    answers = {v.question: v.answer for v in m.verdicts}
+    assert answers["Collapsed on train?"] == "cannot tell"
+    assert answers["Do the class means form a simplex?"] == "cannot tell"
+    assert answers["Is the head dual to the class means?"] == "cannot tell"
+
+
+def test_random_directions_read_their_null() -> None:
+    rng = np.random.default_rng(3)
+    means = rng.normal(size=(20, 64))
+    labels = np.repeat(np.arange(20), 30)
+    features = means[labels] + 1e-3 * rng.normal(size=(600, 64))
+    m = nc.measure_features(features, labels, weight=rng.normal(size=(20, 64)))
+    for key, reading in m.results["train"]["head"].items():
+        if key.startswith(("nc2_", "nc3_")):
+            spread = max(reading.null.high - reading.null.low, 1e-3)
+            assert abs(reading.value - reading.null.mean) < 1.5 * spread, key
+
+
+def test_same_seed_same_null_and_other_seed_another() -> None:
+    case = make("s", counts=[20] * 5, dim=8)
+    nulls = [
+        nc.measure_features(case.features, case.labels, seed=seed)
+        .results["train"]["head"]["nc1_fisher"]
+        .null
+        for seed in (0, 0, 1)
+    ]
+    assert nulls[0] == nulls[1] != nulls[2]
+
+
+def test_intervals_cover_the_truth() -> None:
+    """Block jackknife on 80 draws of one population: about 95 % of intervals hold the truth."""
+    rng = np.random.default_rng(4)
+    means = rng.normal(size=(5, 8))
+    labels = np.repeat(np.arange(5), 80)
+    keys = ("nc1_ratio", "class_share", "nc1_fisher")
+    big = np.repeat(np.arange(5), 40000)
+    truth = nc.measure_features(
+        means[big] + 0.5 * rng.normal(size=(len(big), 8)),
+        big,
+        null=False,
+        intervals=False,
+        decisions=False,
+    )
+    hits = dict.fromkeys(keys, 0)
+    for _ in range(80):
+        features = means[labels] + 0.5 * rng.normal(size=(400, 8))
+        m = nc.measure_features(features, labels, null=False)
+        for key in keys:
+            low, high = m.results["train"]["head"][key].interval
+            hits[key] += low <= truth.value(key) <= high
+    assert all(count >= 68 for count in hits.values()), hits
+
+
+def test_many_classes_get_class_intervals() -> None:
+    case = make("k", counts=[4] * 300, dim=10)
+    m = nc.measure_features(case.features, case.labels, memory_budget=1e6)
+    reading = m.results["train"]["head"]["nc1_cdnv"]
+    low, high = reading.interval
+    assert low < reading.value < high
+
+
+def test_wilson_interval() -> None:
+    assert wilson(0.0, 100) == pytest.approx((0.0, 0.0370), abs=1e-3)
+    assert wilson(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_the_floor_is_what_rounding_leaves(dtype: torch.dtype) -> None:
+    """Features whose spread is dithered just enough to round at random read near the floor."""
+    rng = np.random.default_rng(5)
+    eps = torch.finfo(dtype).eps
+    means = rng.uniform(1.0, 2.0, size=(6, 40))
+    labels = np.repeat(np.arange(6), 200)
+    exact = means[labels] + eps * rng.uniform(-0.5, 0.5, size=(1200, 40))
+    features = torch.from_numpy(exact).to(dtype)
+    m = nc.measure_features(features, labels, null=False, intervals=False)
+    for key in ("nc1_ratio", "nc1_fisher", "nc1_cdnv"):
+        reading = m.results["train"]["head"][key]
+        # Uniform dither of one spacing adds as much again as rounding itself.
+        assert reading.floor < reading.value < 4 * reading.floor, key
