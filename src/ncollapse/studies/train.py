@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -103,6 +103,7 @@ class State:
         return len(self.history)
 
 
+@runtime_checkable
 class Callback(Protocol):
     """Called while training; a callback may read the model but leaves its mode as it was."""
 
