@@ -73,11 +73,16 @@ BAD = {
     "labels past K": (lambda p: [saved(p, labels=CASE.labels + 1)], "label 3 of sample"),
     "float labels": (lambda p: [saved(p, labels=CASE.labels * 1.0)], "labels are torch.float64"),
     "NaN": (
-        lambda p: [saved(p, features=np.where(np.arange(120)[:, None] == 7, np.nan, CASE.features))],
+        lambda p: [
+            saved(p, features=np.where(np.arange(120)[:, None] == 7, np.nan, CASE.features))
+        ],
         "first in sample 7",
     ),
     "one class": (lambda p: [saved(p, labels=CASE.labels * 0)], "only class [0] is present"),
-    "K = 1": (lambda p: [saved(p, labels=CASE.labels * 0, weight=np.ones((1, 6)), bias=[0.0])], "K = 1"),
+    "K = 1": (
+        lambda p: [saved(p, labels=CASE.labels * 0, weight=np.ones((1, 6)), bias=[0.0])],
+        "K = 1",
+    ),
     "shapes": (lambda p: [saved(p, labels=CASE.labels[:5])], "120 rows of features but 5 labels"),
     "empty file": (lambda p: [touched(p)], "is empty"),
     "weight": (lambda p: [saved(p, weight=np.ones((3, 5)))], "features have 6 columns"),
@@ -177,7 +182,9 @@ def test_compare_and_explain_and_doctor(capsys, tmp_path) -> None:
     assert "tr(Σ_W Σ_B⁺)/K" in out
     assert "papyan2020" in out
     assert "did you mean" in run(capsys, "explain", "nc1_fischer")[2]
-    assert len(run(capsys, "explain")[1].splitlines()) == len(json.loads(run(capsys, "explain", "--json")[1]))
+    assert len(run(capsys, "explain")[1].splitlines()) == len(
+        json.loads(run(capsys, "explain", "--json")[1])
+    )
     code, out, _ = run(capsys, "doctor", "--json")
     assert json.loads(out)["torch"]["float64"] is True
     assert run(capsys, "doctor")[0] == 0

@@ -32,7 +32,8 @@ def _version(wanted: bool | None) -> None:
 
 def _top(
     version: Annotated[
-        bool | None, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool | None,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = None,
 ) -> None:
     """Measure, predict and control neural collapse.

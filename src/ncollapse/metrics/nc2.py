@@ -66,7 +66,7 @@ def nc2_equiangular(geometry: Geometry, which: str = "means") -> Float[Tensor, "
 
 
 def nc2_maxangle(geometry: Geometry, which: str = "means") -> Float[Tensor, ""]:
-    """Mean |cos + 1/(K-1)| over pairs. In [0, 2], ideal 0. Source: Papyan, Han, Donoho 2020."""
+    """Mean of abs(cos + 1/(K-1)) over pairs. In [0, 2], ideal 0. Source: Papyan, Han, Donoho 2020."""
     return _pairs(geometry, which).mean_abs_shifted
 
 
@@ -103,7 +103,7 @@ def nc2_orthogonal(geometry: Geometry, which: str = "means") -> Float[Tensor, ""
 
 
 def nc2_gof(geometry: Geometry, which: str = "means") -> Float[Tensor, ""]:
-    """Mean |cos| over pairs of raw rows, lengths free: 0 for a general orthogonal frame.
+    """Mean of abs(cos) over pairs of raw rows, lengths free: 0 for a general orthogonal frame.
 
     In [0, 1]. Source: Dang et al. 2023.
     """
