@@ -26,7 +26,7 @@ def answers(
 
 @pytest.mark.parametrize("count", [3, 10, 40])
 def test_a_collapsed_simplex_is_told_from_an_orthogonal_frame(count: int) -> None:
-    found = answers(nc.Geometry.simplex_etf(count, 64), 0.002)
+    found = answers(nc.Geometry.simplex_etf(count, 64), 0.002, counts=200)
     assert found["Collapsed on train?"].answer == "yes"
     assert found[SIMPLEX].answer == "yes"
     assert found[DUAL].answer == "yes"

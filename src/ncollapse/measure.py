@@ -134,7 +134,9 @@ def state_estimate(
     return Collector(source, _plan(source, definition or weighting, **options)).state_bytes
 
 
-def _plan(source: FeatureSource, asked: str, *, num_classes: int | None, **options: Any) -> Plan:
+def _plan(
+    source: FeatureSource, asked: str, *, num_classes: int | None = None, **options: Any
+) -> Plan:
     if asked not in DEFINITIONS:
         raise ValueError(
             f"definition {asked!r} is unknown; one of {', '.join(DEFINITIONS)} is needed"

@@ -101,7 +101,7 @@ def test_following_leaves_training_as_it_was() -> None:
     plain = train(network(), DATA, SHORT)
     followed = train(network(), DATA, SHORT, [Follow([1, 3, 6], trace)])
     assert plain.history == followed.history
-    assert [step for step in dict.fromkeys(row.epoch for row in trace.rows)] == [1, 3, 6]
+    assert list(dict.fromkeys(row.epoch for row in trace.rows)) == [1, 3, 6]
 
 
 def test_reading_features_restores_the_mode() -> None:

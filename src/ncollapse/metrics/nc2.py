@@ -66,7 +66,10 @@ def nc2_equiangular(geometry: Geometry, which: str = "means") -> Float[Tensor, "
 
 
 def nc2_maxangle(geometry: Geometry, which: str = "means") -> Float[Tensor, ""]:
-    """Mean of abs(cos + 1/(K-1)) over pairs. In [0, 2], ideal 0. Source: Papyan, Han, Donoho 2020."""
+    """Mean of abs(cos + 1/(K-1)) over pairs. In [0, 2], ideal 0.
+
+    Source: Papyan, Han, Donoho 2020.
+    """
     return _pairs(geometry, which).mean_abs_shifted
 
 
