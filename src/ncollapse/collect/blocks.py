@@ -16,7 +16,7 @@ from ncollapse.collect.scatter import sample_weights
 from ncollapse.collect.statistics import ClassStatistics
 from ncollapse.geometry import Geometry
 
-BLOCKS = 10
+BLOCKS, PART_ROWS = 10, 256
 
 
 class BlockMoments:
@@ -41,6 +41,8 @@ class BlockMoments:
                 pilots=pilots,
                 memory_budget=0,
                 ignore_index=total.ignore_index,
+                # Ten times waiting samples would be the largest thing in memory.
+                block_rows=PART_ROWS,
             )
             for _ in range(blocks)
         ]
@@ -50,7 +52,7 @@ class BlockMoments:
     @staticmethod
     def state_bytes(num_classes: int, num_features: int, blocks: int = BLOCKS) -> int:
         """Bytes of the state in full mode."""
-        return blocks * (num_classes * num_features * 12 + 8 * num_features**2)
+        return blocks * (num_classes * num_features * 16 + 8 * num_features**2)
 
     @torch.no_grad()
     def update(self, features: Tensor, labels: Tensor) -> None:

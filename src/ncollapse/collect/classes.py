@@ -22,8 +22,7 @@ from ncollapse.collect.statistics import ClassStatistics, Sketch
 from ncollapse.collect.sums import ClassSums
 from ncollapse.geometry import Geometry
 
-# Small batches are gathered into blocks of this many rows before a d × d product.
-BLOCK_ROWS, LARGEST_BLOCK = 4096, 8192
+LARGEST_BLOCK = 8192
 
 
 class ClassMoments(ClassSums):
@@ -64,13 +63,13 @@ class ClassMoments(ClassSums):
         if labels.numel() == 0:
             return
         with torch.autocast(self.device.type, enabled=False):
-            if self._scatter is None or labels.numel() >= BLOCK_ROWS:
+            if self._scatter is None or labels.numel() >= self.block_rows:
                 for start in range(0, labels.numel(), LARGEST_BLOCK):
                     part = slice(start, start + LARGEST_BLOCK)
                     self._consume(features[part], labels[part], rows[part])
                 return
             self._pending.append((features.clone(), labels.clone(), rows))
-            if sum(part[1].numel() for part in self._pending) >= BLOCK_ROWS:
+            if sum(part[1].numel() for part in self._pending) >= self.block_rows:
                 self.flush()
 
     def flush(self) -> None:

@@ -31,6 +31,8 @@ log = logging.getLogger("ncollapse")
 Progress = Callable[[str, int, int], None]
 PASSES = ("statistics", "decisions")
 CHUNK_ROWS = 8192
+# A chunk in work: as read, sorted, shifted, squared, and its float64 differences twice.
+CHUNK_COPIES = 8
 
 
 @dataclass
@@ -125,7 +127,7 @@ class Collector:
             total += len(self.splits) * (12 * K * d + head)
         if self._with_blocks():
             total += len(self.splits) * BlockMoments.state_bytes(K, d)
-        return total
+        return total + CHUNK_COPIES * 4 * d * min(self.plan.chunk_rows, self.source.num_samples)
 
     def _with_blocks(self) -> bool:
         size = BlockMoments.state_bytes(self.plan.num_classes, self.source.num_features)

@@ -12,6 +12,8 @@ from torch import Tensor
 from ncollapse.collect.moments import state_dtype
 from ncollapse.collect.scatter import MODES, Sketched, choose_scatter
 
+# Small batches are gathered into blocks of this many rows before a d × d product.
+BLOCK_ROWS = 4096
 PENDING = ("pending_features", "pending_labels", "pending_rows")
 
 
@@ -36,6 +38,7 @@ class ClassSums:
         seed: int = 0,
         ignore_index: int | None = -100,
         device: torch.device | str = "cpu",
+        block_rows: int = BLOCK_ROWS,
     ) -> None:
         if num_classes < 2:
             raise ValueError(f"num_classes={num_classes}; at least 2 classes are needed")
@@ -53,7 +56,7 @@ class ClassSums:
         self.dtype = state_dtype(self.device)
         self._expected = counts
         self._given_pilots = pilots
-        self._budget, self._seed = memory_budget, seed
+        self._budget, self._seed, self.block_rows = memory_budget, seed, block_rows
         self._sketch_size = sketch_size or min(num_features, max(64, 4 * num_classes))
         self.reset()
 
