@@ -21,7 +21,7 @@ LAYERS = [
     {"report"},
     {"control"},
     {"downstream"},
-    {"verdict", "advise", "measurement", "assembly", "measure"},
+    {"verdict", "advise", "measurement", "assembly", "measuring", "measure"},
     {"tracking"},
     {"studies"},
     {"cli"},
@@ -32,7 +32,9 @@ WITHIN = {
     ("trace", "schema"),
     ("assembly", "verdict"),
     ("assembly", "measurement"),
-    ("measure", "assembly"),
+    ("measuring", "assembly"),
+    ("measuring", "measurement"),
+    ("measure", "measuring"),
     ("measure", "measurement"),
 }
 # What documents are made of is readable everywhere without torch.

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ncollapse.collect.passes import Progress, Split
+from ncollapse.collect.passes import Split
 from ncollapse.collect.statistics import ClassStatistics
 from ncollapse.geometry import Geometry
 from ncollapse.linalg import spectrum
@@ -22,22 +22,20 @@ from ncollapse.metrics.readings import applicable, read
 from ncollapse.provenance import environment, git_hash
 from ncollapse.schema import SCHEMA_VERSION, ClassRow, Document, Null, Reading
 from ncollapse.sources.arrays import FeatureSource
+from ncollapse.trace import Trace
 from ncollapse.verdict import judge
 
-LAYER = "head"
 NAMED = 10
 
 
 @dataclass
 class Assembly:
-    """Splits become readings, class rows and warnings, one after the other."""
+    """Splits become readings, class rows and warnings: `enter` a layer, `add` its splits."""
 
-    source: FeatureSource
     definition: str
     null: bool
     intervals: bool
     seed: int
-    progress: Progress | None
 
     def __post_init__(self) -> None:
         self.results: dict[str, dict[str, dict[str, Reading]]] = {}
@@ -47,10 +45,18 @@ class Assembly:
         self.spectra: dict[str, dict[str, Any]] = {}
         self.num_samples = 0
 
+    def enter(
+        self, source: FeatureSource, layer: str, *, primary: bool, pooling: str = "none"
+    ) -> None:
+        """Begin a layer. Verdicts, the saved geometry and warnings are of the primary one."""
+        self.source, self.layer, self.primary = source, layer, primary
+        self.pooling = "" if pooling == "none" else f", {pooling}"
+
     def add(self, split: Split) -> None:
         statistics = split.moments.statistics()
-        self.num_samples += statistics.num_samples
-        self._note_classes(split, statistics)
+        if self.primary:
+            self.num_samples += statistics.num_samples
+            self._note_classes(split, statistics)
         head = self.source.weight is not None
         values: dict[str, float | None] = {}
         nulls: dict[str, Null] = {}
@@ -59,11 +65,12 @@ class Assembly:
         geometry: Geometry | None = None
         if statistics.num_classes >= 2:
             geometry = split.moments.geometry(self.source.weight, self.source.bias)
-            self.geometries[split.name] = geometry
-            self._note_spectrum(split.name, statistics, geometry)
             keys = applicable(head=head)
             values, notes = self._read(keys, statistics, geometry)
-            self.warnings += [f"{split.name}: {note}" for note in notes]
+            if self.primary:
+                self.geometries[split.name] = geometry
+                self._note_spectrum(split.name, statistics, geometry)
+                self.warnings += [f"{split.name}: {note}" for note in notes]
             epsilon = torch.finfo(self.source.dtype).eps
             floors = null_rules.floors(statistics, geometry, epsilon, definition=self.definition)
             if self.null:
@@ -78,20 +85,18 @@ class Assembly:
             found |= interval_rules.of_decisions(shares, split.decisions) if self.intervals else {}
             nulls |= null_rules.guesses(split.decisions) if self.null else {}
         self.classes += self._rows(split, statistics, geometry)
-        self.results[split.name] = {
-            LAYER: {
-                key: Reading(
-                    value=values[key],
-                    null=nulls.get(key),
-                    floor=floors.get(key),
-                    interval=found.get(key),
-                    ideal=row.ideal,
-                    n=statistics.num_samples,
-                    definition=row.resolve(self.definition)[0],
-                )
-                for key, row in METRICS.items()
-                if key in values
-            }
+        self.results.setdefault(split.name, {})[self.layer] = {
+            key: Reading(
+                value=values[key],
+                null=nulls.get(key),
+                floor=floors.get(key),
+                interval=found.get(key),
+                ideal=row.ideal,
+                n=statistics.num_samples,
+                definition=row.resolve(self.definition)[0] + self.pooling,
+            )
+            for key, row in METRICS.items()
+            if key in values
         }
 
     def _read(
@@ -217,7 +222,7 @@ class Assembly:
         return [
             ClassRow(
                 split=split.name,
-                layer=LAYER,
+                layer=self.layer,
                 name=self._name(k),
                 index=k,
                 count=count,
@@ -231,7 +236,10 @@ class Assembly:
             for i, (k, count, norm, within, nearest, distance) in enumerate(columns)
         ]
 
-    def finish(self, config: dict[str, Any], num_classes: int) -> Measurement:
+    def finish(
+        self, config: dict[str, Any], num_classes: int, trace: Trace | None = None
+    ) -> Measurement:
+        """The document of everything added; the primary layer was entered last."""
         from ncollapse import __version__
 
         verdicts = judge(
@@ -239,6 +247,8 @@ class Assembly:
             self.classes,
             num_classes=num_classes,
             num_features=self.source.num_features,
+            layer=self.layer,
+            trace=trace,
         )
         document = Document(
             schema_version=SCHEMA_VERSION,
@@ -255,4 +265,4 @@ class Assembly:
             verdicts=verdicts,
             warnings=tuple(self.warnings),
         )
-        return Measurement(document, tuple(self.classes), self.geometries)
+        return Measurement(document, tuple(self.classes), self.geometries, trace)

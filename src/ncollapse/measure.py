@@ -1,24 +1,168 @@
-"""measure_features, measure_source: arrays or files → Measurement."""
+"""measure, measure_features, measure_source: models, arrays or files → Measurement."""
 
 from __future__ import annotations
 
 import logging
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from ncollapse.assembly import Assembly
-from ncollapse.collect.passes import Collector, Plan, Progress
+from ncollapse.collect.batches import Unpack
+from ncollapse.collect.cache import FeatureCache, RecomputedSource
+from ncollapse.collect.passes import Collector
+from ncollapse.collect.pooling import Pool
+from ncollapse.collect.select import Layers
+from ncollapse.collect.stream import ModelStream
+from ncollapse.collect.taps import HEAD, Taps
 from ncollapse.measurement import Measurement
-from ncollapse.metrics.catalog import DEFINITIONS
-from ncollapse.metrics.readings import within_weighting
+from ncollapse.measuring import Options, as_dtype, measure_layers
 from ncollapse.sources.arrays import ArraySource, FeatureSource
+from ncollapse.trace import Trace
 
 if TYPE_CHECKING:
     import numpy as np
 
 log = logging.getLogger("ncollapse")
+
+
+def measure(
+    model: nn.Module,
+    data: Any = None,
+    *,
+    train: Any = None,
+    test: Any = None,
+    layers: Layers = None,
+    head: str | nn.Module | bool | None = None,
+    pool: Pool | dict[str, Pool] = "auto",
+    unpack: Unpack | None = None,
+    limit: int | None = None,
+    batch_size: int = 128,
+    autocast: str | torch.dtype | None = None,
+    cache: bool = True,
+    cache_budget: float = 1e9,
+    class_names: Any = None,
+    description: str | None = None,
+    trace: Trace | None = None,
+    **options: Any,
+) -> Measurement:
+    """Neural collapse of a model on its data, in one forward pass.
+
+    `data` (or `train` and `test`, or a mapping of split names) are loaders of (input, label)
+    pairs or of mappings with `labels`, datasets, or pairs of tensors; `unpack` maps other batches
+    to (inputs, labels). The head is found and checked (head(features) == logits) unless named;
+    `layers` adds others: names, globs, a predicate, or "*" for every block, pooled by `pool`.
+    Features are kept up to `cache_budget` bytes in memory, then on disk; `cache=False` runs the
+    model again instead. `limit` bounds the samples a split, `autocast` sets mixed precision,
+    `trace` adds readings along training. Other keywords are those of `measure_source`.
+
+    The model's mode, its hooks and the global random states are put back.
+
+    >>> m = measure(model, train=train_loader, test=test_loader, layers="*")  # doctest: +SKIP
+    >>> print(m)                                                             # doctest: +SKIP
+
+    Raises ValueError for heads that do not make the logits, layers that match nothing or never
+    fire, empty loaders, unexpected batches, labels beyond the head's width, and whatever
+    `measure_source` raises.
+    """
+    chosen = Options(**options)
+    loaders = split_loaders(data, train, test)
+    taps = Taps(model, layers, head=head, pool=pool)
+    stream = ModelStream(
+        taps,
+        loaders,
+        unpack=unpack,
+        limit=limit,
+        batch_size=batch_size,
+        autocast=as_dtype(autocast),
+        ignore_index=chosen.ignore_index,
+        progress=chosen.progress,
+    )
+    said = {"class_names": class_names, "description": description or type(taps.model).__name__}
+    if not cache:
+        return _recomputed(stream, chosen, said, trace)
+    with FeatureCache(cache_budget) as features:
+        features.fill(stream)
+        return measure_cache(features, taps, chosen, trace=trace, **said)
+
+
+def measure_cache(
+    cache: FeatureCache,
+    taps: Taps,
+    options: Options,
+    *,
+    class_names: Any = None,
+    description: str = "model",
+    trace: Trace | None = None,
+) -> Measurement:
+    """The layers of a filled cache → Measurement; the taps say which head made them."""
+    said = {"class_names": class_names, "description": description}
+    sources: dict[str, FeatureSource] = {
+        layer: cache.source(layer, **_head(taps, layer), **said) for layer in taps.layers
+    }
+    return _finish(sources, taps, options, trace, "disk" if cache.on_disk else "memory")
+
+
+def _recomputed(
+    stream: ModelStream, options: Options, said: dict[str, Any], trace: Trace | None
+) -> Measurement:
+    """Without a cache: labels first, then a forward pass at every look at every layer."""
+    parts = list(stream.labels())
+    splits = tuple(dict.fromkeys(split for split, _ in parts))
+    labels = torch.cat([found for _, found in parts])
+    codes = torch.cat([torch.full_like(found, splits.index(split)) for split, found in parts])
+    for batch in stream:  # The first batch finds the head.
+        layers = tuple(batch.features)
+        break
+    sources: dict[str, FeatureSource] = {
+        layer: RecomputedSource(
+            stream, layer, labels, codes, splits, **_head(stream.taps, layer), **said
+        )
+        for layer in layers
+    }
+    return _finish(sources, stream.taps, options, trace, "off")
+
+
+def _head(taps: Taps, layer: str) -> dict[str, Any]:
+    if layer != HEAD or taps.head is None:
+        return {}
+    return {"weight": taps.head.weight, "bias": taps.head.bias}
+
+
+def _finish(
+    sources: dict[str, FeatureSource],
+    taps: Taps,
+    options: Options,
+    trace: Trace | None,
+    cache: str,
+) -> Measurement:
+    extra: dict[str, Any] = {"cache": cache}
+    if taps.head is not None:
+        extra["head"] = {
+            "name": taps.head.name,
+            "origin": taps.head.origin,
+            "check": taps.head.check,
+        }
+        log.info("tap  %s", taps.head.described)
+    return measure_layers(sources, options, pooling=taps.pooling, extra=extra, trace=trace)
+
+
+def split_loaders(data: Any, train: Any, test: Any) -> dict[str, Any]:
+    """Loaders by split name. Raises ValueError when a split is passed twice, or none."""
+    if isinstance(data, Mapping):
+        loaders = {str(split): loader for split, loader in data.items()}
+    else:
+        loaders = {} if data is None else {"train": data}
+    for split, loader in (("train", train), ("test", test)):
+        if loader is None:
+            continue
+        if split in loaders:
+            raise ValueError(f"split {split!r} was passed twice; pass data, or train= and test=")
+        loaders[split] = loader
+    if not loaders:
+        raise ValueError("no data was passed; pass a loader, or train=… and test=…")
+    return loaders
 
 
 def measure_features(
@@ -46,155 +190,28 @@ def measure_features(
 
 
 def measure_source(
-    source: FeatureSource,
-    *,
-    num_classes: int | None = None,
-    ignore_index: int | None = -100,
-    weighting: str = "macro",
-    definition: str | None = None,
-    mode: str = "full",
-    null: bool = True,
-    intervals: bool = True,
-    decisions: bool = True,
-    seed: int = 0,
-    memory_budget: float = 2e9,
-    snapshot: Path | str | None = None,
-    snapshot_every: float = 30.0,
-    resume: bool = False,
-    progress: Progress | None = None,
+    source: FeatureSource, *, trace: Trace | None = None, **options: Any
 ) -> Measurement:
     """Neural collapse of a source of features, streamed in flat memory.
 
-    K is the number of rows of the source's weight, else `num_classes`, else max(label) + 1.
-    `weighting` macro weighs every class alike, micro by its samples; `definition` asks for a
-    published variant (see `ncollapse explain`). `mode` full, trace or sketch bounds the state.
-    `null` and `intervals` add comparators; `decisions` the second look for NC4. `snapshot` is a
-    file kept while running; `resume` continues from it. `progress(stage, done, total)`.
+    K is the number of rows of the source's weight, else `num_classes`, else max(label) + 1;
+    labels equal to `ignore_index` (-100) are skipped. `weighting` "macro" weighs every class
+    alike, "micro" by its samples; `definition` asks for a published variant (see `ncollapse
+    explain`). `mode` full, trace or sketch and `memory_budget` (2e9 bytes) bound the state.
+    `null` and `intervals` add comparators; `decisions` the second look for NC4; `seed` seeds the
+    comparators. `snapshot` is a file kept while running, every `snapshot_every` seconds; `resume`
+    continues from it. `progress(stage, done, total)` is called along the way.
 
     Raises ValueError for labels outside 0..K-1 other than `ignore_index`, fewer than two classes,
-    shapes that disagree, NaN or infinite features, an unknown definition or mode.
+    shapes that disagree, NaN or infinite features, an unknown definition or mode; TypeError for
+    an unknown keyword.
     """
-    asked = definition or weighting
-    plan = _plan(
-        source,
-        asked,
-        num_classes=num_classes,
-        mode=mode,
-        memory_budget=memory_budget,
-        ignore_index=ignore_index,
-        decisions=decisions,
-        intervals=intervals,
-        seed=seed,
-        snapshot=None if snapshot is None else Path(snapshot),
-        snapshot_every=snapshot_every,
-        resume=resume,
-        progress=progress,
-    )
-    collector = Collector(source, plan)
-    log.info("state estimate: %.0f MB", collector.state_bytes / 1e6)
-    splits = collector.run()
-    assembly = Assembly(source, asked, null, intervals, seed, progress)
-    for number, split in enumerate(splits):
-        if progress is not None:
-            progress("metrics", number, len(splits))
-        assembly.add(split)
-    if progress is not None:
-        progress("metrics", len(splits), len(splits))
-    config = {
-        "definition": asked,
-        "weighting": plan.weighting,
-        "mode": mode,
-        "scatter": splits[0].moments.scatter_form,
-        "ignore_index": ignore_index,
-        "null": null,
-        "intervals": intervals,
-        "decisions": decisions,
-        "seed": seed,
-        "memory_budget": memory_budget,
-        "chunk_rows": plan.chunk_rows,
-        "state_bytes": collector.state_bytes,
-        "features_dtype": str(source.dtype).removeprefix("torch."),
-        "between_scatter": assembly.spectra,
-        "splits": {split.name: int(split.moments.num_samples) for split in splits},
-    }
-    return assembly.finish(config, plan.num_classes)
+    return measure_layers({HEAD: source}, Options(**options), trace=trace)
 
 
-def state_estimate(
-    source: FeatureSource,
-    *,
-    weighting: str = "macro",
-    definition: str | None = None,
-    **options: Any,
-) -> int:
+def state_estimate(source: FeatureSource, **options: Any) -> int:
     """Bytes that measuring `source` will keep beside the features, before a row is read.
 
     Options are those of `measure_source`.
     """
-    return Collector(source, _plan(source, definition or weighting, **options)).state_bytes
-
-
-def _plan(
-    source: FeatureSource, asked: str, *, num_classes: int | None = None, **options: Any
-) -> Plan:
-    if asked not in DEFINITIONS:
-        raise ValueError(
-            f"definition {asked!r} is unknown; one of {', '.join(DEFINITIONS)} is needed"
-        )
-    count = _class_count(source, num_classes, options.get("ignore_index", -100))
-    return Plan(num_classes=count, weighting=within_weighting(asked), **options)
-
-
-def _class_count(source: FeatureSource, num_classes: int | None, ignore_index: int | None) -> int:
-    labels = source.labels
-    kept = labels if ignore_index is None else labels[labels != ignore_index]
-    if kept.numel() == 0:
-        raise ValueError(
-            f"{source.description}: all {labels.numel()} labels equal ignore_index {ignore_index}; "
-            "at least two classes are needed"
-        )
-    if source.weight is not None:
-        count = int(source.weight.shape[0])
-        if num_classes is not None and num_classes != count:
-            raise ValueError(
-                f"num_classes={num_classes} but the weight has {count} rows; one row a class is "
-                "needed"
-            )
-        origin = f"the weight has {count} rows"
-    elif num_classes is not None:
-        count, origin = num_classes, f"num_classes={num_classes}"
-    else:
-        count, origin = int(kept.max()) + 1, "no weight or num_classes given"
-    if count < 2:
-        raise ValueError(
-            f"{source.description}: K = {count} class ({origin}); neural collapse compares at "
-            "least two classes"
-        )
-    wrong = (labels < 0) | (labels >= count)
-    if ignore_index is not None:
-        wrong &= labels != ignore_index
-    places = wrong.nonzero()
-    if places.numel():
-        row = int(places[0])
-        raise ValueError(
-            f"{source.description}: label {int(labels[row])} of sample {row} lies outside "
-            f"0..{count - 1} ({origin}); pass num_classes, or ignore_index to skip a label"
-        )
-    reference = kept
-    if source.split_codes is not None:
-        mine = source.split_codes == source.splits.index(_reference(source))
-        reference = (
-            labels[mine] if ignore_index is None else labels[mine & (labels != ignore_index)]
-        )
-    present = reference.unique()
-    if present.numel() < 2:
-        raise ValueError(
-            f"{source.description}: only class {present.tolist()} is present among "
-            f"{reference.numel()} samples of split {_reference(source)!r}; at least two classes "
-            "are needed"
-        )
-    return count
-
-
-def _reference(source: FeatureSource) -> str:
-    return "train" if "train" in source.splits else source.splits[0]
+    return Collector(source, Options(**options).plan(source)).state_bytes

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ncollapse.geometry import Distance, Geometry
 from ncollapse.schema import ClassRow, Document, Results, Verdict, read_document
 from ncollapse.tables import read_classes, write_classes, write_layers
+from ncollapse.trace import Trace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +27,7 @@ COLUMNS = (
     "n",
     "definition",
 )
+TRACE = "trace.csv"
 GEOMETRY_PARTS = ("means", "weight", "bias", "counts")
 
 
@@ -40,6 +42,7 @@ class Measurement:
     document: Document
     classes: tuple[ClassRow, ...]
     geometries: dict[str, Geometry]
+    trace: Trace | None = None
 
     @property
     def results(self) -> Results:
@@ -61,8 +64,9 @@ class Measurement:
             raise ValueError("this measurement holds no geometry; geometry.safetensors is missing")
         return self.geometries.get("train") or next(iter(self.geometries.values()))
 
-    def value(self, key: str, split: str | None = None, layer: str = "head") -> float | None:
-        """One reading's value; the training split unless named."""
+    def value(self, key: str, split: str | None = None, layer: str | None = None) -> float | None:
+        """One reading's value; of the training split and the head's layer unless named."""
+        layer = layer or self.document.layer
         name = split or ("train" if "train" in self.results else next(iter(self.results)))
         try:
             return self.results[name][layer][key].value
@@ -142,6 +146,8 @@ class Measurement:
             save_file(tensors, path / "geometry.safetensors")
         write_classes(path / "classes.csv", self.classes)
         write_layers(path / "layers.csv", self.results)
+        if self.trace is not None and self.trace.path != path / TRACE:
+            self.trace.save(path / TRACE)
         # Last: a folder with results.json is complete.
         self.document.write(path / "results.json")
         return path
@@ -164,7 +170,8 @@ class Measurement:
                 split, _, part = name.rpartition("/")
                 found.setdefault(split, {})[part] = tensor
             geometries = {split: Geometry(**parts) for split, parts in found.items()}
-        return cls(document, classes, geometries)
+        trace = Trace.load(path / TRACE) if (path / TRACE).exists() else None
+        return cls(document, classes, geometries, trace)
 
 
 @dataclass(frozen=True, eq=False)

@@ -133,6 +133,12 @@ class Document:
     verdicts: tuple[Verdict, ...] = ()
     warnings: tuple[str, ...] = field(default=())
 
+    @property
+    def layer(self) -> str:
+        """The layer that verdicts are about: `head`, or the last one measured."""
+        layers = next(iter(self.results.values()), {})
+        return "head" if "head" in layers or not layers else list(layers)[-1]
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data without NaN or infinity: those become null, and a warning says so."""
         data = asdict(self)

@@ -9,9 +9,9 @@ from functools import cache
 from importlib import resources
 from statistics import median
 
+from ncollapse.metrics.phase import terminal_phase
 from ncollapse.schema import ClassRow, Number, Reading, Results, Verdict
-
-LAYER = "head"
+from ncollapse.trace import Trace
 
 
 @cache
@@ -26,15 +26,21 @@ def cuts() -> dict[str, float]:
 
 
 def judge(
-    results: Results, classes: Sequence[ClassRow], *, num_classes: int, num_features: int
+    results: Results,
+    classes: Sequence[ClassRow],
+    *,
+    num_classes: int,
+    num_features: int,
+    layer: str = "head",
+    trace: Trace | None = None,
 ) -> tuple[Verdict, ...]:
-    """Answers to what users ask, in a fixed order. Nothing is said about NC2 and NC3 unless
-    variability within classes is resolved from shuffled labels."""
-    train = _Split("train" if "train" in results else next(iter(results)), results)
+    """Answers to what users ask, in a fixed order, about one layer. Nothing is said about NC2 and
+    NC3 unless variability within classes is resolved from shuffled labels."""
+    train = _Split("train" if "train" in results else next(iter(results)), results, layer)
     verdicts = [_collapsed(train, f"Collapsed on {train.name}?")]
     others = [name for name in results if name != train.name]
     for name in others:
-        verdicts.append(_collapsed(_Split(name, results), f"Collapsed on {name}?"))
+        verdicts.append(_collapsed(_Split(name, results, layer), f"Collapsed on {name}?"))
     if not others:
         verdicts.append(
             _unmeasured(
@@ -48,10 +54,7 @@ def judge(
     verdicts.append(_nearest(train))
     verdicts.append(_minority(train, classes))
     verdicts += [
-        _unmeasured(
-            "In the terminal phase?",
-            "That needs readings along training; follow a run as `ncollapse demo` does.",
-        ),
+        _terminal(trace, layer),
         _unmeasured(
             "Will it transfer?", "No other task was measured; collapse alone does not say."
         ),
@@ -63,9 +66,9 @@ def judge(
 class _Split:
     """Readings of one split, with the questions that verdicts ask of them."""
 
-    def __init__(self, name: str, results: Results) -> None:
-        self.name = name
-        self.readings = results[name].get(LAYER, {})
+    def __init__(self, name: str, results: Results, layer: str) -> None:
+        self.name, self.layer = name, layer
+        self.readings = results[name].get(layer, {})
 
     def get(self, key: str) -> Reading | None:
         reading = self.readings.get(key)
@@ -76,7 +79,7 @@ class _Split:
         return None if reading is None else reading.value
 
     def numbers(self, *keys: str) -> tuple[Number, ...]:
-        return tuple(Number(key, self.name, LAYER, self.value(key)) for key in keys)
+        return tuple(Number(key, self.name, self.layer, self.value(key)) for key in keys)
 
     def span(self, key: str) -> tuple[float, float]:
         """The 95 % interval, or the value twice where there is none."""
@@ -240,7 +243,7 @@ def _nearest(split: _Split) -> Verdict:
 
 def _minority(split: _Split, classes: Sequence[ClassRow]) -> Verdict:
     question = "Are small classes at risk of merging?"
-    rows = [row for row in classes if row.split == split.name]
+    rows = [row for row in classes if (row.split, row.layer) == (split.name, split.layer)]
     if len(rows) < 3:
         return _unmeasured(question, "Fewer than three classes are present.")
     counts = sorted(row.count for row in rows)
@@ -274,3 +277,29 @@ def _minority(split: _Split, classes: Sequence[ClassRow]) -> Verdict:
     if answer == "no" and share < cut["minority_partly"]:
         answer = "partly"
     return Verdict(question, answer, f"{said}.", numbers)
+
+
+def _terminal(trace: Trace | None, layer: str) -> Verdict:
+    question = "In the terminal phase?"
+    if trace is None or not trace.rows:
+        return _unmeasured(
+            question, "That needs readings along training: follow a run with nc.Tracker."
+        )
+    found = terminal_phase(trace, layer=layer)
+    if found is None:
+        return _unmeasured(question, "The trace holds no training error, nor accuracy on train.")
+    if found.start is None:
+        return Verdict(
+            question,
+            "no",
+            f"Training error is {_percent(found.last_error)} at the last reading ({found.last}).",
+        )
+    said = f"Training error stays at zero from {found.start} to {found.last}"
+    change = found.changes.get("nc1_fisher")
+    numbers: tuple[Number, ...] = ()
+    if change is not None:
+        said += f"; NC1 went from {change.first:.3g} to {change.last:.3g} since"
+        numbers = (Number("nc1_fisher", "train", layer, change.last),)
+    if found.readings < 2:
+        return Verdict(question, "partly", f"{said}: it has only begun.", numbers)
+    return Verdict(question, "yes", f"{said}.", numbers)

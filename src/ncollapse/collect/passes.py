@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,13 +23,12 @@ from ncollapse.collect.blocks import BlockMoments
 from ncollapse.collect.checks import NonFiniteError
 from ncollapse.collect.classes import ClassMoments
 from ncollapse.collect.decisions import Decisions
+from ncollapse.collect.plan import Plan
 from ncollapse.snapshots import load_snapshot, previous, save_snapshot
 from ncollapse.sources.arrays import FeatureSource
 
 log = logging.getLogger("ncollapse")
-Progress = Callable[[str, int, int], None]
 PASSES = ("statistics", "decisions")
-CHUNK_ROWS = 8192
 # A chunk in work: as read, sorted, shifted, squared, and its float64 differences twice.
 CHUNK_COPIES = 8
 
@@ -48,38 +46,6 @@ class Split:
     def parts(self) -> dict[str, Any]:
         found = {"moments": self.moments, "decisions": self.decisions, "blocks": self.blocks}
         return {name: part for name, part in found.items() if part is not None}
-
-
-@dataclass
-class Plan:
-    """How a source is collected: options that a snapshot must agree with."""
-
-    num_classes: int
-    weighting: str = "macro"
-    mode: str = "full"
-    memory_budget: float = 2e9
-    ignore_index: int | None = -100
-    decisions: bool = True
-    intervals: bool = True
-    seed: int = 0
-    snapshot: Path | None = None
-    snapshot_every: float = 30.0
-    resume: bool = False
-    progress: Progress | None = None
-    chunk_rows: int = CHUNK_ROWS
-
-    def fingerprint(self, source: FeatureSource) -> dict[str, Any]:
-        return {
-            "source": source.fingerprint,
-            "num_classes": self.num_classes,
-            "weighting": self.weighting,
-            "mode": self.mode,
-            "memory_budget": self.memory_budget,
-            "ignore_index": self.ignore_index,
-            "decisions": self.decisions,
-            "intervals": self.intervals,
-            "chunk_rows": self.chunk_rows,
-        }
 
 
 @dataclass

@@ -17,6 +17,7 @@ from torch import Tensor
 from ncollapse.collect.decisions import Decisions
 from ncollapse.collect.statistics import ClassStatistics
 from ncollapse.geometry import Geometry
+from ncollapse.linalg import EPSILON
 from ncollapse.metrics.catalog import METRICS
 from ncollapse.metrics.nc1 import between_scatter_factor
 from ncollapse.metrics.nc2 import orthogonal_floor, simplex_floor
@@ -77,12 +78,31 @@ def shuffled_labels(
     )
     generator = torch.Generator().manual_seed(seed)
     found: dict[str, list[float]] = {}
+    keys = tuple(key for key in SHUFFLED if root is None or key != "nc1_vci")
     for _ in range(draws_for(count)):
         noise = torch.randn(count, dim, generator=generator, dtype=torch.float64)
+        if root is not None:
+            white = noise[:, spread > EPSILON * dim * spread[-1]] * inverse.sqrt()[:, None]
+            found.setdefault("nc1_vci", []).append(_white_vci(loose, white, definition))
         noise = noise @ root.T if root is not None else noise * math.sqrt(total / dim)
         means = noise * inverse.sqrt()[:, None]
-        _collect(found, SHUFFLED, loose, Geometry(means), definition, generator)
+        _collect(found, keys, loose, Geometry(means), definition, generator)
     return {key: _null(key, values) for key, values in found.items()}
+
+
+def _white_vci(loose: ClassStatistics, means: Tensor, definition: str) -> float:
+    """VCI where Σ_W is c I: the mean of c/(c + b) over the eigenvalues b of Σ_B.
+
+    VCI is the same under invertible linear maps, so it may be read after whitening, where no
+    pseudo-inverse is needed.
+    """
+    weighting = METRICS["nc1_vci"].resolve(definition)[1].get("weighting", "macro")
+    weights = loose.class_weights(weighting)
+    inside = float((weights * (1 - 1 / loose.counts.to(torch.float64))).sum())
+    factor = between_scatter_factor(loose, Geometry(means), weighting, weighting)
+    rank = min(means.shape[1], means.shape[0] - 1)
+    between = torch.linalg.svdvals(factor)[:rank] ** 2
+    return float((inside / (inside + between)).mean())
 
 
 def random_directions(

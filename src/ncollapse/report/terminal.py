@@ -33,11 +33,14 @@ def render(
     splits = list(document.results)[:2]
     lines = [_fit(f"ncollapse {document.ncollapse_version} · {document.source}", width)]
     lines.append(_fit(_data_line(document), width))
+    head = document.config.get("head")
+    if head:
+        lines.append(_fit(f"tap  input of {head['name']!r}: {head['check']}", width))
     lines.append("")
     header = f"{'':22}" + "".join(f"{name:>18}" for name in splits) + f"{'reference':>20}"
     lines.append(header.rstrip())
     for key, title, kind, reference in ROWS:
-        readings = [document.results[split].get(LAYER, {}).get(key) for split in splits]
+        readings = [document.results[split].get(document.layer, {}).get(key) for split in splits]
         if all(reading is None or reading.value is None for reading in readings):
             continue
         row = f" {title:21}" + "".join(f"{_cell(reading, kind):>18}" for reading in readings)
@@ -56,7 +59,7 @@ def _data_line(document: Document) -> str:
     parts += [f"{name} {number:,}".replace(",", " ") for name, number in counts.items()]
     accuracies = []
     for layers in document.results.values():
-        reading = layers.get(LAYER, {}).get("accuracy")
+        reading = layers.get(document.layer, {}).get("accuracy")
         if reading is not None and reading.value is not None:
             accuracies.append(f"{100 * reading.value:.1f}")
     if accuracies:
@@ -86,8 +89,39 @@ def _closing(document: Document, classes: Sequence[ClassRow], seconds: float | N
 def _loosest(document: Document, classes: Sequence[ClassRow]) -> ClassRow | None:
     """The class with most spread for its distance to the nearest other one."""
     first = next(iter(document.results), None)
-    rows = [row for row in classes if row.split == first and row.count > 1 and row.distance > 0]
+    rows = [
+        row
+        for row in classes
+        if (row.split, row.layer) == (first, document.layer) and row.count > 1 and row.distance > 0
+    ]
     return max(rows, key=lambda row: row.within / row.distance**2, default=None)
+
+
+def render_layers(document: Document, width: int = 80) -> str:
+    """Every layer of the first two splits, input first: class share, NC1, nearest-centre accuracy
+    and how the layer was pooled. Empty where one layer was measured."""
+    splits = list(document.results)[:2]
+    layers = list(document.results[splits[0]])
+    if len(layers) < 2:
+        return ""
+    keys = (
+        ("class_share", "share", "percent"),
+        ("nc1_fisher", "NC1", "number"),
+        ("ncc_accuracy", "nearest", "percent"),
+    )
+    titles = [f"{split} {title}" for split in splits for _, title, _ in keys]
+    lines = [_fit(f"{'layer':<20}" + "".join(f"{title:>14}" for title in titles), width + 30)]
+    for layer in layers:
+        cells = []
+        for split in splits:
+            readings = document.results[split].get(layer, {})
+            for key, _, kind in keys:
+                found = readings.get(key)
+                cells.append(f"{number(None if found is None else found.value, kind):>14}")
+        pooled = document.config.get("layers", {}).get(layer, {}).get("pooling", "none")
+        note = "" if pooled == "none" else f"  {pooled}"
+        lines.append(_fit(f"{layer:<20}"[:20] + "".join(cells) + note, width + 50))
+    return "\n".join(lines)
 
 
 def number(value: float | None, kind: str = "number") -> str:

@@ -1,0 +1,129 @@
+"""What loaders yield → inputs, labels and mask, with a clear word when that cannot be told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+
+LABELS = ("labels", "label", "target", "targets", "y")
+MASKS = ("attention_mask", "mask")
+HOW = (
+    "pass unpack=lambda batch: (inputs, labels), for example "
+    "unpack=lambda batch: (batch[0], batch[1])"
+)
+Unpack = Callable[[Any], tuple[Any, Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """inputs: a tensor, or a mapping of keyword arguments. labels (samples) int64. mask: real
+    tokens (samples, tokens), where known."""
+
+    inputs: Any
+    labels: Tensor
+    mask: Tensor | None = None
+
+    def run(self, model: Callable[..., Any], device: torch.device) -> Any:
+        """The model's output, inputs moved to its device."""
+        if isinstance(self.inputs, Mapping):
+            return model(**{key: _moved(value, device) for key, value in self.inputs.items()})
+        return model(_moved(self.inputs, device))
+
+
+def as_loader(data: Any, batch_size: int) -> Iterable[Any]:
+    """A loader as it is; a Dataset or a tuple (inputs, labels) of tensors in batches, in order."""
+    if isinstance(data, DataLoader):
+        return data
+    if isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], Tensor):
+        labels = torch.as_tensor(data[1])
+        if data[0].shape[0] != labels.shape[0]:
+            raise ValueError(
+                f"{data[0].shape[0]} inputs but {labels.shape[0]} labels were passed; one label a "
+                "sample is needed"
+            )
+        data = TensorDataset(data[0], labels)
+    if isinstance(data, IterableDataset) or (
+        isinstance(data, Dataset) or (hasattr(data, "__getitem__") and hasattr(data, "features"))
+    ):
+        return DataLoader(data, batch_size=batch_size)
+    if not isinstance(data, Iterable) or isinstance(data, (str, bytes, Mapping, Tensor)):
+        raise ValueError(
+            f"data is a {type(data).__name__}; a DataLoader, a Dataset, a pair of tensors "
+            "(inputs, labels) or an iterable of batches is needed"
+        )
+    return data
+
+
+def unpack_batch(batch: Any, unpack: Unpack | None = None) -> Batch:
+    """Pairs (input, label), mappings with labels, or what `unpack` makes of anything else.
+
+    Raises ValueError that says what was found and how to map it.
+    """
+    if unpack is not None:
+        found = unpack(batch)
+        if not isinstance(found, (tuple, list)) or len(found) != 2:
+            raise ValueError(f"unpack returned {describe(found)}; (inputs, labels) is needed")
+        return _checked(found[0], found[1])
+    if isinstance(batch, Mapping):
+        name = next((key for key in LABELS if key in batch), None)
+        if name is None:
+            raise ValueError(
+                f"the loader yields a mapping with {describe(batch)} and no labels; name them "
+                f"'labels', or {HOW}"
+            )
+        return _checked({k: v for k, v in batch.items() if k != name}, batch[name])
+    if isinstance(batch, (tuple, list)) and len(batch) == 2:
+        return _checked(batch[0], batch[1])
+    raise ValueError(
+        f"the loader yields {describe(batch)}; pairs (input, label) or mappings with 'labels' are "
+        f"needed: {HOW}"
+    )
+
+
+def _checked(inputs: Any, labels: Any) -> Batch:
+    try:
+        value = torch.as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"the labels are {describe(labels)}; class numbers are needed") from None
+    if value.dim() == 2 and value.shape[1] == 1:
+        value = value[:, 0]
+    if value.dim() != 1 or value.is_floating_point() or value.is_complex():
+        hint = ""
+        if value.dim() == 2:
+            hint = "; one-hot or mixed labels: pass unpack=lambda b: (b[0], b[1].argmax(1))"
+        raise ValueError(
+            f"the labels are {describe(value)}; one integer class number a sample is needed{hint}"
+        )
+    mask = None
+    if isinstance(inputs, Mapping):
+        mask = next((inputs[key] for key in MASKS if isinstance(inputs.get(key), Tensor)), None)
+    if isinstance(mask, Tensor) and mask.dim() != 2:
+        mask = None
+    return Batch(inputs, value.to(torch.int64), mask)
+
+
+def describe(value: Any) -> str:
+    """A batch in words: tuple of 3 (tensor [32, 3, 8, 8] float32, tensor [32] int64, list)."""
+    if isinstance(value, Tensor):
+        return f"tensor {list(value.shape)} {str(value.dtype).removeprefix('torch.')}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key!r}: {describe(item)}" for key, item in value.items()) or "no keys"
+    if isinstance(value, (tuple, list)):
+        if len(value) > 6:
+            return f"a {type(value).__name__} of {len(value)}"
+        inner = ", ".join(describe(item) for item in value)
+        return f"a {type(value).__name__} of {len(value)} ({inner})"
+    return type(value).__name__
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, (tuple, list)):
+        return type(value)(_moved(item, device) for item in value)
+    return value

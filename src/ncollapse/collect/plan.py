@@ -1,0 +1,104 @@
+"""How a source is collected, and how many classes it has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ncollapse.sources.arrays import FeatureSource
+
+Progress = Callable[[str, int, int], None]
+CHUNK_ROWS = 8192
+
+
+@dataclass
+class Plan:
+    """How a source is collected: options that a snapshot must agree with."""
+
+    num_classes: int
+    weighting: str = "macro"
+    mode: str = "full"
+    memory_budget: float = 2e9
+    ignore_index: int | None = -100
+    decisions: bool = True
+    intervals: bool = True
+    seed: int = 0
+    snapshot: Path | None = None
+    snapshot_every: float = 30.0
+    resume: bool = False
+    progress: Progress | None = None
+    chunk_rows: int = CHUNK_ROWS
+
+    def fingerprint(self, source: FeatureSource) -> dict[str, Any]:
+        return {
+            "source": source.fingerprint,
+            "num_classes": self.num_classes,
+            "weighting": self.weighting,
+            "mode": self.mode,
+            "memory_budget": self.memory_budget,
+            "ignore_index": self.ignore_index,
+            "decisions": self.decisions,
+            "intervals": self.intervals,
+            "chunk_rows": self.chunk_rows,
+        }
+
+
+def class_count(source: FeatureSource, num_classes: int | None, ignore_index: int | None) -> int:
+    """K: rows of the weight, else `num_classes`, else max(label) + 1.
+
+    Raises ValueError for K < 2, labels outside 0..K-1, and fewer than two classes present.
+    """
+    labels = source.labels
+    kept = labels if ignore_index is None else labels[labels != ignore_index]
+    if kept.numel() == 0:
+        raise ValueError(
+            f"{source.description}: all {labels.numel()} labels equal ignore_index {ignore_index}; "
+            "at least two classes are needed"
+        )
+    if source.weight is not None:
+        count = int(source.weight.shape[0])
+        if num_classes is not None and num_classes != count:
+            raise ValueError(
+                f"num_classes={num_classes} but the weight has {count} rows; one row a class is "
+                "needed"
+            )
+        origin = f"the weight has {count} rows"
+    elif num_classes is not None:
+        count, origin = num_classes, f"num_classes={num_classes}"
+    else:
+        count, origin = int(kept.max()) + 1, "no weight or num_classes given"
+    if count < 2:
+        raise ValueError(
+            f"{source.description}: K = {count} class ({origin}); neural collapse compares at "
+            "least two classes"
+        )
+    wrong = (labels < 0) | (labels >= count)
+    if ignore_index is not None:
+        wrong &= labels != ignore_index
+    places = wrong.nonzero()
+    if places.numel():
+        row = int(places[0])
+        raise ValueError(
+            f"{source.description}: label {int(labels[row])} of sample {row} lies outside "
+            f"0..{count - 1} ({origin}); pass num_classes, or ignore_index to skip a label"
+        )
+    reference = kept
+    if source.split_codes is not None:
+        mine = source.split_codes == source.splits.index(_reference(source))
+        reference = (
+            labels[mine] if ignore_index is None else labels[mine & (labels != ignore_index)]
+        )
+    present = reference.unique()
+    if present.numel() < 2:
+        raise ValueError(
+            f"{source.description}: only class {present.tolist()} is present among "
+            f"{reference.numel()} samples of split {_reference(source)!r}; at least two classes "
+            "are needed"
+        )
+    return count
+
+
+def _reference(source: FeatureSource) -> str:
+    return "train" if "train" in source.splits else source.splits[0]

@@ -1,0 +1,173 @@
+"""Model and loaders → batches of features per layer, in one forward pass that leaves no trace."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ncollapse.collect.batches import Unpack, as_loader, unpack_batch
+from ncollapse.collect.taps import Taps
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureBatch:
+    """One batch: split name, labels (samples), features (samples, dim) by layer."""
+
+    split: str
+    labels: Tensor
+    features: dict[str, Tensor]
+
+
+@dataclass
+class ModelStream:
+    """Runs `taps` over loaders, split after split.
+
+    `limit` stops each split after so many samples; `autocast` is a dtype for mixed precision;
+    `unpack` maps unusual batches to (inputs, labels). The model runs in eval mode and inference
+    mode; its mode and the global random states are put back.
+
+    Raises ValueError for empty loaders, unexpected batches and labels beyond the head's width.
+    """
+
+    taps: Taps
+    loaders: Mapping[str, Any]
+    unpack: Unpack | None = None
+    limit: int | None = None
+    batch_size: int = 128
+    autocast: torch.dtype | None = None
+    ignore_index: int | None = -100
+    progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        if not self.loaders:
+            raise ValueError("no data was passed; a loader, or train=… and test=…, is needed")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit={self.limit}; at least 1 sample a split is needed")
+        self.loaders = {
+            split: as_loader(data, self.batch_size) for split, data in self.loaders.items()
+        }
+
+    @property
+    def one_shot(self) -> bool:
+        """Whether a loader can be read once only."""
+        return any(iter(loader) is loader for loader in self.loaders.values())
+
+    def labels(self) -> Iterator[tuple[str, Tensor]]:
+        """Labels of every batch, without running the model."""
+        with preserved(self.taps.model):
+            for split, _, batch in self._batches():
+                yield split, batch.labels
+
+    def __iter__(self) -> Generator[FeatureBatch, None, None]:
+        device = _device(self.taps.model)
+        with preserved(self.taps.model), self.taps:
+            for split, place, batch in self._batches():
+                samples = batch.labels.numel()
+                self.taps.begin(samples, batch.mask)
+                with torch.inference_mode(), self._mixed(device):
+                    output = batch.run(self.taps.model, device)
+                features = self.taps.end(output)
+                self._check_labels(batch.labels, split, place)
+                yield FeatureBatch(split, batch.labels, features)
+
+    def _batches(self) -> Iterator[tuple[str, int, Any]]:
+        total = self._total()
+        done = 0
+        for split, loader in self.loaders.items():
+            place = 0
+            for raw in loader:
+                batch = unpack_batch(raw, self.unpack)
+                if self.limit is not None and place + batch.labels.numel() > self.limit:
+                    batch = _first(batch, self.limit - place)
+                if batch.labels.numel():
+                    yield split, place, batch
+                place += batch.labels.numel()
+                done += batch.labels.numel()
+                if self.progress is not None:
+                    self.progress("forward pass", done, total or done)
+                if self.limit is not None and place >= self.limit:
+                    break
+            if place == 0:
+                raise ValueError(f"the loader of split {split!r} is empty; no sample to measure")
+
+    def _total(self) -> int:
+        total = 0
+        for loader in self.loaders.values():
+            try:
+                count = len(loader.dataset)
+            except (AttributeError, TypeError):
+                return 0
+            total += count if self.limit is None else min(count, self.limit)
+        return total
+
+    def _check_labels(self, labels: Tensor, split: str, place: int) -> None:
+        if self.taps.head is None:
+            return
+        K = self.taps.head.weight.shape[0]
+        wrong = (labels < 0) | (labels >= K)
+        if self.ignore_index is not None:
+            wrong &= labels != self.ignore_index
+        if bool(wrong.any()):
+            first = int(wrong.nonzero()[0])
+            raise ValueError(
+                f"label {int(labels[first])} of sample {place + first} in split {split!r} lies "
+                f"outside the head's classes 0..{K - 1} ({self.taps.head.name!r} is {K} wide); is "
+                "this the data that the model was trained on?"
+            )
+
+    @contextmanager
+    def _mixed(self, device: torch.device) -> Iterator[None]:
+        if self.autocast is None:
+            yield
+            return
+        with torch.autocast(device.type, dtype=self.autocast):
+            yield
+
+
+def _first(batch: Any, count: int) -> Any:
+    """The first samples of a batch, cut before the model runs."""
+    from ncollapse.collect.batches import Batch
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, Tensor) and value.dim() and value.shape[0] == batch.labels.numel():
+            return value[:count]
+        if isinstance(value, Mapping):
+            return {key: cut(item) for key, item in value.items()}
+        if isinstance(value, (tuple, list)):
+            return type(value)(cut(item) for item in value)
+        return value
+
+    return Batch(cut(batch.inputs), batch.labels[:count], cut(batch.mask))
+
+
+def _device(model: nn.Module) -> torch.device:
+    for tensor in (*islice(model.parameters(), 1), *islice(model.buffers(), 1)):
+        return tensor.device
+    return torch.device("cpu")
+
+
+@contextmanager
+def preserved(model: nn.Module) -> Iterator[None]:
+    """Eval mode inside; every module's mode and the global random states as before after it."""
+    modes = {module: module.training for module in model.modules()}
+    state, plain = np.random.get_state(), random.getstate()  # noqa: NPY002
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    model.eval()
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+        random.setstate(plain)
+        for module, mode in modes.items():
+            module.training = mode

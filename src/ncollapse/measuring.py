@@ -1,0 +1,147 @@
+"""Sources of features, one a layer → one Measurement."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ncollapse.assembly import Assembly
+from ncollapse.collect.passes import Collector
+from ncollapse.collect.plan import Plan, Progress, class_count
+from ncollapse.measurement import Measurement
+from ncollapse.metrics.catalog import DEFINITIONS
+from ncollapse.metrics.readings import within_weighting
+from ncollapse.sources.arrays import FeatureSource
+from ncollapse.trace import Trace
+
+# One matrix of this width holds 2 GB in float64.
+WIDEST = 16384
+log = logging.getLogger("ncollapse")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to measure: see `measure_source` for what each means."""
+
+    num_classes: int | None = None
+    ignore_index: int | None = -100
+    weighting: str = "macro"
+    definition: str | None = None
+    mode: str = "full"
+    null: bool = True
+    intervals: bool = True
+    decisions: bool = True
+    seed: int = 0
+    memory_budget: float = 2e9
+    snapshot: Path | str | None = None
+    snapshot_every: float = 30.0
+    resume: bool = False
+    progress: Progress | None = None
+
+    @property
+    def asked(self) -> str:
+        return self.definition or self.weighting
+
+    def plan(self, source: FeatureSource) -> Plan:
+        """The plan for one source. Raises ValueError for an unknown definition and bad labels."""
+        if self.asked not in DEFINITIONS:
+            raise ValueError(
+                f"definition {self.asked!r} is unknown; one of {', '.join(DEFINITIONS)} is needed"
+            )
+        return Plan(
+            num_classes=class_count(source, self.num_classes, self.ignore_index),
+            weighting=within_weighting(self.asked),
+            mode=self.mode,
+            memory_budget=self.memory_budget,
+            ignore_index=self.ignore_index,
+            decisions=self.decisions,
+            intervals=self.intervals,
+            seed=self.seed,
+            snapshot=None if self.snapshot is None else Path(self.snapshot),
+            snapshot_every=self.snapshot_every,
+            resume=self.resume,
+            progress=self.progress,
+        )
+
+
+def measure_layers(
+    sources: Mapping[str, FeatureSource],
+    options: Options,
+    *,
+    pooling: Mapping[str, str] | None = None,
+    extra: Mapping[str, Any] | None = None,
+    trace: Trace | None = None,
+    warnings: tuple[str, ...] = (),
+) -> Measurement:
+    """One source a layer, the last one first in importance: verdicts are about it.
+
+    pooling: how each layer's output became a vector; extra: more entries of the config.
+    """
+    primary = list(sources)[-1]
+    K = options.plan(sources[primary]).num_classes
+    assembly = Assembly(options.asked, options.null, options.intervals, options.seed)
+    assembly.warnings += warnings
+    layers: dict[str, dict[str, Any]] = {}
+    config: dict[str, Any] = {}
+    for number, (layer, source) in enumerate(sources.items()):
+        plan = options.plan(source)
+        if plan.num_classes != K:
+            plan.num_classes = K
+        if source.num_features > WIDEST and plan.mode == "full":
+            plan.mode = "trace"
+            assembly.warnings.append(
+                f"layer {layer}: second moments of {source.num_features} features do not fit into "
+                "memory, so only traces are read there; pool by the mean, or pass mode='sketch'"
+            )
+        collector = Collector(source, plan)
+        log.info("%s: state estimate %.0f MB", layer, collector.state_bytes / 1e6)
+        splits = collector.run()
+        pooled = (pooling or {}).get(layer, "none")
+        assembly.enter(source, layer, primary=layer == primary, pooling=pooled)
+        for split in splits:
+            assembly.add(split)
+            if options.progress is not None:
+                options.progress("metrics", number + 1, len(sources))
+        layers[layer] = {
+            "dim": source.num_features,
+            "pooling": pooled,
+            "mode": plan.mode,
+            "scatter": splits[0].moments.scatter_form,
+            "dtype": str(source.dtype).removeprefix("torch."),
+        }
+        if layer == primary:
+            config = {
+                "definition": options.asked,
+                "weighting": plan.weighting,
+                "mode": plan.mode,
+                "scatter": splits[0].moments.scatter_form,
+                "ignore_index": options.ignore_index,
+                "null": options.null,
+                "intervals": options.intervals,
+                "decisions": options.decisions,
+                "seed": options.seed,
+                "memory_budget": options.memory_budget,
+                "chunk_rows": plan.chunk_rows,
+                "state_bytes": collector.state_bytes,
+                "features_dtype": str(source.dtype).removeprefix("torch."),
+                "between_scatter": assembly.spectra,
+                "splits": {split.name: int(split.moments.num_samples) for split in splits},
+            }
+    config["layers"] = layers
+    config |= extra or {}
+    return assembly.finish(config, K, trace)
+
+
+def as_dtype(name: str | torch.dtype | None) -> torch.dtype | None:
+    """A dtype by name: float32 (None: no mixed precision), float16, bfloat16."""
+    if name is None or isinstance(name, torch.dtype):
+        return name
+    known = {"float32": None, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    if name not in known:
+        raise ValueError(f"dtype {name!r} is unknown; one of {', '.join(known)} is needed")
+    return known[name]
