@@ -19,7 +19,7 @@ import json, sys
 import torch
 from benchmarks.common import high_water, reset_peak
 import ncollapse as nc
-from ncollapse.measure import state_estimate
+from ncollapse.measures import state_estimate
 from ncollapse.sources.files import open_source
 torch.set_num_threads(2)
 source = open_source(sys.argv[1])

@@ -21,7 +21,7 @@ LAYERS = [
     {"report"},
     {"control"},
     {"downstream"},
-    {"verdict", "advise", "measurement", "assembly", "measuring", "measure"},
+    {"verdict", "advise", "measurement", "assembly", "measuring", "measures"},
     {"tracking"},
     {"studies"},
     {"cli"},
@@ -34,8 +34,8 @@ WITHIN = {
     ("assembly", "measurement"),
     ("measuring", "assembly"),
     ("measuring", "measurement"),
-    ("measure", "measuring"),
-    ("measure", "measurement"),
+    ("measures", "measuring"),
+    ("measures", "measurement"),
 }
 # What documents are made of is readable everywhere without torch.
 FREE_OF_TORCH = ("schema", "tables", "trace", "provenance", "errors", "verdict")

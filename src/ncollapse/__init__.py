@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from ncollapse import studies
     from ncollapse.collect.classes import ClassMoments
     from ncollapse.geometry import Geometry
-    from ncollapse.measure import measure_features, measure_source
+    from ncollapse.measures import measure, measure_features, measure_source
     from ncollapse.measurement import Measurement
     from ncollapse.schema import Document, Reading, Verdict
     from ncollapse.sources.files import open_source
+    from ncollapse.trace import Trace
+    from ncollapse.tracking.tracker import Tracker
 
 _NAMES = {
     "ClassMoments": "ncollapse.collect.classes",
@@ -26,8 +28,11 @@ _NAMES = {
     "Measurement": "ncollapse.measurement",
     "Reading": "ncollapse.schema",
     "Verdict": "ncollapse.schema",
-    "measure_features": "ncollapse.measure",
-    "measure_source": "ncollapse.measure",
+    "Trace": "ncollapse.trace",
+    "Tracker": "ncollapse.tracking.tracker",
+    "measure": "ncollapse.measures",
+    "measure_features": "ncollapse.measures",
+    "measure_source": "ncollapse.measures",
     "open_source": "ncollapse.sources.files",
 }
 _MODULES = ("studies",)
@@ -39,7 +44,10 @@ __all__ = [
     "Measurement",
     "NCollapseWarning",
     "Reading",
+    "Trace",
+    "Tracker",
     "Verdict",
+    "measure",
     "measure_features",
     "measure_source",
     "open_source",

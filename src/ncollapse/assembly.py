@@ -36,6 +36,7 @@ class Assembly:
     null: bool
     intervals: bool
     seed: int
+    keys: frozenset[str] | None = None
 
     def __post_init__(self) -> None:
         self.results: dict[str, dict[str, dict[str, Reading]]] = {}
@@ -65,20 +66,23 @@ class Assembly:
         geometry: Geometry | None = None
         if statistics.num_classes >= 2:
             geometry = split.moments.geometry(self.source.weight, self.source.bias)
-            keys = applicable(head=head)
+            keys = self._wanted(applicable(head=head))
             values, notes = self._read(keys, statistics, geometry)
             if self.primary:
                 self.geometries[split.name] = geometry
                 self._note_spectrum(split.name, statistics, geometry)
                 self.warnings += [f"{split.name}: {note}" for note in notes]
-            epsilon = torch.finfo(self.source.dtype).eps
-            floors = null_rules.floors(statistics, geometry, epsilon, definition=self.definition)
+            if self.null or self.keys is None:
+                epsilon = torch.finfo(self.source.dtype).eps
+                floors = null_rules.floors(
+                    statistics, geometry, epsilon, definition=self.definition
+                )
             if self.null:
                 nulls = self._nulls(statistics, geometry, head)
             if self.intervals:
                 found = self._intervals(split, keys, values, statistics, geometry)
         if split.decisions is not None:
-            keys = applicable(head=head, decisions=True)
+            keys = self._wanted(applicable(head=head, decisions=True))
             keys = tuple(key for key in keys if "decisions" in METRICS[key].needs)
             shares, _ = read(keys, decisions=split.decisions)
             values |= shares
@@ -98,6 +102,9 @@ class Assembly:
             for key, row in METRICS.items()
             if key in values
         }
+
+    def _wanted(self, keys: tuple[str, ...]) -> tuple[str, ...]:
+        return keys if self.keys is None else tuple(key for key in keys if key in self.keys)
 
     def _read(
         self, keys: tuple[str, ...], statistics: ClassStatistics, geometry: Geometry

@@ -152,6 +152,15 @@ class Measurement:
         self.document.write(path / "results.json")
         return path
 
+    def save_html(self, path: Path | str) -> Path:
+        """Write the report: one HTML page of its own, readable offline and without scripts."""
+        from tempfile import TemporaryDirectory
+
+        from ncollapse.report.html import write_report
+
+        with TemporaryDirectory() as folder:
+            return write_report(self.save(folder), path)
+
     @classmethod
     def load(cls, folder: Path | str) -> Measurement:
         """Read a folder written by `save` (or its results.json)."""

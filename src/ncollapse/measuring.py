@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from ncollapse.assembly import Assembly
 from ncollapse.collect.passes import Collector
 from ncollapse.collect.plan import Plan, Progress, class_count
 from ncollapse.measurement import Measurement
-from ncollapse.metrics.catalog import DEFINITIONS
+from ncollapse.metrics.catalog import DEFINITIONS, METRICS
 from ncollapse.metrics.readings import within_weighting
 from ncollapse.sources.arrays import FeatureSource
 from ncollapse.trace import Trace
@@ -42,6 +42,7 @@ class Options:
     snapshot_every: float = 30.0
     resume: bool = False
     progress: Progress | None = None
+    keys: tuple[str, ...] | None = None
 
     @property
     def asked(self) -> str:
@@ -84,7 +85,9 @@ def measure_layers(
     """
     primary = list(sources)[-1]
     K = options.plan(sources[primary]).num_classes
-    assembly = Assembly(options.asked, options.null, options.intervals, options.seed)
+    assembly = Assembly(
+        options.asked, options.null, options.intervals, options.seed, chosen_keys(options.keys)
+    )
     assembly.warnings += warnings
     layers: dict[str, dict[str, Any]] = {}
     config: dict[str, Any] = {}
@@ -135,6 +138,16 @@ def measure_layers(
     config["layers"] = layers
     config |= extra or {}
     return assembly.finish(config, K, trace)
+
+
+def chosen_keys(keys: Iterable[str] | None) -> frozenset[str] | None:
+    """Metrics to read, None for all. Raises ValueError for an unknown key."""
+    if keys is None:
+        return None
+    unknown = sorted(set(keys) - set(METRICS))
+    if unknown:
+        raise ValueError(f"key {unknown[0]!r} is no metric; `ncollapse explain` lists them")
+    return frozenset(keys)
 
 
 def as_dtype(name: str | torch.dtype | None) -> torch.dtype | None:

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "safetensors")
 
 
+@cache
 def package_version(name: str) -> str | None:
     """Installed version of a package without importing it."""
     try:

@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from ncollapse.studies.data import digits
-from ncollapse.studies.demo import Follow, log_spaced, measure_model, run
+from ncollapse.studies.demo import FEATURES, Follow, run
 from ncollapse.studies.models import mlp, penultimate
+from ncollapse.measures import measure_source
+from ncollapse.sources.files import open_source
 from ncollapse.studies.train import Settings, State, train
 from ncollapse.trace import Trace
+from ncollapse.tracking.tracker import Tracker
 
 DATA = digits()
 SHORT = Settings(epochs=6, batch_size=64, checkpoint_every=1)
@@ -97,26 +101,20 @@ def test_schedules_fall() -> None:
 
 
 def test_following_leaves_training_as_it_was() -> None:
-    trace = Trace()
+    model = network()
+    tracker = Tracker(model, train=(DATA.train_x, DATA.train_y), batch_size=512)
     plain = train(network(), DATA, SHORT)
-    followed = train(network(), DATA, SHORT, [Follow([1, 3, 6], trace)])
+    followed = train(model, DATA, SHORT, [Follow(tracker)])
     assert plain.history == followed.history
-    assert list(dict.fromkeys(row.epoch for row in trace.rows)) == [1, 3, 6]
+    assert list(dict.fromkeys(row.epoch for row in tracker.trace.rows)) == [1, 2, 3, 4, 5, 6]
+    stated = tracker.trace.series("train", "head", "train_error")[1]
+    assert stated == [entry.train_error for entry in followed.history]
 
 
 def test_reading_features_restores_the_mode() -> None:
     model = network().train()
     penultimate(model, DATA.test_x)
     assert model.training
-    assert measure_model(model, DATA, null=False, intervals=False).value("accuracy") is not None
-
-
-def test_log_spaced_epochs_start_at_one_and_end_at_the_last() -> None:
-    assert log_spaced(1) == [1]
-    for epochs in (2, 10, 200, 1000):
-        found = log_spaced(epochs)
-        assert (found[0], found[-1]) == (1, epochs)
-        assert found == sorted(set(found))
 
 
 def test_a_resumed_demo_keeps_its_trace(tmp_path: Path) -> None:
@@ -129,8 +127,23 @@ def test_a_resumed_demo_keeps_its_trace(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(epochs=5, output=tmp_path / "b", report=stop)
     resumed = run(epochs=5, output=tmp_path / "b", resume=True)
-    assert resumed.trace.rows == whole.trace.rows == Trace.load(tmp_path / "b" / "trace.csv").rows
+    kept = resumed.measurement.trace
+    assert kept is not None
+    assert kept.rows == whole.measurement.trace.rows == Trace.load(tmp_path / "b/trace.csv").rows
     assert resumed.measurement.results == whole.measurement.results
+    assert resumed.measurement.verdicts == whole.measurement.verdicts
+    frames = [load_file(tmp_path / name / "frames.safetensors") for name in "ab"]
+    assert frames[0].keys() == frames[1].keys()
+    assert all(torch.equal(frames[0][name], frames[1][name]) for name in frames[0])
+
+
+def test_the_feature_file_reads_as_the_model_does(tmp_path: Path) -> None:
+    found = run(epochs=3, output=tmp_path).measurement
+    again = measure_source(open_source(tmp_path / FEATURES))
+    for split, layers in found.results.items():
+        for key, reading in layers["head"].items():
+            other = again.results[split]["head"][key]
+            assert other.value == pytest.approx(reading.value, rel=1e-5, abs=1e-9), key
 
 
 @pytest.mark.slow

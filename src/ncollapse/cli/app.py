@@ -12,7 +12,9 @@ EPILOG = """Examples:
 
   ncollapse measure features.npz
 
-  ncollapse measure features.npz --json --output out/
+  ncollapse measure --model timm:resnet18 --weights best.pt --data imagefolder:data/
+
+  ncollapse report out/
 
   ncollapse compare a/results.json b/results.json
 
@@ -50,6 +52,7 @@ def build() -> Any:
     from ncollapse.cli.doctor import doctor
     from ncollapse.cli.explain import explain
     from ncollapse.cli.measure import measure
+    from ncollapse.cli.report import report
 
     app = typer.Typer(
         name="ncollapse",
@@ -61,6 +64,6 @@ def build() -> Any:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_top)
-    for function in (demo, measure, compare, check, explain, doctor):
+    for function in (demo, measure, compare, report, check, explain, doctor):
         app.command()(function)
     return typer.main.get_command(app)

@@ -14,6 +14,7 @@ from typing import Any
 import typer
 
 UNITS = {"": 1.0, "B": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+FRAMES = "frames.safetensors"
 Progress = Callable[[str, int, int], None]
 
 

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ncollapse.cli.common import note, progress_bars, say, set_logging
+from ncollapse.cli.common import FRAMES, note, progress_bars, say, set_logging
 
 if TYPE_CHECKING:
     from ncollapse.studies.train import State
+
+LINES = 12
 
 
 def demo(
@@ -25,6 +27,9 @@ def demo(
     ] = False,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of training.")] = 200,
     seed: Annotated[int, typer.Option(help="Seed of data split, network and batches.")] = 0,
+    film: Annotated[
+        bool, typer.Option("--film", help="Also draw film.gif: features moving onto the simplex.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print results.json only.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log and traceback.")] = False,
@@ -33,6 +38,7 @@ def demo(
 
     Examples:  ncollapse demo
     |  ncollapse demo --epochs 50 --output runs/short
+    |  ncollapse demo --film
     |  ncollapse measure ncollapse-runs/demo-DATE/features.npz
     """
     set_logging(quiet, verbose)
@@ -40,13 +46,17 @@ def demo(
         raise ValueError("--resume needs --output, the folder of the interrupted run")
     folder = output or Path("ncollapse-runs") / f"demo-{datetime.now():%Y-%m-%d-%H%M%S}"
     began = time.monotonic()
+    from ncollapse.report.film import Frames, write_gif
+    from ncollapse.report.html import write_report
     from ncollapse.report.terminal import number, render, render_verdicts
     from ncollapse.studies.demo import KEYS, run
 
     talk = not json and not quiet
+    spoken = _log_spaced(epochs)
+    shown: list[bool] = []
 
     def report(state: State, values: dict[str, float | None]) -> None:
-        if not talk:
+        if not talk or state.epoch not in spoken:
             return
         entry = state.history[-1]
         if not shown:
@@ -56,7 +66,6 @@ def demo(
         cells += [number(values[key]) for key in KEYS]
         say("".join(f"{cell:>14}" for cell in cells))
 
-    shown: list[bool] = []
     if talk:
         say("Training an MLP 64-256-256-256-10 with BatchNorm on 1,198 digits, SGD, decay 5e-3.")
     try:
@@ -72,20 +81,24 @@ def demo(
     except KeyboardInterrupt:
         note(f"interrupted; continue with: ncollapse demo --output {folder} --resume")
         raise
+    made = write_gif(Frames.read(folder / FRAMES), folder / "film.gif") if film else None
+    page = write_report(folder)
     if json:
         say(result.measurement.document.to_json())
         return
-    zero = result.training.zero_error_epoch
-    say("")
-    if zero is None:
-        say("Training error was not zero to the end.")
-    else:
-        say(f"Training error stays at zero from epoch {zero}; what follows is the terminal phase.")
-    say("")
     document = result.measurement.document
+    say("")
     say(render(document, result.measurement.classes, seconds=time.monotonic() - began))
     say("")
     say(render_verdicts(document))
     say("")
+    say(f"report   {page}")
+    if made is not None:
+        say(f"film     {made}")
     say(f"results  {folder / 'results.json'}")
     say(f"again    ncollapse measure {folder / 'features.npz'}")
+
+
+def _log_spaced(epochs: int) -> set[int]:
+    """About LINES epochs from 1 to the last, evenly spaced in log time."""
+    return {round(epochs ** (i / (LINES - 1))) for i in range(LINES)}

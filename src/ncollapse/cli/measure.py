@@ -1,31 +1,71 @@
-"""ncollapse measure FILE"""
+"""ncollapse measure FILE, or --model and --data"""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ncollapse.cli.common import note, parse_size, progress_bars, say, set_logging
 
+if TYPE_CHECKING:
+    from ncollapse.measurement import Measurement
+
 SNAPSHOT = "snapshot.safetensors"
 LARGE_STATE = 2e8
+MODEL = "Models"
 
 
 def measure(
     file: Annotated[
-        Path,
+        Path | None,
         typer.Argument(help="Feature file (.npz, .safetensors, .parquet) or a folder of shards."),
-    ],
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print results.json only.")] = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for results, tables, geometry.")
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for results, tables, geometry, report."),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue an interrupted run of --output.")
+        bool, typer.Option("--resume", help="Continue an interrupted run of --output (files).")
     ] = False,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="torchvision:NAME, timm:NAME, hf:NAME_OR_FOLDER, or package.module:function, "
+            "which runs your own code."
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="State dict (.pt, .safetensors), or 'default'.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="digits, imagefolder:DIR, torchvision:NAME, hf:NAME, or package.module:function."
+        ),
+    ] = None,
+    layers: Annotated[
+        list[str] | None,
+        typer.Option(help="Layers beside the head: names, globs, '*' for every block."),
+    ] = None,
+    head: Annotated[str | None, typer.Option(help="Name of the classifier, or 'none'.")] = None,
+    pool: Annotated[str, typer.Option(help="auto, mean, cls, last or flatten.")] = "auto",
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
+    dtype: Annotated[str, typer.Option(help="float32; float16 or bfloat16 is mixed.")] = "float32",
+    batch_size: Annotated[int, typer.Option(min=1, help="Samples a forward pass.")] = 128,
+    limit: Annotated[int | None, typer.Option(min=1, help="Samples a split.")] = None,
+    image_size: Annotated[int | None, typer.Option(min=8, help="Side of the images.")] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="For texts; default: that of an hf: model.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that load data.")] = 0,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Run the model again instead of keeping features.")
+    ] = False,
+    cache_budget: Annotated[str, typer.Option(help="Features in memory, then disk.")] = "1GB",
     num_classes: Annotated[
         int | None, typer.Option(help="K, where no weight is stored and classes may be absent.")
     ] = None,
@@ -45,65 +85,111 @@ def measure(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log and traceback.")] = False,
 ) -> None:
-    """Measure neural collapse of stored features.
+    """Measure neural collapse of stored features, or of a model on its data.
 
-    The file holds `features` (samples, dim) and `labels` (samples), and may hold `weight`
-    (classes, dim), `bias` (classes), `split` (samples) and `class_names` (classes).
+    A file holds `features` (samples, dim) and `labels` (samples), and may hold `weight`
+    (classes, dim), `bias` (classes), `split` (samples) and `class_names` (classes). A model runs
+    once over its data; the layer that makes the logits is found and checked.
 
-    Examples:  ncollapse measure features.npz
-    |  ncollapse measure features.npz --json
+    Examples:  ncollapse measure features.npz --json
     |  ncollapse measure shards/ --output out/ --resume
+    |  ncollapse measure --model timm:resnet18 --weights best.pt --data imagefolder:data/
+    |  ncollapse measure --model my.code:build --data my.code:loaders --layers '*' -o out/
     """
     set_logging(quiet, verbose)
+    if (file is None) == (model is None):
+        raise ValueError("either a feature file, or --model and --data, is needed")
+    if (model is None) != (data is None):
+        raise ValueError("--model and --data belong together: one of them is missing")
     if resume and output is None:
         raise ValueError("--resume needs --output, the folder of the interrupted run")
+    if resume and model is not None:
+        raise ValueError("--resume continues runs over files; a model's forward pass starts anew")
     if weighting not in ("macro", "micro"):
         raise ValueError(f"--weighting {weighting!r} is unknown; macro or micro is needed")
-    budget = parse_size(memory_budget)
     began = time.monotonic()
-    from ncollapse.measure import measure_source, state_estimate
-    from ncollapse.snapshots import remove_snapshot
-    from ncollapse.sources.files import open_source
-
-    source = open_source(file)
     options: dict[str, Any] = {
-        "num_classes": num_classes,
+        "num_classes": num_classes if file is not None else None,
         "ignore_index": ignore_index,
         "weighting": weighting,
         "definition": definition,
         "mode": mode,
+        "null": not no_null,
         "intervals": not no_intervals,
         "decisions": not no_decisions,
-        "memory_budget": budget,
+        "seed": seed,
+        "memory_budget": parse_size(memory_budget),
     }
-    estimate = state_estimate(source, **options)
-    if estimate > LARGE_STATE and not quiet:
-        note(f"state: about {estimate / 1e6:.0f} MB beside the features")
-    snapshot = None if output is None else output / SNAPSHOT
+    snapshot = None if output is None or file is None else output / SNAPSHOT
     try:
         with progress_bars(quiet, verbose) as progress:
-            result = measure_source(
-                source,
-                **options,
-                null=not no_null,
-                seed=seed,
-                snapshot=snapshot,
-                resume=resume,
-                progress=progress,
-            )
+            options["progress"] = progress
+            if file is not None:
+                result = _file(file, snapshot, resume, quiet, options)
+            else:
+                from ncollapse.cli.measure_model import measure_spec
+
+                assert model is not None and data is not None
+                result = measure_spec(
+                    model,
+                    data,
+                    weights=weights,
+                    num_classes=num_classes,
+                    head=head,
+                    layers=layers,
+                    pool=pool,
+                    device=device,
+                    dtype=dtype,
+                    batch_size=batch_size,
+                    limit=limit,
+                    image_size=image_size,
+                    tokenizer=tokenizer,
+                    workers=workers,
+                    cache=not no_cache,
+                    cache_budget=parse_size(cache_budget),
+                    options=options,
+                )
     except KeyboardInterrupt:
         if snapshot is not None and snapshot.exists():
             note(f"interrupted; continue with the same command and --resume (in {output})")
         raise
     if output is not None:
-        result.save(output)
-        assert snapshot is not None
-        remove_snapshot(snapshot)
+        _save(result, output, snapshot)
     if json:
         say(result.document.to_json())
         return
-    from ncollapse.report.terminal import render
-
-    say(render(result.document, result.classes, seconds=time.monotonic() - began))
+    _print(result, time.monotonic() - began)
     if output is not None:
-        say(f" results  {output / 'results.json'}")
+        say(f" results  {output / 'results.json'}\n report   {output / 'report.html'}")
+
+
+def _file(
+    file: Path, snapshot: Path | None, resume: bool, quiet: bool, options: dict[str, Any]
+) -> Measurement:
+    from ncollapse.measures import measure_source, state_estimate
+    from ncollapse.sources.files import open_source
+
+    source = open_source(file)
+    estimate = state_estimate(source, **options)
+    if estimate > LARGE_STATE and not quiet:
+        note(f"state: about {estimate / 1e6:.0f} MB beside the features")
+    return measure_source(source, **options, snapshot=snapshot, resume=resume)
+
+
+def _save(result: Measurement, output: Path, snapshot: Path | None) -> None:
+    from ncollapse.report.html import write_report
+    from ncollapse.snapshots import remove_snapshot
+
+    write_report(result.save(output))
+    if snapshot is not None:
+        remove_snapshot(snapshot)
+
+
+def _print(result: Measurement, seconds: float) -> None:
+    from ncollapse.report.terminal import render, render_layers
+
+    say(render(result.document, result.classes, seconds=seconds))
+    table = render_layers(result.document)
+    if table:
+        say("")
+        say(table)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 LABELS = ("labels", "label", "target", "targets", "y")
 MASKS = ("attention_mask", "mask")
@@ -35,6 +35,25 @@ class Batch:
         return model(_moved(self.inputs, device))
 
 
+@dataclass(frozen=True, eq=False)
+class Slices:
+    """Pairs of tensors in batches, in order, without a copy a sample."""
+
+    inputs: Tensor
+    labels: Tensor
+    batch_size: int
+
+    @property
+    def dataset(self) -> Tensor:
+        """What progress counts."""
+        return self.labels
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for start in range(0, self.labels.shape[0], self.batch_size):
+            part = slice(start, start + self.batch_size)
+            yield self.inputs[part], self.labels[part]
+
+
 def as_loader(data: Any, batch_size: int) -> Iterable[Any]:
     """A loader as it is; a Dataset or a tuple (inputs, labels) of tensors in batches, in order."""
     if isinstance(data, DataLoader):
@@ -46,7 +65,7 @@ def as_loader(data: Any, batch_size: int) -> Iterable[Any]:
                 f"{data[0].shape[0]} inputs but {labels.shape[0]} labels were passed; one label a "
                 "sample is needed"
             )
-        data = TensorDataset(data[0], labels)
+        return Slices(data[0], labels, batch_size)
     if isinstance(data, IterableDataset) or (
         isinstance(data, Dataset) or (hasattr(data, "__getitem__") and hasattr(data, "features"))
     ):

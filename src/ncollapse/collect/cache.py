@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -93,7 +94,7 @@ class _Rows:
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _write(handle: BinaryIO, rows: Tensor) -> None:
+def _write(handle: BinaryIO | FileIO, rows: Tensor) -> None:
     try:
         handle.write(rows.contiguous().view(torch.uint8).numpy().data)
     except OSError as error:

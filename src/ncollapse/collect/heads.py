@@ -7,7 +7,7 @@ construction; the check on the first batch catches every wrong guess.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -168,14 +168,17 @@ def check_head(candidate: Candidate, features: Tensor, made: Tensor, logits: Ten
         if not _close(gap, torch.zeros_like(gap), made.double().abs().max(), made.dtype):
             return f"its output differs from the logits by up to {float(gap.abs().max()):.2g}"
         check = "head(features) = logits up to a constant a sample (log-softmax)"
-    return Head(
-        candidate.name,
-        candidate.origin,
-        weight.detach().float().cpu() if weight.dtype == torch.float16 else weight.detach().cpu(),
-        None if not isinstance(bias, Tensor) else bias.detach().cpu(),
-        token,
-        check + (" at one token" if token else ""),
-    )
+    check += " at one token" if token else ""
+    empty = Head(candidate.name, candidate.origin, weight, None, token, check)
+    return current(empty, candidate.module)
+
+
+def current(head: Head, module: nn.Module) -> Head:
+    """The head with a copy of the weights that its layer has now."""
+    weight, bias = module.weight, module.bias
+    assert isinstance(weight, Tensor)
+    shift = bias.detach().cpu().clone() if isinstance(bias, Tensor) else None
+    return replace(head, weight=weight.detach().cpu().clone(), bias=shift)
 
 
 def matched_token(made: Tensor, logits: Tensor) -> Tensor:

@@ -69,11 +69,11 @@ def blocks(model: nn.Module) -> list[str]:
 
 
 def _holds_stack(module: nn.Module) -> bool:
-    for part in module.modules():
-        if isinstance(part, nn.ModuleList) and len(part) > 1 and list(part[0].children()):
-            if len({type(member) for member in part}) == 1:
-                return True
-    return False
+    lists = [part for part in module.modules() if isinstance(part, nn.ModuleList) and len(part) > 1]
+    return any(
+        len({type(member) for member in part}) == 1 and bool(list(part[0].children()))
+        for part in lists
+    )
 
 
 def _regex(pattern: str) -> re.Pattern[str]:

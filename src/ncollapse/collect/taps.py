@@ -14,6 +14,7 @@ from ncollapse.collect.heads import (
     Head,
     candidates,
     check_head,
+    current,
     logits_of,
     matched_token,
     unwrap,
@@ -216,6 +217,11 @@ class Taps:
             if name not in self._exact and (name == head or head.startswith(f"{name}.")):
                 del self.modules[name]
                 self._found.pop(name, None)
+
+    def refresh(self) -> None:
+        """Read the head's weights anew: they were copied at the first batch."""
+        if self.head is not None:
+            self.head = current(self.head, self._candidates[0].module)
 
     def _keep_only(self, name: str) -> None:
         kept = []

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from ncollapse.sources.datasets import digit_arrays
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,21 +31,5 @@ class Dataset:
 
 def digits(test_share: float = 1 / 3, seed: int = 0) -> Dataset:
     """1,797 images of 8 × 8 pixels in [0, 1], ten classes, split stratified by class."""
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    bunch = load_digits()
-    train_x, test_x, train_y, test_y = train_test_split(
-        bunch.data / 16.0,
-        bunch.target,
-        test_size=test_share,
-        random_state=seed,
-        stratify=bunch.target,
-    )
-    return Dataset(
-        torch.tensor(train_x, dtype=torch.float32),
-        torch.tensor(train_y, dtype=torch.int64),
-        torch.tensor(test_x, dtype=torch.float32),
-        torch.tensor(test_y, dtype=torch.int64),
-        tuple(str(name) for name in bunch.target_names),
-    )
+    (train_x, test_x, train_y, test_y), names = digit_arrays(test_share, seed)
+    return Dataset(train_x, train_y, test_x, test_y, names)

@@ -200,7 +200,8 @@ def measure_source(
     explain`). `mode` full, trace or sketch and `memory_budget` (2e9 bytes) bound the state.
     `null` and `intervals` add comparators; `decisions` the second look for NC4; `seed` seeds the
     comparators. `snapshot` is a file kept while running, every `snapshot_every` seconds; `resume`
-    continues from it. `progress(stage, done, total)` is called along the way.
+    continues from it. `keys` reads these metrics only. `progress(stage, done, total)` is called
+    along the way.
 
     Raises ValueError for labels outside 0..K-1 other than `ignore_index`, fewer than two classes,
     shapes that disagree, NaN or infinite features, an unknown definition or mode; TypeError for

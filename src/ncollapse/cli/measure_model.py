@@ -1,0 +1,93 @@
+"""What `ncollapse measure --model … --data …` does with its specs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ncollapse.cli.common import note
+
+if TYPE_CHECKING:
+    from ncollapse.measurement import Measurement
+
+
+def measure_spec(
+    model: str,
+    data: str,
+    *,
+    weights: str | None,
+    num_classes: int | None,
+    head: str | None,
+    layers: Sequence[str] | None,
+    pool: str,
+    device: str | None,
+    dtype: str,
+    batch_size: int,
+    limit: int | None,
+    image_size: int | None,
+    tokenizer: str | None,
+    workers: int,
+    cache: bool,
+    cache_budget: float,
+    options: dict[str, Any],
+) -> Measurement:
+    """Build the model and the data, say which device runs, and measure in one forward pass."""
+    import torch
+    from torch.utils.data import DataLoader, Dataset
+
+    from ncollapse.measures import measure
+    from ncollapse.sources.datasets import load_data
+    from ncollapse.sources.models import load_model
+
+    loaded = load_model(model, weights=weights, num_classes=num_classes, image_size=image_size)
+    if weights is None and model.partition(":")[0] in ("torchvision", "timm"):
+        note("no --weights: the model is measured as it was initialised")
+    found = load_data(
+        data,
+        transform=loaded.transform,
+        tokenizer=tokenizer or _tokenizer(model),
+        image_size=image_size or 224,
+    )
+    where = _device(device)
+    loaded.model.to(where)
+    splits = {
+        split: DataLoader(part, batch_size=batch_size, num_workers=workers)
+        if isinstance(part, Dataset) and not isinstance(part, torch.utils.data.IterableDataset)
+        else part
+        for split, part in found.splits.items()
+    }
+    return measure(
+        loaded.model,
+        splits,
+        layers=list(layers) if layers else None,
+        head=False if head == "none" else head,
+        pool=pool,
+        autocast=dtype,
+        batch_size=batch_size,
+        limit=limit,
+        cache=cache,
+        cache_budget=cache_budget,
+        class_names=found.class_names,
+        description=f"{loaded.description} · {found.description} · {where}",
+        **options,
+    )
+
+
+def _tokenizer(model: str) -> str | None:
+    kind, _, name = model.partition(":")
+    return name if kind == "hf" else None
+
+
+def _device(asked: str | None) -> Any:
+    """The device asked for, else the first accelerator, else the CPU."""
+    import torch
+
+    if asked is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(asked)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"--device {asked!r} cannot be used here ({reason})") from None
+    return device

@@ -1,0 +1,48 @@
+"""ncollapse report RUN_FOLDER"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ncollapse.cli.common import FRAMES, say, set_logging
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="Run folder with results.json.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The page; FOLDER/report.html by default."),
+    ] = None,
+    film: Annotated[
+        bool, typer.Option("--film", help="Also draw film.gif, where the run kept frames.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print no path.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log and traceback.")] = False,
+) -> None:
+    """Rebuild the HTML page of a run from its files; no model is needed.
+
+    Examples:  ncollapse report ncollapse-runs/demo-DATE
+    |  ncollapse report out/ --film
+    |  ncollapse report out/ --output page.html
+    """
+    set_logging(quiet, verbose)
+    from ncollapse.report.html import write_report
+
+    if film:
+        from ncollapse.report.film import Frames, write_gif
+
+        source = folder / FRAMES
+        if not source.exists():
+            raise ValueError(
+                f"{source} does not exist: this run kept no frames; follow training with "
+                "nc.Tracker(…, film=True, output=…)"
+            )
+        made = write_gif(Frames.read(source), folder / "film.gif")
+        if not quiet:
+            say(f"film     {made}")
+    page = write_report(folder, output)
+    if not quiet:
+        say(f"report   {page}")

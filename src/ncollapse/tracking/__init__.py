@@ -1,0 +1,1 @@
+"""Collapse followed while a model trains."""

@@ -1,0 +1,294 @@
+"""Taps read what the layers really gave, find the right head, and leave no trace."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ncollapse.collect.heads import candidates, check_head, logits_of, unwrap
+from ncollapse.collect.pooling import Shape, first_tensor, pool
+from ncollapse.collect.select import blocks, select
+from ncollapse.collect.taps import Taps
+from tests.models import K, blobs, built, net, seeded
+
+
+def read(model: nn.Module, inputs: torch.Tensor, **options):
+    with Taps(model, **options) as taps, torch.no_grad():
+        taps.begin(inputs.shape[0])
+        output = model(inputs)
+        found = taps.end(output)
+    return taps, found, logits_of(output)
+
+
+# ---- what is read -----------------------------------------------------------------------------
+def test_the_head_is_found_and_its_input_makes_the_logits() -> None:
+    model = net().eval()
+    inputs, _ = blobs()
+    taps, found, logits = read(model, inputs)
+    assert taps.head is not None
+    assert taps.head.name == "fc"
+    assert torch.equal(found["head"], model.features(inputs).detach())
+    made = functional.linear(found["head"], taps.head.weight, taps.head.bias)
+    assert torch.allclose(made, logits, atol=1e-6)
+    assert "head(features) = logits" in taps.head.described
+
+
+def test_writing_in_place_later_does_not_change_what_was_read() -> None:
+    model = net().eval()
+    inputs, _ = blobs()
+    _, found, _ = read(model, inputs, layers="conv1", pool="flatten")
+    assert float(found["conv1"].min()) < 0  # the ReLU behind it overwrites its output
+    assert torch.equal(found["conv1"], model.conv1(inputs).flatten(1).detach())
+
+
+def test_hooks_are_gone_afterwards_even_after_an_error() -> None:
+    model = net()
+    inputs, _ = blobs()
+    with pytest.raises(RuntimeError, match="boom"), Taps(model, layers="*"):
+        raise RuntimeError("boom")
+    read(model.eval(), inputs, layers="*")
+    assert all(not m._forward_hooks and not m._forward_pre_hooks for m in model.modules())
+
+
+def test_reading_does_not_change_what_the_model_returns() -> None:
+    model = net().eval()
+    inputs, _ = blobs()
+    plain = model(inputs)
+    _, _, tapped = read(model, inputs, layers="**")
+    assert torch.equal(plain, tapped)
+
+
+# ---- heads ------------------------------------------------------------------------------------
+class Two(nn.Module):
+    """A decoy called head, and the real classifier last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head, self.out = nn.Linear(6, 5), nn.Linear(5, K), nn.Linear(5, K)
+
+    def forward(self, x):
+        h = self.body(x).relu()
+        return self.out(h) + 0 * self.head(h).sum()
+
+
+def test_a_decoy_is_told_from_the_real_head_by_the_check() -> None:
+    taps, _, _ = read(seeded(built(Two)).eval(), torch.eye(6))
+    assert taps.head is not None
+    assert taps.head.name == "out"
+    with pytest.raises(ValueError, match="'head': its output differs from the logits"):
+        read(seeded(built(Two)).eval(), torch.eye(6), head="head")
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        (nn.LogSoftmax(1), None),
+        (nn.Softmax(1), "differs from the logits"),
+        (nn.Linear(K, 3, bias=False), None),
+    ],
+    ids=["log-softmax", "softmax", "another-linear"],
+)
+def test_what_follows_the_head_is_noticed(last: nn.Module, said: str | None) -> None:
+    model = seeded(built(lambda: nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, K), last)))
+    if said is None:
+        taps, _, _ = read(model.eval(), torch.eye(6))
+        assert taps.head is not None
+        assert taps.head.name == ("2" if isinstance(last, nn.LogSoftmax) else "3")
+    else:
+        with pytest.raises(ValueError, match=said):
+            read(model.eval(), torch.eye(6), head="2")
+
+
+class Cosine(nn.Linear):
+    """A head that is no linear map: rows and features are normalized."""
+
+    def forward(self, x):
+        return functional.linear(functional.normalize(x), functional.normalize(self.weight))
+
+
+def test_a_head_that_is_not_linear_is_refused() -> None:
+    model = seeded(built(lambda: nn.Sequential(nn.Linear(6, 5), Cosine(5, K)))).eval()
+    with pytest.raises(ValueError, match=r"W h \+ b differs from what it returns"):
+        read(model, torch.eye(6), head="1")
+
+
+class LastToken(nn.Module):
+    """Scores every token and returns the one named by each sequence's length."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.score = nn.Embedding(20, 6), nn.Linear(6, K)
+
+    def forward(self, tokens):
+        scores = self.score(self.embed(tokens))
+        return scores[torch.arange(tokens.shape[0]), (tokens > 0).sum(1) - 1]
+
+
+def test_the_token_that_makes_the_logits_is_found_without_knowing_the_model() -> None:
+    model = seeded(built(LastToken))
+    tokens = torch.tensor([[3, 4, 5, 0], [6, 7, 0, 0], [8, 9, 10, 11]])
+    taps, found, _ = read(model, tokens)
+    assert taps.head is not None and taps.head.token
+    assert torch.equal(found["head"], model.embed(torch.tensor([5, 7, 11])).detach())
+
+
+def test_wrappers_are_unwrapped() -> None:
+    model = net()
+    assert unwrap(nn.DataParallel(model)) is model
+    compiled = torch.compile(model, backend="eager")
+    assert unwrap(compiled) is model
+    taps, _, _ = read(compiled.eval(), blobs()[0])
+    assert taps.head is not None
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        ("nothing", "no module of the model; its linear layers are: fc, unused"),
+        ("conv1", "holds no linear layer"),
+        ("unused", "its tap did not fire"),
+    ],
+)
+def test_wrong_heads_are_explained(head: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        read(net().eval(), blobs()[0], head=head)
+    with pytest.raises(ValueError, match="does not hold"):
+        Taps(net(), head=built(nn.Linear, 2, 2))
+
+
+def test_models_without_a_linear_layer_or_logits_are_explained() -> None:
+    with pytest.raises(ValueError, match="no linear layer was found in Conv2d"):
+        Taps(built(nn.Conv2d, 3, 4, 1))
+    with pytest.raises(ValueError, match="nothing to measure"):
+        Taps(net(), head=False)
+    taps = Taps(seeded(built(nn.Linear, 3, K)))
+    with taps:
+        taps.begin(2)
+        with pytest.raises(ValueError, match="no logits in what the model returned"):
+            taps.end({"loss": 1.0})
+        with pytest.raises(ValueError, match=r"without Taps\.begin"):
+            taps.end(torch.zeros(2, K))
+        taps.begin(2)
+        with pytest.raises(ValueError, match=r"logits of shape \(2, 3, 4\)"):
+            taps.end(torch.zeros(2, 3, 4))
+
+
+def test_candidates_are_ordered_and_checks_speak() -> None:
+    found = candidates(net())
+    assert [c.name for c in found] == ["fc", "unused"]
+    features, wide = torch.eye(8), torch.zeros(8, 7)
+    assert check_head(found[0], features, torch.zeros(8, K), wide) == "it is 4 wide, the logits 7"
+
+
+# ---- layers -----------------------------------------------------------------------------------
+def test_star_means_the_blocks_without_the_logits() -> None:
+    assert blocks(net()) == ["conv1", "relu", "stack.0", "stack.1", "stack.2", "unused", "fc"]
+    taps, found, _ = read(net().eval(), blobs()[0], layers="*")
+    assert list(found)[-1] == "head"
+    assert taps.layers == ("conv1", "relu", "stack.0", "stack.1", "stack.2", "head")
+
+
+def test_globs_and_predicates_choose() -> None:
+    names = select(net(), ["stack.*", "conv?"])[0]
+    assert list(names) == ["conv1", "stack.0", "stack.1", "stack.2"]
+    assert list(select(net(), lambda name, m: isinstance(m, nn.Conv2d))[0]) == ["conv1", "stack.0"]
+    assert "stack.1" in select(net(), "**")[0]
+    with pytest.raises(ValueError, match=r"'layer\*' matches nothing; the model has conv1, relu"):
+        select(net(), "layer*")
+    with pytest.raises(ValueError, match="the predicate chose no layer"):
+        select(net(), lambda name, m: False)
+
+
+def test_a_named_tap_that_never_fires_is_an_error_and_a_glob_one_is_left_out(caplog) -> None:
+    with pytest.raises(ValueError, match="layer 'unused': its tap did not fire"):
+        read(net().eval(), blobs()[0], layers="unused")
+    with caplog.at_level(logging.WARNING, "ncollapse"):
+        taps, _, _ = read(net().eval(), blobs()[0], layers="unu*")
+    assert taps.layers == ("head",)
+    assert "layer 'unused' is left out" in caplog.text
+
+
+# ---- pooling ----------------------------------------------------------------------------------
+def test_pooling_by_shape() -> None:
+    image = torch.arange(2 * 3 * 4 * 4.0).reshape(2, 3, 4, 4)
+    tokens = torch.arange(2 * 5 * 3.0).reshape(2, 5, 3)
+    mask = torch.tensor([[1, 1, 0, 0, 0], [1, 1, 1, 1, 1]])
+    cases = [
+        (image, "auto", Shape(2), image.mean((2, 3)), "mean over space"),
+        (image.permute(0, 2, 3, 1), "auto", Shape(2), image.mean((2, 3)), "mean over space"),
+        (image, "flatten", Shape(2), image.flatten(1), "flatten"),
+        (tokens, "auto", Shape(2), tokens.mean(1), "mean over tokens"),
+        (tokens, "auto", Shape(2, class_token=True), tokens[:, 0], "class token"),
+        (tokens, "last", Shape(2), tokens[:, -1], "last token"),
+        (tokens, "last", Shape(2, mask), tokens[[0, 1], [1, 4]], "last token"),
+        (tokens.transpose(0, 1), "auto", Shape(2), tokens.mean(1), "mean over tokens"),
+        (image[:, :, 0, 0], "auto", Shape(2), image[:, :, 0, 0], "none"),
+    ]
+    for value, how, shape, wanted, name in cases:
+        found, said = pool(value, how, shape)
+        assert torch.allclose(found, wanted), name
+        assert said == name
+    found, said = pool(tokens, "auto", Shape(2, mask))
+    assert torch.allclose(found[0], tokens[0, :2].mean(0))
+    assert torch.allclose(found[1], tokens[1].mean(0))
+    assert said == "masked mean over tokens"
+
+
+def test_padding_never_enters_the_masked_mean() -> None:
+    tokens = torch.ones(2, 4, 3)
+    mask = torch.tensor([[1, 1, 0, 0], [1, 1, 1, 0]])
+    plain, _ = pool(tokens, "mean", Shape(2, mask))
+    tokens[0, 2:], tokens[1, 3:] = 1e6, -1e6
+    assert torch.equal(pool(tokens, "mean", Shape(2, mask))[0], plain)
+
+
+def test_half_precision_is_averaged_in_float32() -> None:
+    value = torch.full((2, 3, 64, 64), 1.001, dtype=torch.bfloat16)
+    found, _ = pool(value, "auto", Shape(2))
+    assert found.dtype == torch.float32
+    assert float(found[0, 0]) == float(value[0, 0, 0, 0])
+
+
+def test_own_functions_name_themselves() -> None:
+    def peak(output):
+        return output.amax((2, 3))
+
+    taps, found, _ = read(net().eval(), blobs()[0], layers=["conv1"], pool={"conv1": peak})
+    assert found["conv1"].shape == (48, 6)
+    assert taps.pooling["conv1"] == "peak"
+
+
+@pytest.mark.parametrize(
+    ("value", "how", "said"),
+    [
+        (torch.zeros(2, 3, dtype=torch.int64), "auto", "floating-point"),
+        (torch.zeros(2), "auto", "no vector a sample"),
+        (torch.zeros(3, 4), "auto", "3 rows for 2 labels"),
+        (torch.zeros(2, 3, 4, 4), "cls", "holds no tokens"),
+        (torch.zeros(2, 3, 4, 4), lambda output: output, "made shape"),
+    ],
+)
+def test_what_cannot_be_pooled_is_explained(value, how, said) -> None:
+    with pytest.raises(ValueError, match=said):
+        pool(value, how, Shape(2))
+
+
+def test_unknown_pools_are_refused() -> None:
+    with pytest.raises(ValueError, match="pool 'max' is unknown"):
+        Taps(net(), pool="max")
+    with pytest.raises(ValueError, match="'conv9', which is not among layers"):
+        Taps(net(), layers="conv1", pool={"conv9": "mean"})
+
+
+def test_the_first_tensor_of_anything() -> None:
+    x = torch.zeros(1)
+    assert first_tensor(((None, [x]), 3)) is x
+    assert first_tensor({"a": None, "b": x}) is x
+    assert first_tensor("nothing") is None
+    assert logits_of({"logits": x}) is x
+    assert logits_of((x, 2)) is x
+    assert logits_of([]) is None

@@ -1,0 +1,58 @@
+"""Small models and batches that stand for what users bring."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+K = 4
+
+
+def blobs(samples: int = 48, shape: tuple[int, ...] = (3, 8, 8), seed: int = 0):
+    """Inputs around K random centres, and labels that take turns."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(samples) % K
+    centres = torch.randn(K, *shape, generator=generator)
+    noise = torch.randn(samples, *shape, generator=generator)
+    return centres[labels] + 0.5 * noise, labels
+
+
+def seeded(model: nn.Module, seed: int = 0) -> nn.Module:
+    """Parameters drawn from an own generator; the global state is left alone."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+def built(make, *arguments, **keywords):
+    """A model whose constructor draws from the global generator, with that state put back."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return make(*arguments, **keywords)
+
+
+class Net(nn.Module):
+    """Two convolutions with an in-place ReLU between them, dropout, and a head called fc."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 6, 3, padding=1)
+        self.relu = nn.ReLU(inplace=True)
+        self.stack = nn.Sequential(nn.Conv2d(6, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+        self.drop = nn.Dropout(0.5)
+        self.unused = nn.Linear(3, 3)
+        self.fc = nn.Linear(8, K)
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.stack(self.relu(self.conv1(x))).mean((2, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.drop(self.features(x)))
+
+
+def net() -> Net:
+    model = seeded(built(Net))
+    assert isinstance(model, Net)
+    return model
