@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from ncollapse import studies
     from ncollapse.collect.classes import ClassMoments
     from ncollapse.geometry import Geometry
-    from ncollapse.measures import measure, measure_features, measure_source
     from ncollapse.measurement import Measurement
+    from ncollapse.measures import measure, measure_features, measure_source
     from ncollapse.schema import Document, Reading, Verdict
     from ncollapse.sources.files import open_source
     from ncollapse.trace import Trace

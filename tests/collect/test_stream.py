@@ -193,9 +193,9 @@ def test_features_that_change_width_are_named() -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_a_full_disk_says_what_to_do() -> None:
-    with Path("/dev/full").open("wb", buffering=0) as full:
-        with pytest.raises(OSError, match="No space left on device.*raise the cache budget"):
-            _write(full, INPUTS)
+    sentence = "No space left on device.*raise the cache budget"
+    with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(OSError, match=sentence):
+        _write(full, INPUTS)
 
 
 def test_without_a_cache_the_model_runs_again() -> None:

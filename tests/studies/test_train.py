@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ncollapse.measures import measure_source
+from ncollapse.sources.files import open_source
 from ncollapse.studies.data import digits
 from ncollapse.studies.demo import FEATURES, Follow, run
 from ncollapse.studies.models import mlp, penultimate
-from ncollapse.measures import measure_source
-from ncollapse.sources.files import open_source
 from ncollapse.studies.train import Settings, State, train
 from ncollapse.trace import Trace
 from ncollapse.tracking.tracker import Tracker

@@ -16,8 +16,8 @@ from ncollapse.collect.pooling import Pool
 from ncollapse.collect.select import Layers
 from ncollapse.collect.stream import ModelStream
 from ncollapse.collect.taps import HEAD, Taps
-from ncollapse.measures import measure_cache, split_loaders
 from ncollapse.measurement import TRACE, Measurement
+from ncollapse.measures import measure_cache, split_loaders
 from ncollapse.measuring import Options
 from ncollapse.metrics.phase import ERROR, Phase, terminal_phase
 from ncollapse.trace import Trace

@@ -1,0 +1,256 @@
+"""A run folder as one self-contained page: no network, no script, light and dark."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from ncollapse.report import words
+from ncollapse.report.folder import RunFolder
+from ncollapse.report.terminal import LAYER, number
+from ncollapse.schema import Document, Reading, write_text
+from ncollapse.trace import Trace
+
+LARGEST = 2_000_000
+NAME = "report.html"
+
+
+def render_page(
+    run: RunFolder,
+    *,
+    predicted: Any = None,
+    phase_step: int | None = None,
+    phase_epoch: float | None = None,
+) -> str:
+    """The page as text, at most 2 MB; the same run gives the same text.
+
+    predicted: class means (K, any width) of a theory, or anything with `.means` or `.geometry`;
+    the heat map then shows them in the simplex's place. phase_step, phase_epoch: where the
+    terminal phase begins; without them the first step from which training accuracy stays at 1.
+    """
+    from ncollapse.report import plots
+
+    document = run.document
+    if phase_step is None and phase_epoch is None and run.trace is not None:
+        phase_step, phase_epoch = _phase(run.trace)
+    figures = _figures(run, predicted, phase_step, phase_epoch)
+    film = _film(run)
+    content: dict[str, Any] = {
+        "document": document,
+        "header": header(document),
+        "cards": words.cards(document),
+        "figures": figures,
+        "gram_note": plots.gram_note(document.num_classes, run.geometry.get("counts")),
+        "scatter_note": plots.scatter_note(run.classes, run.split),
+        "meaning": words.meaning(document),
+        "steps": words.steps(document, run.path),
+        "unknown": words.unknown(document),
+        "film": film,
+        "gif": None,
+        "readings": _readings(document),
+        "worst": words.worst(run.classes, run.split),
+        "classes_total": len([row for row in run.classes if row.split == run.split]),
+        "split": run.split,
+        "layers": _layers(document),
+        "config": _flat(document.config),
+        "environment": _flat(document.environment),
+    }
+    environment = Environment(
+        loader=PackageLoader("ncollapse", "report/templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters["short"] = _short
+    template = environment.get_template("page.html")
+    page = template.render(content)
+    if run.film is not None and film is not None:
+        gif = _embedded(run.film)
+        whole = template.render({**content, "gif": gif})
+        page = whole if len(whole.encode()) <= LARGEST else page
+    return page
+
+
+def write_report(folder: Path | str, target: Path | str | None = None, **options: Any) -> Path:
+    """Read a run folder and write its page, whole or not at all; report.html in the folder
+    unless `target` is given. Options are those of `render_page`."""
+    run = RunFolder.read(folder)
+    place = Path(folder)
+    if target is None:
+        target = (place if place.is_dir() else place.parent) / NAME
+    path = Path(target)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, render_page(run, **options))
+    return path
+
+
+def header(document: Document) -> list[str]:
+    """source, splits with counts, K, d, head, accuracy."""
+    parts = []
+    counts = document.config.get("splits") or {}
+    if counts:
+        parts.append(" / ".join(f"{name} {_count(size)}" for name, size in counts.items()))
+    else:
+        parts.append(f"{_count(document.num_samples)} samples")
+    parts.append(f"{_count(document.num_classes)} classes")
+    parts.append(f"{_count(document.num_features)} features")
+    head = document.config.get("head")
+    if isinstance(head, dict):
+        head = head.get("name")
+    if head:
+        parts.append(f"head ‘{head}’")
+    found = [
+        f"{100 * reading.value:.1f}"
+        for layers in document.results.values()
+        if (reading := layers.get(LAYER, {}).get("accuracy")) is not None
+        and reading.value is not None
+    ]
+    if found:
+        parts.append(f"accuracy {' / '.join(found)} %")
+    return parts
+
+
+def _figures(
+    run: RunFolder, predicted: Any, phase_step: int | None, phase_epoch: float | None
+) -> dict[str, Markup | None]:
+    from ncollapse.report import plots
+
+    document = run.document
+    said = words.sentence
+    about_phase = said(document, words.PHASE, f"Collapsed on {run.split}?")
+    curve = None
+    if any(len(layers) > 1 for layers in document.results.values()):
+        curve = plots.layer_curve(document.results, said(document, f"Collapsed on {run.split}?"))
+    elif run.trace is not None:
+        curve = plots.training_curve(
+            run.trace, about_phase, phase_step=phase_step, phase_epoch=phase_epoch
+        )
+    rows = [row for row in run.classes if row.split == run.split and row.layer == LAYER]
+    dual = plots.dual_plot(rows, said(document, words.DUAL)) if curve is None else None
+    gram = None
+    means = run.geometry.get("means")
+    if means is not None:
+        gram = plots.gram_map(
+            means,
+            said(document, words.FRAME),
+            predicted=_means(predicted),
+            names=[row.name for row in rows],
+            counts=run.geometry.get("counts"),
+        )
+    scatter = plots.class_scatter(rows, said(document, words.MINORITY)) if rows else None
+    strip = plots.collapse_strip(document, said(document, f"Collapsed on {run.split}?"))
+    found = {"strip": strip, "gram": gram, "classes": scatter, "curve": curve, "dual": dual}
+    # matplotlib has escaped every text of the drawing, `to_svg` its label.
+    return {name: None if svg is None else Markup(svg) for name, svg in found.items()}
+
+
+def _film(run: RunFolder) -> dict[str, Any] | None:
+    if run.frames is None or run.frames.num_classes < 3 or not len(run.frames):
+        return None
+    from ncollapse.report.plots import film
+
+    alt = words.sentence(run.document, words.FRAME)
+    solid = film.tetrahedra(run.frames, alt)
+    return {
+        "triangles": Markup(film.triangles(run.frames, alt)),
+        "tetrahedra": None if solid is None else Markup(solid),
+        "outside": film.said_outside(run.frames),
+        "names": run.frames.class_names,
+        "split": run.frames.split,
+        "alt": alt,
+    }
+
+
+def _embedded(film: bytes) -> dict[str, str]:
+    """The animation and its last picture, for readers who want no motion, as data URLs."""
+    from ncollapse.report.animation import last_picture
+
+    still = base64.b64encode(last_picture(film)).decode()
+    moving = base64.b64encode(film).decode()
+    return {"still": f"data:image/png;base64,{still}", "moving": f"data:image/gif;base64,{moving}"}
+
+
+def _means(predicted: Any) -> Any:
+    """The class means of a prediction as an array."""
+    import numpy as np
+
+    for name in ("geometry", "means"):
+        predicted = getattr(predicted, name, predicted)
+    return None if predicted is None else np.asarray(predicted)
+
+
+def _phase(trace: Trace) -> tuple[int | None, float | None]:
+    """The first step from which training accuracy is 1 to the end, with its epoch."""
+    rows = [r for r in trace.rows if (r.split, r.layer, r.key) == ("train", LAYER, "accuracy")]
+    begin = None
+    for row in rows:
+        if row.value is None or row.value < 1:
+            begin = None
+        elif begin is None:
+            begin = row
+    return (None, None) if begin is None else (begin.step, begin.epoch)
+
+
+def _readings(document: Document) -> list[tuple[str, ...]]:
+    """Every reading at the head: split, key, value, interval, null, floor, ideal, definition."""
+    return [
+        _cells(split, key, reading)
+        for split, layers in document.results.items()
+        for key, reading in layers.get(LAYER, {}).items()
+    ]
+
+
+def _cells(split: str, key: str, reading: Reading) -> tuple[str, ...]:
+    interval = "–"
+    if reading.interval is not None:
+        interval = f"{_short(reading.interval[0])} to {_short(reading.interval[1])}"
+    null = None if reading.null is None else reading.null.mean
+    return (
+        split,
+        key,
+        _short(reading.value),
+        interval,
+        _short(null),
+        _short(reading.floor),
+        _short(reading.ideal),
+        str(reading.n),
+        reading.definition,
+    )
+
+
+def _layers(document: Document) -> list[tuple[str, ...]]:
+    """A few readings by layer, empty with a single layer."""
+    keys = ("class_share", "nc1_fisher", "nc2_etf_means")
+    rows = [
+        (split, layer, *(number(r.value) if (r := readings.get(key)) else "–" for key in keys))
+        for split, layers in document.results.items()
+        if len(layers) > 1
+        for layer, readings in layers.items()
+    ]
+    return rows[:400]
+
+
+def _flat(data: Any, place: str = "") -> list[tuple[str, str]]:
+    """Nested settings as dotted names and short texts."""
+    if isinstance(data, dict):
+        return [
+            row
+            for key, value in data.items()
+            for row in _flat(value, f"{place}.{key}" if place else str(key))
+        ]
+    text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False, default=str)
+    return [(place, text if len(text) <= 200 else text[:199] + "…")]
+
+
+def _short(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
+def _count(size: Any) -> str:
+    return f"{size:,}".replace(",", "\N{NARROW NO-BREAK SPACE}") if isinstance(size, int) else size

@@ -1,0 +1,18 @@
+"""Figures of the report: saved numbers → inline SVG that takes its colours from the page."""
+
+from ncollapse.report.plots.classes import class_scatter, scatter_note
+from ncollapse.report.plots.curves import layer_curve, training_curve
+from ncollapse.report.plots.duals import dual_plot
+from ncollapse.report.plots.gram import gram_map, gram_note
+from ncollapse.report.plots.strip import collapse_strip
+
+__all__ = [
+    "class_scatter",
+    "collapse_strip",
+    "dual_plot",
+    "gram_map",
+    "gram_note",
+    "layer_curve",
+    "scatter_note",
+    "training_curve",
+]

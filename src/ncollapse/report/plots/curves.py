@@ -1,0 +1,193 @@
+"""Readings over training, with the terminal phase marked, or over layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+
+from ncollapse.report.plots.ink import (
+    FAINT,
+    INK,
+    LINE,
+    MARK,
+    SMALL,
+    TEST,
+    TRAIN,
+    canvas,
+    place,
+    plain,
+    style,
+    to_svg,
+)
+from ncollapse.report.terminal import LAYER
+from ncollapse.schema import Results
+from ncollapse.trace import Trace
+
+WIDTH, HEIGHT = 366.0, 306.0
+KEYS = (
+    ("class_share", "class share", "-"),
+    ("nc2_etf_means", "off simplex", (0, (4, 2))),
+    ("nc3_duality", "head off means", (0, (1.2, 1.6))),
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line: places along the axis, values, its name and how it is drawn."""
+
+    x: list[float]
+    y: list[float]
+    name: str
+    colour: str
+    dashes: object
+    open: bool = False
+
+
+def training_curve(
+    trace: Trace, alt: str, *, phase_step: int | None = None, phase_epoch: float | None = None
+) -> str | None:
+    """Class share (both splits), NC2 and NC3 distances by epoch; the phase from its begin is
+    shaded. None where the trace holds fewer than two readings."""
+    epochs = {row.step: row.epoch for row in trace.rows}
+    by_epoch = all(epoch is not None for epoch in epochs.values())
+    splits = list(dict.fromkeys(row.split for row in trace.rows))[:2]
+    lines = []
+    for key, title, dashes in KEYS:
+        for which, split in enumerate(splits if key == "class_share" else splits[:1]):
+            steps, values = trace.series(split, LAYER, key)
+            kept = [(s, v) for s, v in zip(steps, values, strict=True) if v is not None]
+            x = [float(epochs[s] or 0) if by_epoch else float(s) for s, _ in kept]
+            name = f"{title}, {split}" if key == "class_share" else title
+            colour = (TRAIN, TEST)[which] if key == "class_share" else INK
+            lines.append(Line(x, [v for _, v in kept], name, colour, dashes, which == 1))
+    lines = [line for line in lines if len(line.x) > 1]
+    if not lines:
+        return None
+    begin = phase_epoch if by_epoch else phase_step
+    if begin is None and phase_step is not None:
+        begin = epochs.get(phase_step)
+    with style("curve"):
+        figure = canvas(WIDTH, HEIGHT)
+        axes = _axes(figure_axes := place(figure, 34, 40, WIDTH - 34 - 92, HEIGHT - 40 - 22))
+        low = min(line.x[0] for line in lines)
+        high = max(line.x[-1] for line in lines)
+        if low > 0 and high / low >= 20:
+            axes.set_xscale("log")
+            ticks = [
+                t for t in (1, 3, 10, 30, 100, 300, 1000, 3000, 10**4, 10**5) if low <= t <= high
+            ]
+            axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
+            axes.set_xticks([], minor=True)
+        axes.set_xlim(low, high)
+        _lines(figure_axes, lines)
+        if begin is not None:
+            start = max(float(begin), low)
+            axes.axvspan(start, high, color=MARK, alpha=0.09, linewidth=0, zorder=0)
+            axes.axvline(start, color=MARK, linewidth=1.2, zorder=1)
+            unit = "epoch" if by_epoch else "step"
+            said = f"terminal phase from {unit} {begin:g}"
+            axes.annotate(
+                said,
+                (1, 1),
+                xycoords="axes fraction",
+                xytext=(0, 6),
+                textcoords="offset points",
+                color=MARK,
+                fontsize=SMALL,
+                ha="right",
+                annotation_clip=False,
+            )
+        axes.set_xlabel("epoch" if by_epoch else "step", labelpad=3)
+        return to_svg(figure, "curve", alt)
+
+
+def layer_curve(results: Results, alt: str) -> str | None:
+    """Class share by layer, first to last; None with a single layer."""
+    names = list(dict.fromkeys(layer for layers in results.values() for layer in layers))
+    if len(names) < 2:
+        return None
+    names = [name for name in names if name != LAYER] + [name for name in names if name == LAYER]
+    splits = list(results)[:2]
+    lines = []
+    for key, title, dashes in KEYS[:2]:
+        for which, split in enumerate(splits if key == "class_share" else splits[:1]):
+            kept = [
+                (float(i), reading.value)
+                for i, name in enumerate(names)
+                if (reading := results[split].get(name, {}).get(key)) is not None
+                and reading.value is not None
+            ]
+            name = f"{title}, {split}" if key == "class_share" else title
+            colour = (TRAIN, TEST)[which] if key == "class_share" else INK
+            x = [place for place, _ in kept]
+            lines.append(Line(x, [v for _, v in kept], name, colour, dashes, which == 1))
+    lines = [line for line in lines if line.x]
+    if not lines:
+        return None
+    with style("curve"):
+        figure = canvas(WIDTH, HEIGHT)
+        axes = _axes(place(figure, 56, 66, WIDTH - 56 - 92, HEIGHT - 66 - 14))
+        axes.set_xlim(-0.2, len(names) - 0.8)
+        step = -(-len(names) // 10)
+        shown = list(range(len(names) - 1, -1, -step))[::-1]
+        labels = [plain(names[i] if len(names[i]) <= 11 else "…" + names[i][-10:]) for i in shown]
+        axes.set_xticks(shown, labels, rotation=35, ha="right", rotation_mode="anchor")
+        _lines(axes, lines)
+        return to_svg(figure, "curve", alt)
+
+
+def _axes(axes: Axes) -> Axes:
+    axes.grid(axis="y")
+    axes.set_axisbelow(True)
+    axes.tick_params(length=3, pad=3)
+    return axes
+
+
+def _lines(axes: Axes, lines: Sequence[Line]) -> None:
+    """Lines with their names at the right end, moved apart where they meet."""
+    top = max(1.0, *(max(line.y) for line in lines)) * 1.02
+    bottom = min(0.0, *(min(line.y) for line in lines))
+    axes.set_ylim(bottom, top)
+    for line in lines:
+        axes.plot(
+            line.x,
+            line.y,
+            color=line.colour,
+            linestyle=line.dashes,
+            linewidth=1.8 if line.dashes == "-" else 1.3,
+            marker="o" if line.dashes == "-" else None,
+            markersize=4,
+            markerfacecolor="none" if line.open else line.colour,
+            clip_on=False,
+            zorder=3,
+        )
+    height = HEIGHT * axes.get_position().height
+    ends = _apart([(line.y[-1] - bottom) / (top - bottom) * height for line in lines], 13.0, height)
+    for line, end in zip(lines, ends, strict=True):
+        axes.annotate(
+            line.name.replace("class share, ", "share, "),
+            (1, end / height),
+            xycoords="axes fraction",
+            xytext=(7, 0),
+            textcoords="offset points",
+            color=line.colour if line.colour != INK else FAINT,
+            fontsize=SMALL,
+            va="center",
+            annotation_clip=False,
+        )
+    axes.spines["bottom"].set_color(LINE)
+
+
+def _apart(places: Sequence[float], gap: float, height: float) -> list[float]:
+    """The places moved as little as needed to lie `gap` apart within 0 to `height`."""
+    order = sorted(range(len(places)), key=lambda i: places[i])
+    found = [places[i] for i in order]
+    for i in range(1, len(found)):
+        found[i] = max(found[i], found[i - 1] + gap)
+    over = max(0.0, found[-1] - height)
+    found[-1] -= over
+    for i in range(len(found) - 2, -1, -1):
+        found[i] = min(found[i], found[i + 1] - gap)
+    return [value for _, value in sorted(zip(order, found, strict=True))]
