@@ -1,0 +1,1 @@
+"""Theory as software: problem → solver → solution with a certificate."""
