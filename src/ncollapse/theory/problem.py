@@ -160,7 +160,8 @@ class DeepLinearUFM(Counted):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "weight_decays", tuple(self.weight_decays))
-        if not self.weight_decays or not all(x > 0 for x in (*self.weight_decays, self.feature_decay)):
+        decays = (*self.weight_decays, self.feature_decay)
+        if not self.weight_decays or not all(decay > 0 for decay in decays):
             raise ValueError(
                 f"weight_decays={self.weight_decays}, feature_decay={self.feature_decay}; at least "
                 "one matrix and positive decays are needed"
