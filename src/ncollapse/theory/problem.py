@@ -170,18 +170,20 @@ class DeepLinearUFM(Counted):
 
 @dataclass(frozen=True)
 class GUFM(Counted):
-    """Generalised unconstrained features: class means of unit norm and zero mean, within-class
-    spread free; the layer above sees them through a decayed linear map with squared error.
+    """Generalised unconstrained features: min (1/N) Σ ℓ(W x_i, y_i) + λ_W/2 ‖W‖², no bias, every
+    feature x_i of unit norm and zero mean over its d entries, as after a layer normalisation.
 
-    weight_decay: λ_W of that map.
+    weight_decay: λ_W > 0. The limit of deep residual and transformer families.
     """
 
     weight_decay: float = 5e-4
+    loss: Loss = field(default_factory=CrossEntropy)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.weight_decay > 0:
             raise ValueError(f"weight_decay={self.weight_decay}; a positive number is needed")
+        check_loss(self.loss, self.num_classes)
 
 
 Problem = UFM | NormalizedUFM | LPM | ULPM | DeepLinearUFM | GUFM
