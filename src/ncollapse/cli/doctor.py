@@ -15,7 +15,11 @@ CORE = (
     "torch", "numpy", "scipy", "scikit-learn", "pandas", "matplotlib", "jinja2", "typer",
     "safetensors", "jaxtyping", "joblib",
 )  # fmt: skip
-EXTRAS = {"data": ("pyarrow",)}
+EXTRAS = {
+    "data": ("pyarrow",),
+    "vision": ("torchvision", "timm"),
+    "transformers": ("transformers", "tokenizers", "datasets"),
+}
 
 
 def doctor(
@@ -37,7 +41,7 @@ def doctor(
     for name, state in data["torch"].items():
         say(f"torch {name:<8}{state}")
     for extra, missing in data["missing_extras"].items():
-        say(f"extra {extra:<8}missing {', '.join(missing)}: pip install 'ncollapse[{extra}]'")
+        say(f"extra {extra} is missing {', '.join(missing)}: pip install 'ncollapse[{extra}]'")
 
 
 def _collect() -> dict[str, Any]:
