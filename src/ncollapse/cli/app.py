@@ -21,6 +21,8 @@ EPILOG = """Examples:
   ncollapse check out/results.json --max nc1_fisher=0.1 --min class_share=0.9
 
   ncollapse explain nc1_fisher
+
+  ncollapse study run imbalance
 """
 
 
@@ -53,6 +55,7 @@ def build() -> Any:
     from ncollapse.cli.explain import explain
     from ncollapse.cli.measure import measure
     from ncollapse.cli.report import report
+    from ncollapse.cli.study import application as study
 
     app = typer.Typer(
         name="ncollapse",
@@ -66,4 +69,5 @@ def build() -> Any:
     app.callback()(_top)
     for function in (demo, measure, compare, report, check, explain, doctor):
         app.command()(function)
+    app.add_typer(study(), name="study", help="Put published claims to the test.")
     return typer.main.get_command(app)

@@ -1,0 +1,150 @@
+"""ncollapse study: list, show, run"""
+
+from __future__ import annotations
+
+import json as text_of
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ncollapse.cli.common import note, progress_bars, say, set_logging
+
+ALL = "all"
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
+
+
+def list_studies(json: JsonOption = False) -> None:
+    """Every study with its question.
+
+    Example:  ncollapse study list
+    """
+    from ncollapse.studies.catalog import studies
+
+    found = studies()
+    if json:
+        rows = [
+            {"name": s.name, "question": s.question, "paper": s.paper, "claims": len(s.claims)}
+            for s in found
+        ]
+        say(text_of.dumps({"studies": rows}, indent=2, ensure_ascii=False))
+        return
+    for study in found:
+        say(f"{study.name:<12} {len(study.claims):>2} claims   {study.question}")
+
+
+def show(
+    name: Annotated[str, typer.Argument(help="A name of `ncollapse study list`.")],
+    json: JsonOption = False,
+) -> None:
+    """Question, paper, and every claim with its source and bar.
+
+    Example:  ncollapse study show imbalance
+    """
+    from ncollapse.studies.catalog import find
+    from ncollapse.studies.scoreboard import describe
+
+    study = find(name)
+    if not json:
+        say(describe(study))
+        return
+    claims = [
+        {
+            "id": c.id,
+            "text": c.text,
+            "source": c.source,
+            "bar": str(c.bar),
+            "low": c.bar.low,
+            "high": c.bar.high,
+            "unit": c.unit,
+            "rule": c.rule,
+            "seeds": c.seeds,
+        }
+        for c in study.claims
+    ]
+    shown = {
+        "name": study.name,
+        "question": study.question,
+        "paper": study.paper,
+        "settings": {size: dict(values) for size, values in study.settings.items()},
+        "claims": claims,
+    }
+    say(text_of.dumps(shown, indent=2, ensure_ascii=False))
+
+
+def run_studies(
+    names: Annotated[list[str], typer.Argument(help="Names of studies, or all.")],
+    size: Annotated[str, typer.Option(help="mini, quick or full.")] = "quick",
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Seeds a study; what the size says by default.")
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", help="Processes; -1 is one a core.")] = -1,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder; ./ncollapse-runs/NAME-DATE by default."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep the finished runs that lie in --output.")
+    ] = False,
+    json: JsonOption = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log and traceback.")] = False,
+) -> None:
+    """Run studies and judge their claims. Several of them with --output lie in folders of it.
+
+    Examples:  ncollapse study run imbalance
+    |  ncollapse study run landscape minority --size mini
+    |  ncollapse study run all --seeds 5 --output runs/all
+    """
+    set_logging(quiet, verbose)
+    if resume and output is None:
+        raise ValueError("--resume needs --output, the folder of the interrupted run")
+    if jobs == 0:
+        raise ValueError("--jobs 0 runs nothing; a positive number, or -1 for one a core")
+    # Before anything loads torch: two threads buy nothing on problems of this size.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from ncollapse.studies.catalog import find
+    from ncollapse.studies.catalog import names as known
+    from ncollapse.studies.runner import run
+    from ncollapse.studies.scoreboard import scoreboard
+
+    wanted = list(dict.fromkeys(known() if ALL in names else names))
+    for name in wanted:
+        find(name).units(size, seeds)
+    date = f"{datetime.now():%Y-%m-%d-%H%M%S}"
+    folders = {name: Path("ncollapse-runs") / f"{name}-{date}" for name in wanted}
+    if output is not None:
+        folders = {name: output / name if len(wanted) > 1 else output for name in wanted}
+    try:
+        with progress_bars(quiet or json, verbose) as progress:
+            results = run(
+                wanted,
+                size,
+                seeds=seeds,
+                output=folders,
+                jobs=jobs,
+                resume=resume,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        if output is not None:
+            note(f"interrupted; finished runs are kept, add --resume: {output}")
+        raise
+    if json:
+        shown = {"studies": [result.brief() for result in results]}
+        say(text_of.dumps(shown, indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    say(scoreboard(results))
+    for name in wanted:
+        say(f"{name:<12} {folders[name] / 'summary.html'}")
+
+
+def application() -> typer.Typer:
+    """`study` with its three commands."""
+    app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+    app.command("list")(list_studies)
+    app.command("show")(show)
+    app.command("run")(run_studies)
+    return app

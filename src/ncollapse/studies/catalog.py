@@ -1,0 +1,33 @@
+"""The studies by name. No torch here: what a study does is imported where it runs."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from ncollapse.studies.study import Study
+
+MODULES = {
+    "landscape": "ncollapse.studies.landscape",
+    "losses": "ncollapse.studies.loss_functions",
+    "peeled": "ncollapse.studies.peeled",
+    "imbalance": "ncollapse.studies.imbalance",
+    "minority": "ncollapse.studies.minority",
+}
+
+
+def names() -> tuple[str, ...]:
+    """All names, in the order in which they are listed."""
+    return tuple(MODULES)
+
+
+def find(name: str) -> Study:
+    """The study of that name. Raises ValueError for an unknown one."""
+    if name not in MODULES:
+        raise ValueError(f"study {name!r} is unknown; one of {', '.join(MODULES)} is needed")
+    found: Study = import_module(MODULES[name]).STUDY
+    return found
+
+
+def studies() -> list[Study]:
+    """All studies."""
+    return [find(name) for name in MODULES]
