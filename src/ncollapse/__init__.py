@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 from ncollapse.errors import NCollapseWarning
 
 if TYPE_CHECKING:
-    from ncollapse import studies
+    from ncollapse import losses, studies, theory
     from ncollapse.collect.classes import ClassMoments
     from ncollapse.geometry import Geometry
     from ncollapse.measurement import Measurement
     from ncollapse.measures import measure, measure_features, measure_source
     from ncollapse.schema import Document, Reading, Verdict
     from ncollapse.sources.files import open_source
+    from ncollapse.theory.predict import predict
+    from ncollapse.theory.prediction import Prediction
     from ncollapse.trace import Trace
     from ncollapse.tracking.tracker import Tracker
 
@@ -26,6 +28,7 @@ _NAMES = {
     "Document": "ncollapse.schema",
     "Geometry": "ncollapse.geometry",
     "Measurement": "ncollapse.measurement",
+    "Prediction": "ncollapse.theory.prediction",
     "Reading": "ncollapse.schema",
     "Verdict": "ncollapse.schema",
     "Trace": "ncollapse.trace",
@@ -34,8 +37,9 @@ _NAMES = {
     "measure_features": "ncollapse.measures",
     "measure_source": "ncollapse.measures",
     "open_source": "ncollapse.sources.files",
+    "predict": "ncollapse.theory.predict",
 }
-_MODULES = ("studies",)
+_MODULES = ("losses", "studies", "theory")
 
 __all__ = [
     "ClassMoments",
@@ -43,15 +47,19 @@ __all__ = [
     "Geometry",
     "Measurement",
     "NCollapseWarning",
+    "Prediction",
     "Reading",
     "Trace",
     "Tracker",
     "Verdict",
+    "losses",
     "measure",
     "measure_features",
     "measure_source",
     "open_source",
+    "predict",
     "studies",
+    "theory",
 ]
 
 

@@ -1,1 +1,82 @@
-"""Theory as software: problem → solver → solution with a certificate."""
+"""Theory as software: problem → solver → solution with a certificate.
+
+`ncollapse.theory.solve(problem)` solves any problem of `ncollapse.theory.problem`;
+`ncollapse.theory.predict(counts, …)` makes the problem too. Names are loaded when first used.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ncollapse.theory.certificate import certify
+    from ncollapse.theory.fit import Fit, fit_tau
+    from ncollapse.theory.overlay import Overlay, overlay
+    from ncollapse.theory.phases import PhaseDiagram, phase_diagram
+    from ncollapse.theory.predict import predict, predict_problem
+    from ncollapse.theory.prediction import Assumption, Prediction
+    from ncollapse.theory.problem import GUFM, LPM, UFM, ULPM, DeepLinearUFM, NormalizedUFM
+    from ncollapse.theory.solution import Certificate, Solution
+    from ncollapse.theory.solve import solve
+
+_HOMES = {
+    "certificate": ("certify",),
+    "fit": ("Fit", "fit_tau"),
+    "overlay": ("Overlay", "overlay"),
+    "phases": ("PhaseDiagram", "phase_diagram"),
+    "predict": ("predict", "predict_problem"),
+    "prediction": ("Assumption", "Prediction"),
+    "problem": ("DeepLinearUFM", "GUFM", "LPM", "NormalizedUFM", "UFM", "ULPM"),
+    "solution": ("Certificate", "Solution"),
+    "solve": ("solve",),
+}
+_NAMES = {name: f"ncollapse.theory.{home}" for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Assumption",
+    "Certificate",
+    "DeepLinearUFM",
+    "Fit",
+    "GUFM",
+    "LPM",
+    "NormalizedUFM",
+    "Overlay",
+    "PhaseDiagram",
+    "Prediction",
+    "Solution",
+    "UFM",
+    "ULPM",
+    "certify",
+    "fit_tau",
+    "overlay",
+    "phase_diagram",
+    "predict",
+    "predict_problem",
+    "solve",
+]
+
+
+class _Theory(ModuleType):
+    """Some functions share the name of their file: the import system must not put the file in
+    the function's place."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, ModuleType) and _NAMES.get(name) == value.__name__:
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Theory
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        return getattr(import_module(_NAMES[name]), name)
+    raise AttributeError(f"module 'ncollapse.theory' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,194 @@
+"""When small classes merge: exact thresholds on the decay, per group of equal classes.
+
+All thresholds are in one unit, N² λ_W λ_H, so that they can be read against the class counts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError
+from ncollapse.theory.problem import UFM, Counted
+
+
+@dataclass(frozen=True)
+class Group:
+    """Classes that the problem cannot tell apart: equal count and equal loss parameters.
+
+    classes: 0-based indices, ascending. scale: δ of vector scaling, 1 without.
+    """
+
+    classes: tuple[int, ...]
+    count: int
+    weight: float = 1.0
+    scale: float = 1.0
+    shift: float = 0.0
+
+    @property
+    def size(self) -> int:
+        return len(self.classes)
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Where a group's classifiers merge. value: the N² λ_W λ_H from which on they do, None where
+    it is not known in closed form; current: the problem's own; collapsed: of the solution."""
+
+    group: Group
+    value: float | None
+    current: float
+    collapsed: bool
+
+    @property
+    def factor(self) -> float | None:
+        """current / value: below 1 the group stays apart, from 1 on it merges."""
+        return None if not self.value else self.current / self.value
+
+    def to_dict(self) -> dict[str, float | int | bool | None]:
+        """The five keys of `predict --json`."""
+        return {
+            "count": self.group.count,
+            "weight": self.group.weight,
+            "value": self.value,
+            "current": self.current,
+            "collapsed": self.collapsed,
+        }
+
+
+def groups_of(problem: Counted) -> tuple[Group, ...]:
+    """Groups of a problem, largest count first, then by first class."""
+    loss = getattr(problem, "loss", None)
+    size = problem.num_classes
+    columns = [
+        getattr(loss, name, None) or (default,) * size
+        for name, default in (("weight", 1.0), ("scale", 1.0), ("shift", 0.0))
+    ]
+    found: dict[tuple[float, ...], list[int]] = {}
+    for k, key in enumerate(zip(problem.counts, *columns, strict=True)):
+        found.setdefault(key, []).append(k)
+    made = [Group(tuple(index), int(key[0]), *key[1:]) for key, index in found.items()]
+    return tuple(sorted(made, key=lambda group: (-group.count, group.classes[0])))
+
+
+def decay_product(problem: UFM) -> float:
+    """N² λ_W λ_H."""
+    return problem.num_samples**2 * problem.weight_decay * problem.feature_decay
+
+
+def merge_value(problem: UFM, group: Group, confidence: float | None = None) -> float | None:
+    """The N² λ_W λ_H from which on a group of at least two classes merges.
+
+    Cross-entropy (smoothed, weighted, logit-adjusted, scaled) and mean squared error:
+    n_g w_g² δ_g² (1 - ε)², exact, for any other classes and with or without a bias: at equal
+    logits the gradient on differences within the group is √π_g w_g δ_g (1 - ε), and there it must
+    stay below τ. Focal loss: n_g w_g² ((1-p)^(γ-1) ((1-p) - γ p log p))² at the probability
+    p = `confidence` of the merged classes, None without it. H ≥ 0 without bias: a class vanishes
+    from n_k (K-1)/K on, alone or not. None for a group of one otherwise, and for widths that bind.
+
+    Derived from the convex form of the problem; agrees with the threshold λ ≥ √n_B/N of Hong &
+    Ling 2023 on their released grids (their text was not readable to us).
+    """
+    loss, width = problem.loss, problem.num_features
+    if problem.nonnegative:
+        plain = isinstance(loss, CrossEntropy) and loss == CrossEntropy()
+        if not plain or problem.bias != "none":
+            return None
+        return group.count * (problem.num_classes - 1) / problem.num_classes
+    if group.size < 2 or (width is not None and width < problem.num_classes - 1):
+        return None
+    base = group.count * group.weight**2
+    if isinstance(loss, Focal):
+        if confidence is None:
+            return None
+        p, gamma = confidence, loss.gamma
+        pull = (1 - p) ** (gamma - 1) * ((1 - p) - gamma * p * math.log(p))
+        return float(base * pull**2)
+    smoothing = getattr(loss, "smoothing", 0.0)
+    return float(base * group.scale**2 * (1 - smoothing) ** 2)
+
+
+def minority_thresholds(
+    problem: Counted, collapsed: Sequence[int] = (), logits: Tensor | None = None
+) -> tuple[Threshold, ...]:
+    """One threshold for every group that has one, largest count first.
+
+    collapsed: classes merged in the solution. logits: Z (K, K), column y of a sample of class y;
+    only the focal loss needs them. Empty for problems without decays.
+    """
+    if not isinstance(problem, UFM):
+        return ()
+    merged = set(collapsed)
+    current = decay_product(problem)
+    found = []
+    for group in groups_of(problem):
+        inside = all(k in merged for k in group.classes)
+        confidence = None
+        if logits is not None and isinstance(problem.loss, Focal) and inside:
+            k = group.classes[0]
+            confidence = float(logits[:, k].softmax(0)[k])
+        value = merge_value(problem, group, confidence)
+        if value is not None or (group.size > 1 and isinstance(problem.loss, Focal)):
+            found.append(Threshold(group, value, current, inside))
+    return tuple(found)
+
+
+def zero_value(problem: UFM) -> float | None:
+    """The N² λ_W λ_H from which on the only minimiser is zero (up to the bias): N ‖G₀‖₂².
+
+    G₀ holds the columns √π_k w_k ∇ℓ_k at the best constant logits. Closed form for cross-entropy
+    and mean squared error with no or a free bias, any counts; None elsewhere. Balanced
+    cross-entropy: N/K (1-ε)², that is λ_W λ_H = (1-ε)²/(n K²). Derived; checked numerically.
+    """
+    loss, bias = problem.loss, problem.bias_decay
+    if bias not in (None, 0.0) or problem.nonnegative or isinstance(loss, Focal):
+        return None
+    groups = groups_of(problem)
+    total, classes = problem.num_samples, problem.num_classes
+    size = np.array([group.size for group in groups], dtype=np.float64)
+    share = np.array([group.count / total for group in groups])
+    weight = np.array([group.weight for group in groups])
+    scale = np.array([group.scale for group in groups])
+    smoothing = getattr(loss, "smoothing", 0.0)
+    pull = np.sqrt(share) * weight
+    if bias == 0.0:
+        # The free bias makes the mean prediction equal the weighted mean target.
+        mixed = share * weight * (1 - smoothing)
+        mixed = mixed + smoothing / classes * float((size * share * weight).sum())
+        constant = mixed / float((size * share * weight).sum())
+    elif isinstance(loss, MeanSquaredError):
+        constant = np.zeros(len(groups))
+    else:
+        shift = np.array([group.shift for group in groups])
+        raw = np.exp(shift - shift.max())
+        constant = raw / float((size * raw).sum())
+    # On group-constant vectors 1_i/√m_i, and on differences within a group.
+    root = np.sqrt(np.outer(size, size))
+    matrix = root * (constant - smoothing / classes)[:, None] - (1 - smoothing) * np.eye(len(size))
+    matrix = scale[:, None] * matrix * pull[None, :]
+    norm = float(np.linalg.norm(matrix, 2))
+    several = size > 1
+    if several.any():
+        norm = max(norm, float((scale * pull * (1 - smoothing))[several].max()))
+    return float(total * norm**2)
+
+
+def rank_rule(problem: UFM) -> tuple[int, int] | None:
+    """Conjectured range of the optimum's rank: {m - 1, m}, m = #{k: n_k w_k² (1-ε)² > N² λ_W λ_H}.
+
+    A conjecture: it held in 600 of 600 random problems and is not proven. Classes of distinct
+    small counts below the threshold do not coincide, but share a direction. None for focal loss,
+    H ≥ 0 and scaled logits.
+    """
+    loss = problem.loss
+    if isinstance(loss, Focal) or problem.nonnegative or getattr(loss, "scale", None) is not None:
+        return None
+    keep = (1 - getattr(loss, "smoothing", 0.0)) ** 2
+    current = decay_product(problem)
+    pairs = zip(problem.counts, problem.class_weights, strict=True)
+    alive = sum(count * weight**2 * keep > current for count, weight in pairs)
+    return (max(alive - 1, 0), alive)

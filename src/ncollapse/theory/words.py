@@ -1,0 +1,256 @@
+"""A prediction's document as text of 80 columns, and as a fragment of HTML."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+ROWS = 8
+WIDTH = 80
+LINES = 24
+MODELS = {
+    "UFM": "unconstrained features",
+    "LPM": "layer-peeled model",
+    "NormalizedUFM": "unit features and rows",
+    "ULPM": "no decay, gradient flow",
+    "DeepLinearUFM": "deep linear features",
+    "GUFM": "normalised features, decayed rows",
+}
+
+
+def render(document: dict[str, Any]) -> str:
+    """At most 24 lines of 80 columns: the problem, the optimum, classes by count, thresholds,
+    assumptions, notes."""
+    lines = [*_head(document), ""]
+    lines += [f" {line}" for line in _table(document)]
+    lines += ["", *_thresholds(document)]
+    # Notes matter more than the list of assumptions, which `to_dict` holds in full.
+    notes = [f"Note: {note}" for note in document["warnings"]]
+    room = LINES - len(lines)
+    closing = [line for note in notes for line in _wrap(note)]
+    closing += _assumptions(document["assumptions"], max(room - len(closing), 1))
+    return "\n".join(_fit(line) for line in [*lines, *closing][:LINES])
+
+
+def _head(document: dict[str, Any]) -> list[str]:
+    problem = document["problem"]
+    bias = problem.get("bias")
+    said = [MODELS.get(problem["model"], problem["model"])]
+    said.append(problem.get("loss", {}).get("name", "mean squared error"))
+    if bias is not None:
+        said.append(f"bias decay {bias:g}" if isinstance(bias, float) else f"bias {bias}")
+    if problem.get("nonnegative"):
+        said.append("H ≥ 0")
+    lines = [f"ncollapse {document['ncollapse_version']} · " + " · ".join(said)]
+    parts = [f"K={problem['num_classes']}", f"N={_count(problem['num_samples'])}"]
+    names = {
+        "weight_decay": "λ_W", "feature_decay": "λ_H", "tau": "τ", "temperature": "t",
+        "weight_energy": "E_W", "feature_energy": "E_H", "num_features": "d",
+    }  # fmt: skip
+    parts += [f"{short} {problem[name]:.4g}" for name, short in names.items() if problem.get(name)]
+    lines.append(" · ".join(parts))
+    bound = document["lower_bound"]
+    said_bound = "no lower bound" if bound is None else f"lower bound {bound:.8g}"
+    gap = document["relative_gap"]
+    lines.append(
+        f"objective {document['objective']:.8g} · {said_bound} · {document['status']}"
+        + ("" if gap is None else f" (relative gap {gap:.1g})")
+    )
+    lines.append(
+        f"rank {document['rank']}, so width {document['required_width']} is enough · "
+        f"{document['certificate']['kind']} · {document['solver']}"
+    )
+    return lines
+
+
+def class_rows(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Classes with equal counts in one row: norms, cosines within and to all others, the least
+    margin, how many are merged."""
+    geometry = document["geometry"]
+    margins = document["logit_margins"]
+    merged = set(document["collapsed_classes"])
+    if "blocks" in geometry:
+        blocks = [entry["classes"] for entry in geometry["blocks"]]
+        place = {k: i for i, block in enumerate(blocks) for k in block}
+    else:
+        counts = document["problem"]["counts"]
+        blocks = [
+            [k for k, count in enumerate(counts) if count == level]
+            for level in sorted(set(counts), reverse=True)
+        ]
+        place = {k: k for k in range(len(counts))}
+    counts = document["problem"]["counts"]
+    rows = []
+    for block in blocks:
+        first = place[block[0]]
+        row: dict[str, Any] = {
+            "classes": block,
+            "count": counts[block[0]],
+            "last_count": counts[block[-1]],
+            "merged": sum(k in merged for k in block),
+            "margin": min((margins[k] for k in block if margins[k] is not None), default=None),
+        }
+        for name in ("weight", "mean"):
+            norms = geometry.get(f"{name}_norms")
+            row[f"{name}_norm"] = None if norms is None else norms[first]
+            cosines = geometry.get(f"{name}_cosines")
+            row[f"{name}_inside"] = None if cosines is None else _inside(cosines, block, place)
+            row[f"{name}_across"] = None if cosines is None else _across(cosines, block, place)
+        rows.append(row)
+    return rows
+
+
+def _inside(cosines: Any, block: list[int], place: dict[int, int]) -> float | None:
+    """Mean cosine between different classes of a block."""
+    if len(block) < 2:
+        return None
+    if place[block[0]] == place[block[1]]:
+        value: float | None = cosines[place[block[0]]][place[block[0]]]
+        return value
+    pairs = [cosines[i][j] for i in block for j in block if i != j]
+    return float(sum(pairs) / len(pairs))
+
+
+def _across(cosines: Any, block: list[int], place: dict[int, int]) -> float | None:
+    """Mean cosine from a block to all other classes."""
+    inside = {place[k] for k in block}
+    others = [place[k] for k in place if place[k] not in inside]
+    if not others:
+        return None
+    row = place[block[0]]
+    return float(sum(cosines[row][j] for j in others) / len(others))
+
+
+def _table(document: dict[str, Any]) -> list[str]:
+    head = (
+        f"{'classes':<14}{'count':>9}{'|w|':>9}{'|m|':>9}{'cos w in':>10}{'to others':>10}"
+        f"{'margin':>9}  merged"
+    )
+    lines = [head]
+    rows = class_rows(document)
+    shown = rows if len(rows) <= ROWS else [*rows[: ROWS // 2], None, *rows[1 - ROWS // 2 :]]
+    for row in shown:
+        if row is None:
+            lines.append(f"… {len(rows) - ROWS + 1} more counts …")
+            continue
+        cells = [_number(row["weight_norm"]), _number(row["mean_norm"])]
+        lines.append(
+            f"{_span(row['classes']):<14}{_count(row['count']):>9}{cells[0]:>9}{cells[1]:>9}"
+            f"{_number(row['weight_inside']):>10}{_number(row['weight_across']):>10}"
+            f"{_number(row['margin']):>9}  " + (f"{row['merged']}" if row["merged"] else "–")
+        )
+    return lines
+
+
+def threshold_words(document: dict[str, Any]) -> list[str]:
+    """A sentence per threshold, smallest classes first."""
+    lines = []
+    for row in reversed(document["minority_threshold"]):
+        who = f"classes of {_count(row['count'])}"
+        if row["weight"] != 1:
+            who += f" (weight {row['weight']:.3g})"
+        if row["value"] is None:
+            lines.append(f"{who}: focal loss has no threshold in closed form here")
+            continue
+        factor = row["value"] / row["current"]
+        state = "merged" if row["collapsed"] else "apart"
+        far = f"{factor:.3g}× below" if factor > 1 else f"{1 / factor:.3g}× above"
+        lines.append(f"{who}: {state}, {far} the merging threshold {row['value']:.4g}")
+    zero = document["zero_threshold"]
+    if zero is not None:
+        lines.append(f"everything vanishes from {zero['value']:.4g} on")
+    return lines
+
+
+def _thresholds(document: dict[str, Any]) -> list[str]:
+    said = threshold_words(document)
+    if not said:
+        return []
+    current = next(
+        (row["current"] for row in document["minority_threshold"]),
+        (document["zero_threshold"] or {}).get("current"),
+    )
+    lines = [f"Decay N²λ_Wλ_H = {current:.4g}"]
+    shown = said if len(said) <= 4 else [*said[:3], said[-1]]
+    return [*lines, *(f" {line}" for line in shown)]
+
+
+def _assumptions(assumptions: Sequence[dict[str, Any]], room: int) -> list[str]:
+    """One line an assumption with its mark, or as many as there is room for, known ones first."""
+    order = sorted(assumptions, key=lambda a: (a["holds"] is None, a["holds"] is True))
+    lines = [f" {mark(a['holds'])} {a['text']}" for a in order]
+    title = "Assumes ([x] holds, [!] does not, [ ] not known)"
+    if len(lines) + 1 <= room:
+        return [title, *lines]
+    kept = max(room - 2, 0)
+    return [title, *lines[:kept], f" and {len(lines) - kept} more, in to_dict()"][:room]
+
+
+def mark(holds: bool | None) -> str:
+    """Ticked, crossed, or open."""
+    return {True: "[x]", False: "[!]", None: "[ ]"}[holds]
+
+
+def _span(classes: list[int]) -> str:
+    if len(classes) == 1:
+        return str(classes[0])
+    if classes == list(range(classes[0], classes[-1] + 1)):
+        return f"{classes[0]}-{classes[-1]}"
+    return f"{len(classes)} from {classes[0]}"
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "–"
+    if abs(value) < 1e-6:
+        return "0"
+    if abs(value) < 1e-3 or abs(value) >= 1e4:
+        return f"{value:.1e}"
+    return f"{value:.3f}"
+
+
+def _count(value: int) -> str:
+    return f"{value:,}".replace(",", " ")
+
+
+def _wrap(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, subsequent_indent="  ")
+
+
+def _fit(line: str) -> str:
+    line = line.rstrip()
+    return line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"
+
+
+def render_html(document: dict[str, Any]) -> str:
+    """For notebooks: classes by count, thresholds, assumptions; every text escaped."""
+    head = ("classes", "count", "‖w‖", "‖m‖", "cos w within", "to others", "margin", "merged")
+    rows = "".join(
+        "<tr>"
+        + "".join(
+            f"<td>{escape(str(cell))}</td>"
+            for cell in (
+                _span(row["classes"]), _count(row["count"]), _number(row["weight_norm"]),
+                _number(row["mean_norm"]), _number(row["weight_inside"]),
+                _number(row["weight_across"]), _number(row["margin"]), row["merged"] or "–",
+            )
+        )
+        + "</tr>"
+        for row in class_rows(document)
+    )  # fmt: skip
+    said = [*threshold_words(document), *document["warnings"]]
+    items = "".join(f"<li>{escape(text)}</li>" for text in said)
+    assumed = "".join(
+        f"<li>{escape(mark(a['holds']))} {escape(a['text'])}</li>" for a in document["assumptions"]
+    )
+    sources = "".join(f"<li>{escape(text)}</li>" for text in document["sources"])
+    title = "<br>".join(escape(line) for line in _head(document))
+    return (
+        f'<div class="ncollapse"><p>{title}</p><table><thead><tr>'
+        + "".join(f"<th>{escape(cell)}</th>" for cell in head)
+        + f"</tr></thead><tbody>{rows}</tbody></table><ul>{items}</ul>"
+        f"<details><summary>Assumptions</summary><ul>{assumed}</ul></details>"
+        f"<details><summary>Sources</summary><ul>{sources}</ul></details></div>"
+    )
