@@ -201,3 +201,14 @@ def test_progress_reaches_its_total() -> None:
     )
     assert set(seen) == {"statistics", "decisions", "metrics"}
     assert all(done == total for done, total in seen.values())
+
+
+def test_a_head_of_zeros_has_no_direction_and_breaks_nothing(rng, tmp_path) -> None:
+    labels = np.arange(60) % 4
+    features = rng.normal(size=(60, 8)) + 4 * rng.normal(size=(4, 8))[labels]
+    m = nc.measure_features(features, labels, weight=np.zeros((4, 8)))
+    assert {row.cosine for row in m.classes} == {None}
+    assert m.value("nc2_equinorm_weights") is None
+    m.save(tmp_path)
+    assert "nan" not in (tmp_path / "classes.csv").read_text("utf-8")
+    assert "<svg" in m.save_html(tmp_path / "page.html").read_text("utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -208,10 +209,12 @@ class Assembly:
         pairs = geometry.mean_pairs
         assert pairs.nearest is not None and pairs.nearest_distance is not None
         norms = geometry.mean_norms
-        cosines: list[float] | None = None
+        cosines: list[float | None] = [None] * len(norms)
         if geometry.weight is not None:
             dots = (geometry.weight * geometry.centred_means).sum(1)
-            cosines = (dots / (geometry.weight_norms * norms)).tolist()
+            found = (dots / (geometry.weight_norms * norms)).tolist()
+            # A zero row points nowhere: heads start so, and dead classes end so.
+            cosines = [cosine if math.isfinite(cosine) else None for cosine in found]
         hits: list[float] | None = None
         if split.decisions is not None and split.decisions.has_head:
             share = split.decisions.correct_head / split.decisions.counts.clamp_min(1)
@@ -237,7 +240,7 @@ class Assembly:
                 within=within,
                 nearest=self._name(index[nearest]),
                 distance=distance,
-                cosine=None if cosines is None else cosines[i],
+                cosine=cosines[i],
                 accuracy=None if hits is None else hits[i],
             )
             for i, (k, count, norm, within, nearest, distance) in enumerate(columns)

@@ -97,6 +97,7 @@ def measure_cache(
     trace: Trace | None = None,
 ) -> Measurement:
     """The layers of a filled cache → Measurement; the taps say which head made them."""
+    _check_names(class_names, taps)
     said = {"class_names": class_names, "description": description}
     sources: dict[str, FeatureSource] = {
         layer: cache.source(layer, **_head(taps, layer), **said) for layer in taps.layers
@@ -115,6 +116,7 @@ def _recomputed(
     for batch in stream:  # The first batch finds the head.
         layers = tuple(batch.features)
         break
+    _check_names(said["class_names"], stream.taps)
     sources: dict[str, FeatureSource] = {
         layer: RecomputedSource(
             stream, layer, labels, codes, splits, **_head(stream.taps, layer), **said
@@ -122,6 +124,18 @@ def _recomputed(
         for layer in layers
     }
     return _finish(sources, stream.taps, options, trace, "off")
+
+
+def _check_names(class_names: Any, taps: Taps) -> None:
+    if class_names is None or taps.head is None:
+        return
+    K = taps.head.weight.shape[0]
+    if len(class_names) != K:
+        raise ValueError(
+            f"the data has {len(class_names)} classes and the head {taps.head.name!r} is {K} wide; "
+            "a model trained on these classes is needed (num_classes, --num-classes and weights "
+            "say which), or data with the model's own class numbers"
+        )
 
 
 def _head(taps: Taps, layer: str) -> dict[str, Any]:

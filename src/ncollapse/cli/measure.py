@@ -56,7 +56,9 @@ def measure(
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
     dtype: Annotated[str, typer.Option(help="float32; float16 or bfloat16 is mixed.")] = "float32",
     batch_size: Annotated[int, typer.Option(min=1, help="Samples a forward pass.")] = 128,
-    limit: Annotated[int | None, typer.Option(min=1, help="Samples a split.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Samples a split, evenly spread over it.")
+    ] = None,
     image_size: Annotated[int | None, typer.Option(min=8, help="Side of the images.")] = None,
     tokenizer: Annotated[
         str | None, typer.Option(help="For texts; default: that of an hf: model.")

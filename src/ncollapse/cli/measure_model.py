@@ -51,7 +51,7 @@ def measure_spec(
     where = _device(device)
     loaded.model.to(where)
     splits = {
-        split: DataLoader(part, batch_size=batch_size, num_workers=workers)
+        split: DataLoader(_spread(part, limit), batch_size=batch_size, num_workers=workers)
         if isinstance(part, Dataset) and not isinstance(part, torch.utils.data.IterableDataset)
         else part
         for split, part in found.splits.items()
@@ -71,6 +71,15 @@ def measure_spec(
         description=f"{loaded.description} · {found.description} · {where}",
         **options,
     )
+
+
+def _spread(data: Any, limit: int | None) -> Any:
+    """At most `limit` samples, evenly over the data: folders hold class after class."""
+    from torch.utils.data import Subset
+
+    if limit is None or len(data) <= limit:
+        return data
+    return Subset(data, [i * len(data) // limit for i in range(limit)])
 
 
 def _tokenizer(model: str) -> str | None:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ncollapse.collect.batches import Unpack, as_loader, unpack_batch
+from ncollapse.collect.batches import Unpack, as_loader, describe, unpack_batch
 from ncollapse.collect.taps import Taps
 
 Progress = Callable[[str, int, int], None]
@@ -74,7 +74,7 @@ class ModelStream:
             for split, place, batch in self._batches():
                 samples = batch.labels.numel()
                 self.taps.begin(samples, batch.mask)
-                with torch.inference_mode(), self._mixed(device):
+                with torch.inference_mode(), self._mixed(device), _explained(batch.inputs):
                     output = batch.run(self.taps.model, device)
                 features = self.taps.end(output)
                 self._check_labels(batch.labels, split, place)
@@ -148,6 +148,22 @@ def _first(batch: Any, count: int) -> Any:
         return value
 
     return Batch(cut(batch.inputs), batch.labels[:count], cut(batch.mask))
+
+
+@contextmanager
+def _explained(inputs: Any) -> Iterator[None]:
+    """What a model says of inputs that it cannot take, with what was passed to it."""
+    try:
+        yield
+    except (AssertionError, IndexError, KeyError, RuntimeError, TypeError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        reason = str(error).strip().splitlines()
+        raise ValueError(
+            f"the model failed on a batch of {describe(inputs)}: {type(error).__name__}"
+            f"{': ' + reason[0][:300] if reason else ''}; inputs of the kind it was trained on are "
+            "needed (image size, dtype, keys), or unpack=… to map them"
+        ) from error
 
 
 def _device(model: nn.Module) -> torch.device:

@@ -120,7 +120,9 @@ def render_layers(document: Document, width: int = 80) -> str:
                 cells.append(f"{number(None if found is None else found.value, kind):>14}")
         pooled = document.config.get("layers", {}).get(layer, {}).get("pooling", "none")
         note = "" if pooled == "none" else f"  {pooled}"
-        lines.append(_fit(f"{layer:<20}"[:20] + "".join(cells) + note, width + 50))
+        # Names of blocks differ at their end.
+        name = layer if len(layer) <= 19 else f"…{layer[-18:]}"
+        lines.append(_fit(f"{name:<20}" + "".join(cells) + note, width + 50))
     return "\n".join(lines)
 
 

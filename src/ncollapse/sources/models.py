@@ -56,20 +56,28 @@ def load_model(
     count = num_classes
     if state is not None and count is None:
         count = _head_width(state)
-    if kind == "torchvision":
-        loaded = _torchvision(name, count, pretrained, image_size)
-    elif kind == "timm":
-        loaded = _timm(name, count, pretrained, image_size)
-    elif kind == "hf":
-        loaded = _hugging_face(name, count)
-    else:
-        made = load_function(spec, "model")()
-        if not isinstance(made, nn.Module):
-            raise ValueError(f"model {spec!r} returned a {type(made).__name__}; a Module is needed")
-        loaded = LoadedModel(made, name)
+    # Parameters are drawn as models are built: always the same, and no draw of the caller's.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        loaded = _built(kind, name, spec, count, pretrained, image_size)
     if state is not None:
         load_state(loaded.model, state, str(weights))
     return loaded
+
+
+def _built(
+    kind: str, name: str, spec: str, count: int | None, pretrained: bool, image_size: int | None
+) -> LoadedModel:
+    if kind == "torchvision":
+        return _torchvision(name, count, pretrained, image_size)
+    if kind == "timm":
+        return _timm(name, count, pretrained, image_size)
+    if kind == "hf":
+        return _hugging_face(name, count)
+    made = load_function(spec, "model")()
+    if not isinstance(made, nn.Module):
+        raise ValueError(f"model {spec!r} returned a {type(made).__name__}; a Module is needed")
+    return LoadedModel(made, name)
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -138,6 +146,9 @@ def _torchvision(
     models = optional("torchvision").models
     try:
         kept = {} if count is None or pretrained else {"num_classes": count}
+        if image_size is not None and not pretrained and name.startswith("vit_"):
+            # Their position embedding is made for one size; all others take any.
+            kept["image_size"] = image_size
         model = models.get_model(name, weights="DEFAULT" if pretrained else None, **kept)
     except (ValueError, KeyError) as error:
         raise ValueError(f"model 'torchvision:{name}': {error}; see torchvision.models") from None
@@ -151,7 +162,7 @@ def _timm(name: str, count: int | None, pretrained: bool, image_size: int | None
     timm = optional("timm")
     try:
         kept = {} if count is None else {"num_classes": count}
-        model = timm.create_model(name, pretrained=pretrained, **kept)
+        model = _sized(timm.create_model, name, image_size, pretrained=pretrained, **kept)
     except RuntimeError as error:
         near = ", ".join(timm.list_models(f"*{name[:5]}*")[:5])
         raise ValueError(f"model 'timm:{name}': {error}; near: {near or 'none'}") from None
@@ -161,8 +172,20 @@ def _timm(name: str, count: int | None, pretrained: bool, image_size: int | None
     return LoadedModel(model, name, timm.data.create_transform(**config, is_training=False))
 
 
+def _sized(create: Callable[..., Any], name: str, image_size: int | None, **kept: Any) -> Any:
+    """A model made for a size of images, where its maker asks for one."""
+    if image_size is not None:
+        try:
+            return create(name, img_size=image_size, **kept)
+        except TypeError:
+            pass  # Convolutions take any size and know no such argument.
+    return create(name, **kept)
+
+
 def _hugging_face(name: str, count: int | None) -> LoadedModel:
     transformers = optional("transformers")
+    if name.startswith(("/", ".", "~")) and not Path(name).is_dir():
+        raise ValueError(f"model 'hf:{name}': no such folder; one with config.json is needed")
     kept = {} if count is None else {"num_labels": count}
     try:
         config = transformers.AutoConfig.from_pretrained(name)

@@ -17,7 +17,7 @@ _placeholders: list[Any] = []
 
 def optional(name: str) -> Any:
     """The module `name`. Raises ValueError that says how to install it."""
-    if name in ("torchvision", "timm"):
+    if name in ("torchvision", "timm", "transformers"):
         _prepare_torchvision()
     try:
         return import_module(name)
