@@ -14,6 +14,9 @@ from ncollapse.trace import Trace
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ncollapse.theory.overlay import Overlay
+    from ncollapse.theory.prediction import Prediction
+
 COLUMNS = (
     "split",
     "layer",
@@ -117,17 +120,29 @@ class Measurement:
         numbers = ["value", "null_mean", "floor", "low", "high", "ideal"]
         return frame.astype(dict.fromkeys(numbers, "float64"))
 
-    def compare(self, other: Measurement | Geometry) -> Comparison:
-        """Against another measurement (readings and geometry) or a geometry (distance).
+    def compare(self, other: Measurement | Geometry | Prediction) -> Comparison:
+        """Against another measurement (readings and geometry), a geometry (distance), or a
+        prediction (theory over the model, assumptions ticked or crossed).
 
         Raises ValueError when the numbers of classes differ.
         """
         if isinstance(other, Geometry):
             return Comparison(self, None, self.geometry.distance(other))
+        if not isinstance(other, Measurement):
+            from ncollapse.theory.overlay import overlay
+
+            found = overlay(self.geometry, other, class_share=self._class_share())
+            return Comparison(self, None, found.distance, found)
         distance = None
         if self.geometries and other.geometries:
             distance = self.geometry.distance(other.geometry)
         return Comparison(self, other, distance)
+
+    def _class_share(self) -> float | None:
+        """Class share on the split whose geometry is compared, where it was read."""
+        split = "train" if "train" in self.geometries else next(iter(self.geometries))
+        reading = self.results.get(split, {}).get(self.document.layer, {}).get("class_share")
+        return None if reading is None else reading.value
 
     # ---- files --------------------------------------------------------------------------------
     def save(self, folder: Path | str) -> Path:
@@ -185,14 +200,16 @@ class Measurement:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Two measurements side by side, or a measurement against a geometry.
+    """Two measurements side by side, or a measurement against a geometry or a theory.
 
-    distance: `Geometry.distance` of the training geometries, None where one is not held.
+    distance: `Geometry.distance` of the training geometries, None where one is not held. theory:
+    the prediction over the measured geometry, with the distance of random directions beside it.
     """
 
     first: Measurement
     second: Measurement | None
     distance: Distance | None
+    theory: Overlay | None = None
 
     def to_frame(self) -> pd.DataFrame:
         """split, layer, key, first, second, difference; needs a second measurement."""
@@ -205,12 +222,35 @@ class Comparison:
         frame["difference"] = frame["second"] - frame["first"]
         return frame
 
+    def save(self, folder: Path | str) -> Path:
+        """Write the first measurement into `folder`, with prediction.json where it was compared
+        with a theory; `ncollapse report` then shows the two together."""
+        path = self.first.save(folder)
+        if self.theory is not None:
+            from ncollapse.report.prediction import write_prediction
+
+            write_prediction(path, self.theory.to_dict())
+        return path
+
+    def save_html(self, path: Path | str) -> Path:
+        """Write the report of the first measurement, with the theory over it."""
+        from tempfile import TemporaryDirectory
+
+        from ncollapse.report.html import write_report
+
+        with TemporaryDirectory() as folder:
+            return write_report(self.save(folder), path)
+
     def __str__(self) -> str:
         lines = []
         if self.second is not None:
             from ncollapse.report.terminal import render_comparison
 
             lines.append(render_comparison(self.first.document, self.second.document))
+        if self.theory is not None:
+            from ncollapse.report.prediction import render_overlay
+
+            return render_overlay(self.theory.to_dict())
         if self.distance is not None:
             blocks = ", ".join(f"{name} {gap:.3g}" for name, gap in self.distance.blocks.items())
             lines.append(f"geometry distance {self.distance.value:.3g} of 2 ({blocks})")

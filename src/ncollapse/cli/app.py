@@ -14,6 +14,8 @@ EPILOG = """Examples:
 
   ncollapse measure --model timm:resnet18 --weights best.pt --data imagefolder:data/
 
+  ncollapse predict --counts 5000x5,50x5 --weight-decay 5e-4 --feature-decay 1e-5
+
   ncollapse report out/
 
   ncollapse compare a/results.json b/results.json
@@ -54,6 +56,7 @@ def build() -> Any:
     from ncollapse.cli.doctor import doctor
     from ncollapse.cli.explain import explain
     from ncollapse.cli.measure import measure
+    from ncollapse.cli.predict import predict
     from ncollapse.cli.report import report
     from ncollapse.cli.study import application as study
 
@@ -67,7 +70,7 @@ def build() -> Any:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_top)
-    for function in (demo, measure, compare, report, check, explain, doctor):
+    for function in (demo, measure, predict, compare, report, check, explain, doctor):
         app.command()(function)
     app.add_typer(study(), name="study", help="Put published claims to the test.")
     return typer.main.get_command(app)

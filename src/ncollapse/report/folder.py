@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ncollapse.report.film import Frames
+from ncollapse.report.prediction import NAME, read_prediction
 from ncollapse.schema import ClassRow, Document, read_document
 from ncollapse.tables import read_classes
 from ncollapse.trace import Trace
@@ -19,7 +20,7 @@ class RunFolder:
     """What a run left behind; all but the document may be missing.
 
     geometries: split → {means, weight, bias, counts} as arrays, absent parts left out. film: the
-    bytes of film.gif.
+    bytes of film.gif. prediction: what prediction.json holds, theory over the run.
     """
 
     document: Document
@@ -29,6 +30,7 @@ class RunFolder:
     geometries: dict[str, dict[str, Any]] = field(default_factory=dict)
     frames: Frames | None = None
     film: bytes | None = None
+    prediction: dict[str, Any] | None = None
 
     @classmethod
     def read(cls, path: Path | str) -> RunFolder:
@@ -45,6 +47,7 @@ class RunFolder:
         geometry = existing("geometry.safetensors")
         frames = existing("frames.safetensors")
         film = existing(FILM)
+        prediction = existing(NAME)
         return cls(
             document=document,
             path=place,
@@ -53,6 +56,7 @@ class RunFolder:
             geometries={} if geometry is None else read_geometries(geometry),
             frames=None if frames is None else Frames.read(frames),
             film=None if film is None else film.read_bytes(),
+            prediction=None if prediction is None else read_prediction(prediction),
         )
 
     @property

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ncollapse.report import prediction as theory
 from ncollapse.report import words
 from ncollapse.report.folder import RunFolder
 from ncollapse.report.terminal import LAYER, number
@@ -38,6 +39,8 @@ def render_page(
     document = run.document
     if phase_step is None and phase_epoch is None and run.trace is not None:
         phase_step, phase_epoch = _phase(run.trace)
+    if predicted is None and run.prediction is not None:
+        predicted = theory.predicted_means(run.prediction)
     figures = _figures(run, predicted, phase_step, phase_epoch)
     film = _film(run)
     content: dict[str, Any] = {
@@ -50,6 +53,7 @@ def render_page(
         "meaning": words.meaning(document),
         "steps": words.steps(document, run.path),
         "unknown": words.unknown(document),
+        "theory": None if run.prediction is None else theory.section(run.prediction),
         "film": film,
         "gif": None,
         "readings": _readings(document),
@@ -146,6 +150,10 @@ def _figures(
     scatter = plots.class_scatter(rows, said(document, words.MINORITY)) if rows else None
     strip = plots.collapse_strip(document, said(document, f"Collapsed on {run.split}?"))
     found = {"strip": strip, "gram": gram, "classes": scatter, "curve": curve, "dual": dual}
+    if run.prediction is not None:
+        alt = theory.sentence(run.prediction)
+        found["theory_cosines"] = plots.cosine_maps(run.prediction, alt)
+        found["theory_norms"] = plots.norms_and_margins(run.prediction, alt)
     # matplotlib has escaped every text of the drawing, `to_svg` its label.
     return {name: None if svg is None else Markup(svg) for name, svg in found.items()}
 

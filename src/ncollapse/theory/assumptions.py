@@ -9,8 +9,8 @@ from ncollapse.theory.imbalance import rank_rule
 from ncollapse.theory.problem import (
     GUFM,
     LPM,
-    ULPM,
     UFM,
+    ULPM,
     Counted,
     DeepLinearUFM,
     NormalizedUFM,

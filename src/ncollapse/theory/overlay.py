@@ -37,7 +37,8 @@ class Overlay:
 
     distance: `Geometry.distance`, 0 = same shape, at most 2. null: the same for random directions.
     collapsed_classes: measured classes whose classifier row lies within a tenth of the typical row
-    norm of another row. assumptions: ticked or crossed against the measurement.
+    norm of another row. assumptions: ticked or crossed against the measurement. class_share: the
+    measured share of variance between classes. fit: of τ, where it was fitted.
     """
 
     measured: Geometry
@@ -46,6 +47,7 @@ class Overlay:
     null: RandomDistance
     collapsed_classes: tuple[int, ...]
     assumptions: tuple[Assumption, ...]
+    class_share: float | None = None
     fit: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -88,6 +90,7 @@ def overlay(
         random_distance(measured, prediction.geometry, seed),
         merged_rows(measured),
         _judged(measured, prediction, class_share),
+        class_share,
         fit,
     )
 

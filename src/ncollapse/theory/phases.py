@@ -83,8 +83,8 @@ class PhaseDiagram:
             )  # fmt: skip
         axes.fill_between([], [], color="#d9dce1", label="merged")
         axes.set(xscale="log", yscale="log")
-        axes.set_xlim(_edges(decays)[[0, -1]])
-        axes.set_ylim(_edges(counts)[[0, -1]])
+        axes.set_xlim(float(_edges(decays)[0]), float(_edges(decays)[-1]))
+        axes.set_ylim(float(_edges(counts)[0]), float(_edges(counts)[-1]))
         axes.set_xlabel("decay λ = √(λ_W λ_H)")
         axes.set_ylabel("samples in each minority class")
         axes.set_title(

@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -185,6 +186,16 @@ class Prediction:
         return render_html(self.to_dict())
 
 
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of this version's prediction.json."""
+    from importlib import resources
+
+    major = SCHEMA_VERSION.partition(".")[0]
+    place = resources.files("ncollapse").joinpath(f"schemas/prediction-{major}.json")
+    found: dict[str, Any] = json.loads(place.read_text("utf-8"))
+    return found
+
+
 def collapsed(solution: Solution) -> tuple[int, ...]:
     """Classes whose classifier rows coincide: those whose group has no spread left, and those
     whose row equals that of another class (all of them at the zero solution)."""
@@ -246,7 +257,7 @@ def blocks_of(counts: tuple[int, ...]) -> list[list[int]]:
     if len(found) <= LARGEST:
         return found
     cuts = np.linspace(0, len(found), LARGEST + 1).astype(int)
-    return [sum(found[a:b], []) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    return [[k for part in found[a:b] for k in part] for a, b in pairwise(cuts)]
 
 
 def geometry_dict(geometry: Geometry, counts: tuple[int, ...]) -> dict[str, Any]:

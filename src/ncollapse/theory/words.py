@@ -25,102 +25,110 @@ def render(document: dict[str, Any]) -> str:
     assumptions, notes."""
     lines = [*_head(document), ""]
     lines += [f" {line}" for line in _table(document)]
-    lines += ["", *_thresholds(document)]
+    lines += ["", *threshold_lines(document)]
     # Notes matter more than the list of assumptions, which `to_dict` holds in full.
     notes = [f"Note: {note}" for note in document["warnings"]]
     room = LINES - len(lines)
-    closing = [line for note in notes for line in _wrap(note)]
-    closing += _assumptions(document["assumptions"], max(room - len(closing), 1))
+    closing = [line for note in notes for line in wrapped(note)]
+    closing += assumption_lines(document["assumptions"], max(room - len(closing), 1))
     return "\n".join(_fit(line) for line in [*lines, *closing][:LINES])
 
 
-def _head(document: dict[str, Any]) -> list[str]:
+def title(document: dict[str, Any], version: bool = True) -> str:
+    """Model, loss and bias in a line."""
     problem = document["problem"]
     bias = problem.get("bias")
     said = [MODELS.get(problem["model"], problem["model"])]
     said.append(problem.get("loss", {}).get("name", "mean squared error"))
     if bias is not None:
-        said.append(f"bias decay {bias:g}" if isinstance(bias, float) else f"bias {bias}")
+        said.append(f"bias {bias}" if isinstance(bias, str) else f"bias decay {bias:g}")
     if problem.get("nonnegative"):
         said.append("H ≥ 0")
-    lines = [f"ncollapse {document['ncollapse_version']} · " + " · ".join(said)]
+    return " · ".join([f"ncollapse {document['ncollapse_version']}"] * version + said)
+
+
+def certificate_line(document: dict[str, Any]) -> str:
+    """Objective, lower bound and what is proven."""
+    bound, gap = document["lower_bound"], document["relative_gap"]
+    said = "no lower bound" if bound is None else f"lower bound {bound:.8g}"
+    closing = "" if gap is None else f" (relative gap {gap:.1g})"
+    return f"objective {document['objective']:.8g} · {said} · {document['status']}{closing}"
+
+
+def _head(document: dict[str, Any]) -> list[str]:
+    problem = document["problem"]
     parts = [f"K={problem['num_classes']}", f"N={_count(problem['num_samples'])}"]
     names = {
         "weight_decay": "λ_W", "feature_decay": "λ_H", "tau": "τ", "temperature": "t",
         "weight_energy": "E_W", "feature_energy": "E_H", "num_features": "d",
     }  # fmt: skip
     parts += [f"{short} {problem[name]:.4g}" for name, short in names.items() if problem.get(name)]
-    lines.append(" · ".join(parts))
-    bound = document["lower_bound"]
-    said_bound = "no lower bound" if bound is None else f"lower bound {bound:.8g}"
-    gap = document["relative_gap"]
-    lines.append(
-        f"objective {document['objective']:.8g} · {said_bound} · {document['status']}"
-        + ("" if gap is None else f" (relative gap {gap:.1g})")
-    )
-    lines.append(
+    return [
+        title(document),
+        " · ".join(parts),
+        certificate_line(document),
         f"rank {document['rank']}, so width {document['required_width']} is enough · "
-        f"{document['certificate']['kind']} · {document['solver']}"
-    )
-    return lines
+        f"{document['certificate']['kind']} · {document['solver']}",
+    ]
 
 
 def class_rows(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """Classes with equal counts in one row: norms, cosines within and to all others, the least
-    margin, how many are merged."""
+    """Classes with equal counts in one row: mean norms, mean cosines within and to all others,
+    mean and least margin, how many are merged. None where something is not known."""
     geometry = document["geometry"]
     margins = document["logit_margins"]
     merged = set(document["collapsed_classes"])
+    counts = document["problem"]["counts"]
     if "blocks" in geometry:
         blocks = [entry["classes"] for entry in geometry["blocks"]]
-        place = {k: i for i, block in enumerate(blocks) for k in block}
+        parts = [[i] for i in range(len(blocks))]
+        sizes = [len(block) for block in blocks]
     else:
-        counts = document["problem"]["counts"]
         blocks = [
             [k for k, count in enumerate(counts) if count == level]
             for level in sorted(set(counts), reverse=True)
         ]
-        place = {k: k for k in range(len(counts))}
-    counts = document["problem"]["counts"]
+        parts = blocks
+        sizes = [1] * len(counts)
     rows = []
-    for block in blocks:
-        first = place[block[0]]
+    for block, part in zip(blocks, parts, strict=True):
+        known = [] if margins is None else [margins[k] for k in block if margins[k] is not None]
         row: dict[str, Any] = {
             "classes": block,
             "count": counts[block[0]],
-            "last_count": counts[block[-1]],
             "merged": sum(k in merged for k in block),
-            "margin": min((margins[k] for k in block if margins[k] is not None), default=None),
+            "margin": min(known, default=None),
+            "margin_mean": sum(known) / len(known) if known else None,
         }
         for name in ("weight", "mean"):
-            norms = geometry.get(f"{name}_norms")
-            row[f"{name}_norm"] = None if norms is None else norms[first]
-            cosines = geometry.get(f"{name}_cosines")
-            row[f"{name}_inside"] = None if cosines is None else _inside(cosines, block, place)
-            row[f"{name}_across"] = None if cosines is None else _across(cosines, block, place)
+            norms, cosines = geometry.get(f"{name}_norms"), geometry.get(f"{name}_cosines")
+            row[f"{name}_norm"] = None if norms is None else sum(norms[i] for i in part) / len(part)
+            row[f"{name}_inside"] = None if cosines is None else _inside(cosines, part, block)
+            row[f"{name}_across"] = None if cosines is None else _across(cosines, part, sizes)
         rows.append(row)
     return rows
 
 
-def _inside(cosines: Any, block: list[int], place: dict[int, int]) -> float | None:
+def _inside(cosines: Any, part: list[int], block: list[int]) -> float | None:
     """Mean cosine between different classes of a block."""
     if len(block) < 2:
         return None
-    if place[block[0]] == place[block[1]]:
-        value: float | None = cosines[place[block[0]]][place[block[0]]]
+    if len(part) == 1:
+        value: float | None = cosines[part[0]][part[0]]
         return value
-    pairs = [cosines[i][j] for i in block for j in block if i != j]
+    pairs = [cosines[i][j] for i in part for j in part if i != j]
     return float(sum(pairs) / len(pairs))
 
 
-def _across(cosines: Any, block: list[int], place: dict[int, int]) -> float | None:
+def _across(cosines: Any, part: list[int], sizes: list[int]) -> float | None:
     """Mean cosine from a block to all other classes."""
-    inside = {place[k] for k in block}
-    others = [place[k] for k in place if place[k] not in inside]
-    if not others:
+    mine = set(part)
+    others = [j for j in range(len(sizes)) if j not in mine]
+    total = sum(sizes[j] for j in others)
+    if not total:
         return None
-    row = place[block[0]]
-    return float(sum(cosines[row][j] for j in others) / len(others))
+    summed = sum(sizes[j] * cosines[i][j] for i in part for j in others)
+    return float(summed / (len(part) * total))
 
 
 def _table(document: dict[str, Any]) -> list[str]:
@@ -135,11 +143,11 @@ def _table(document: dict[str, Any]) -> list[str]:
         if row is None:
             lines.append(f"… {len(rows) - ROWS + 1} more counts …")
             continue
-        cells = [_number(row["weight_norm"]), _number(row["mean_norm"])]
+        cells = [number(row["weight_norm"]), number(row["mean_norm"])]
         lines.append(
             f"{_span(row['classes']):<14}{_count(row['count']):>9}{cells[0]:>9}{cells[1]:>9}"
-            f"{_number(row['weight_inside']):>10}{_number(row['weight_across']):>10}"
-            f"{_number(row['margin']):>9}  " + (f"{row['merged']}" if row["merged"] else "–")
+            f"{number(row['weight_inside']):>10}{number(row['weight_across']):>10}"
+            f"{number(row['margin']):>9}  " + (f"{row['merged']}" if row["merged"] else "–")
         )
     return lines
 
@@ -164,7 +172,8 @@ def threshold_words(document: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _thresholds(document: dict[str, Any]) -> list[str]:
+def threshold_lines(document: dict[str, Any]) -> list[str]:
+    """The decay in the thresholds' unit, then at most four of them."""
     said = threshold_words(document)
     if not said:
         return []
@@ -177,7 +186,7 @@ def _thresholds(document: dict[str, Any]) -> list[str]:
     return [*lines, *(f" {line}" for line in shown)]
 
 
-def _assumptions(assumptions: Sequence[dict[str, Any]], room: int) -> list[str]:
+def assumption_lines(assumptions: Sequence[dict[str, Any]], room: int) -> list[str]:
     """One line an assumption with its mark, or as many as there is room for, known ones first."""
     order = sorted(assumptions, key=lambda a: (a["holds"] is None, a["holds"] is True))
     lines = [f" {mark(a['holds'])} {a['text']}" for a in order]
@@ -201,7 +210,8 @@ def _span(classes: list[int]) -> str:
     return f"{len(classes)} from {classes[0]}"
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """A value in few characters: three digits that matter."""
     if value is None:
         return "–"
     if abs(value) < 1e-6:
@@ -215,7 +225,8 @@ def _count(value: int) -> str:
     return f"{value:,}".replace(",", " ")
 
 
-def _wrap(text: str) -> list[str]:
+def wrapped(text: str) -> list[str]:
+    """Lines of 80 columns."""
     return textwrap.wrap(text, WIDTH, subsequent_indent="  ")
 
 
@@ -232,9 +243,9 @@ def render_html(document: dict[str, Any]) -> str:
         + "".join(
             f"<td>{escape(str(cell))}</td>"
             for cell in (
-                _span(row["classes"]), _count(row["count"]), _number(row["weight_norm"]),
-                _number(row["mean_norm"]), _number(row["weight_inside"]),
-                _number(row["weight_across"]), _number(row["margin"]), row["merged"] or "–",
+                _span(row["classes"]), _count(row["count"]), number(row["weight_norm"]),
+                number(row["mean_norm"]), number(row["weight_inside"]),
+                number(row["weight_across"]), number(row["margin"]), row["merged"] or "–",
             )
         )
         + "</tr>"

@@ -4,15 +4,18 @@ from ncollapse.report.plots.classes import class_scatter, scatter_note
 from ncollapse.report.plots.curves import layer_curve, training_curve
 from ncollapse.report.plots.duals import dual_plot
 from ncollapse.report.plots.gram import gram_map, gram_note
+from ncollapse.report.plots.prediction import cosine_maps, norms_and_margins
 from ncollapse.report.plots.strip import collapse_strip
 
 __all__ = [
     "class_scatter",
     "collapse_strip",
+    "cosine_maps",
     "dual_plot",
     "gram_map",
     "gram_note",
     "layer_curve",
+    "norms_and_margins",
     "scatter_note",
     "training_curve",
 ]

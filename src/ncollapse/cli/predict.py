@@ -1,0 +1,290 @@
+"""ncollapse predict --counts 5000x5,50x5 --loss ce --weight-decay 5e-4 …"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ncollapse.cli.common import note, say, set_logging
+
+if TYPE_CHECKING:
+    from ncollapse.measurement import Measurement
+    from ncollapse.theory.overlay import Overlay
+    from ncollapse.theory.prediction import Prediction
+
+FIGURES = (".svg", ".png", ".pdf")
+MOST_CLASSES = 10_000_000
+
+
+def parse_counts(text: str) -> list[int]:
+    """'5000x5,50x5' (count x classes) or '37,81,120' → one count a class, in order.
+
+    Raises ValueError for anything else, counts below 1 and fewer than two classes.
+    """
+    counts: list[int] = []
+    for part in text.split(","):
+        found = re.fullmatch(r"\s*([+-]?\d+)\s*(?:[xX×*]\s*(\d+))?\s*", part)
+        if found is None:
+            raise ValueError(
+                f"--counts part {part.strip()!r} is not understood; write 5000x5,50x5 (five "
+                "classes of 5000, five of 50) or 37,81,120"
+            )
+        count, classes = int(found[1]), int(found[2] or 1)
+        if count < 1:
+            raise ValueError(f"--counts holds {count}; every class needs at least 1 sample")
+        if classes < 1:
+            raise ValueError(f"--counts part {part.strip()!r} holds no class; write at least x1")
+        if len(counts) + classes > MOST_CLASSES:
+            raise ValueError(f"--counts asks for more than {MOST_CLASSES} classes")
+        counts += [count] * classes
+    if len(counts) < 2:
+        raise ValueError(f"--counts {text!r} holds one class; at least 2 are needed")
+    return counts
+
+
+def parse_bias(text: str) -> str | float:
+    """none, free, or a number λ_b."""
+    if text in ("none", "free"):
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"--bias {text!r} is unknown; none, free or a number is needed") from None
+
+
+def predict(
+    counts: Annotated[
+        str | None, typer.Option(help="5000x5,50x5 (count x classes) or 37,81,120.")
+    ] = None,
+    loss: Annotated[str, typer.Option(help="ce, mse, ls, focal, weighted, la, cdt or vs.")] = "ce",
+    weight_decay: Annotated[float | None, typer.Option(help="λ_W; 5e-4.")] = None,
+    feature_decay: Annotated[float | None, typer.Option(help="λ_H; 1e-5.")] = None,
+    bias: Annotated[str | None, typer.Option(help="none, free, or λ_b; free.")] = None,
+    smoothing: Annotated[float | None, typer.Option(help="ε of ce and ls.")] = None,
+    gamma: Annotated[float | None, typer.Option(help="γ of focal, cdt and vs.")] = None,
+    strength: Annotated[float | None, typer.Option(help="Of logit adjustment (la, vs).")] = None,
+    class_weights: Annotated[
+        str | None, typer.Option(help="For weighted: 1,1,3 or 1x5,3x5; inverse counts else.")
+    ] = None,
+    num_features: Annotated[int | None, typer.Option(help="Width d; as wide as needed.")] = None,
+    nonnegative: Annotated[bool, typer.Option("--nonnegative", help="After a ReLU.")] = False,
+    model: Annotated[str, typer.Option(help="ufm, lpm, normalized, deep-linear or gufm.")] = "ufm",
+    temperature: Annotated[float | None, typer.Option(help="Of normalized; 1.")] = None,
+    weight_energy: Annotated[float | None, typer.Option(help="E_W of lpm; 1.")] = None,
+    feature_energy: Annotated[float | None, typer.Option(help="E_H of lpm; 1.")] = None,
+    depth: Annotated[int | None, typer.Option(help="Matrices of deep-linear; 2.")] = None,
+    tolerance: Annotated[float, typer.Option(help="Relative gap to reach.")] = 1e-8,
+    against: Annotated[
+        Path | None,
+        typer.Option(help="Run folder: lay theory over it, τ fitted unless a decay is given."),
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Picture of the geometry (svg, png).")] = None,
+    phase_diagram: Annotated[
+        Path | None, typer.Option(help="Picture over smallest count and decay (svg, png).")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for prediction.json and picture.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No notes.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log and traceback.")] = False,
+) -> None:
+    """The geometry that theory expects for class counts, loss and decay, with a certificate.
+
+    Solves min (1/N) Σ ℓ(W h + b) + λ_W/2 |W|² + λ_H/2 |H|² to a proven gap and says which
+    classes merge and how far the others are from it. λ_H is no setting of a real network:
+    --against fits one number to a measured run and writes prediction.json and the report there.
+
+    Examples:  ncollapse predict --counts 5000x5,50x5 --weight-decay 5e-4 --feature-decay 1e-5
+    |  ncollapse predict --counts 100x10 --loss focal --gamma 3 --bias none --json
+    |  ncollapse predict --counts 500x5,20x5 --plot theory.svg --phase-diagram phases.svg
+    |  ncollapse predict --against ncollapse-runs/demo-DATE
+    """
+    set_logging(quiet, verbose)
+    if counts is None and against is None:
+        raise ValueError("--counts is needed, for example --counts 5000x5,50x5")
+    _check_figures(plot, phase_diagram)
+    sizes = None if counts is None else parse_counts(counts)
+    settings: dict[str, Any] = {
+        "loss": loss,
+        "weight_decay": weight_decay,
+        "feature_decay": feature_decay,
+        "bias": None if bias is None else parse_bias(bias),
+        "num_features": num_features,
+        "nonnegative": nonnegative,
+        "model": model,
+        "temperature": temperature,
+        "weight_energy": weight_energy,
+        "feature_energy": feature_energy,
+        "depth": depth,
+        "tolerance": tolerance,
+    }
+    parameters: dict[str, Any] = {
+        "smoothing": smoothing,
+        "gamma": gamma,
+        "strength": strength,
+        "weight": None if class_weights is None else _weights(class_weights),
+    }
+    settings |= {name: value for name, value in parameters.items() if value is not None}
+    if against is not None:
+        text, document = _against(against, sizes, settings)
+    else:
+        from ncollapse.theory.predict import predict as ask
+
+        assert sizes is not None
+        prediction = ask(sizes, **settings)
+        text, document = str(prediction), prediction.to_dict()
+        _warn(prediction, json and not quiet)
+    written = _write(document, sizes, settings, plot, phase_diagram, output)
+    if against is not None:
+        from ncollapse.report.html import write_report
+        from ncollapse.report.prediction import write_prediction
+
+        written += [write_prediction(against, document), write_report(against)]
+    if json:
+        from json import dumps
+
+        say(dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    say(text)
+    for path in written:
+        say(f" wrote    {path}")
+
+
+def _check_figures(*paths: Path | None) -> None:
+    for path in paths:
+        if path is not None and path.suffix.lower() not in FIGURES:
+            raise ValueError(f"{path} has no ending of a picture; .svg, .png or .pdf is needed")
+
+
+def _weights(text: str) -> tuple[float, ...]:
+    """'1,1,3' or '1x5,3x5'."""
+    found: list[float] = []
+    for part in text.split(","):
+        value, _, times = part.strip().partition("x")
+        try:
+            found += [float(value)] * (int(times) if times else 1)
+        except ValueError:
+            raise ValueError(
+                f"--class-weights part {part.strip()!r} is not understood; write 1,1,3 or 1x5,3x5"
+            ) from None
+    return tuple(found)
+
+
+def _warn(prediction: Prediction, wanted: bool) -> None:
+    """With --json the notes are in the document; those about the answer's worth also on stderr."""
+    if wanted and prediction.solution.status != "optimal":
+        for warning in prediction.warnings:
+            note(f"ncollapse: {warning}")
+
+
+def _against(
+    folder: Path, sizes: list[int] | None, settings: dict[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    from ncollapse.measurement import Measurement
+    from ncollapse.report.prediction import render_overlay
+
+    if settings["model"] != "ufm":
+        raise ValueError(
+            f"--against lays model ufm over a run; --model {settings['model']} was passed"
+        )
+    document = _overlay(Measurement.load(folder), sizes, settings).to_dict()
+    return render_overlay(document), document
+
+
+def _overlay(measured: Measurement, sizes: list[int] | None, settings: dict[str, Any]) -> Overlay:
+    """The fitted theory over a measurement, or that of the decays that were passed."""
+    from ncollapse.losses import named
+    from ncollapse.theory.fit import fit_tau
+    from ncollapse.theory.predict import predict as ask
+
+    geometry = measured.geometry
+    counts = sizes
+    if counts is None:
+        if geometry.counts is None:
+            raise ValueError("the run holds no class counts; pass --counts")
+        counts = [int(count) for count in geometry.counts.tolist()]
+    if len(counts) != geometry.num_classes:
+        raise ValueError(
+            f"--counts holds {len(counts)} classes and the run {geometry.num_classes}; the same "
+            "classes in the same order are needed"
+        )
+    found: dict[str, Any] | None = None
+    bias = settings["bias"] or ("none" if geometry.bias is None else "free")
+    if settings["weight_decay"] is None and settings["feature_decay"] is None:
+        if settings["nonnegative"] or settings["num_features"] is not None:
+            raise ValueError(
+                "--nonnegative and --num-features with --against need the decays too: τ is fitted "
+                "to free features of any width only"
+            )
+        own = {
+            k: v for k, v in settings.items() if k in ("smoothing", "gamma", "strength", "weight")
+        }
+        fit = fit_tau(
+            geometry,
+            counts,
+            loss=named(settings["loss"], counts, **own),
+            bias=bias,
+            tolerance=settings["tolerance"],
+        )
+        prediction, found = fit.prediction, fit.to_dict()
+    else:
+        prediction = ask(counts, **{**settings, "bias": bias})
+    laid = measured.compare(prediction).theory
+    assert laid is not None
+    return replace(laid, fit=found)
+
+
+def _write(
+    document: dict[str, Any],
+    sizes: list[int] | None,
+    settings: dict[str, Any],
+    plot: Path | None,
+    phase_diagram: Path | None,
+    output: Path | None,
+) -> list[Path]:
+    """Everything that was asked for in files; nothing else."""
+    written: list[Path] = []
+    if output is not None:
+        from ncollapse.report.prediction import write_prediction
+
+        output.mkdir(parents=True, exist_ok=True)
+        written.append(write_prediction(output, document))
+    pictures = [
+        path for path in (plot, None if output is None else output / "prediction.svg") if path
+    ]
+    for path in pictures:
+        from ncollapse.report.plots.prediction import save_figure
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_figure(document, path)
+        written.append(path)
+    if phase_diagram is not None:
+        _draw_phases(
+            document["problem"]["counts"] if sizes is None else sizes, settings, phase_diagram
+        )
+        written.append(phase_diagram)
+    return written
+
+
+def _draw_phases(sizes: list[int], settings: dict[str, Any], path: Path) -> None:
+    """Largest count against smallest: the diagram's two groups."""
+    from ncollapse.theory.phases import phase_diagram
+
+    if settings["model"] != "ufm" or settings["nonnegative"]:
+        raise ValueError("--phase-diagram is drawn for model ufm without --nonnegative")
+    smallest = sizes.count(min(sizes)) if min(sizes) < max(sizes) else len(sizes) // 2
+    own = {k: v for k, v in settings.items() if k in ("smoothing", "gamma", "strength")}
+    found = phase_diagram(
+        (len(sizes) - smallest, max(smallest, 2)),
+        max(sizes),
+        loss=settings["loss"],
+        bias=settings["bias"] or "free",
+        **own,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    found.plot().savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
