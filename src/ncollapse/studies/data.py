@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -33,3 +35,41 @@ def digits(test_share: float = 1 / 3, seed: int = 0) -> Dataset:
     """1,797 images of 8 × 8 pixels in [0, 1], ten classes, split stratified by class."""
     (train_x, test_x, train_y, test_y), names = digit_arrays(test_share, seed)
     return Dataset(train_x, train_y, test_x, test_y, names)
+
+
+def long_tailed(data: Dataset, counts: Sequence[int], seed: int = 0) -> Dataset:
+    """The dataset with counts[k] training samples of class k, drawn without replacement by an own
+    generator and kept in their order; the test split stays whole.
+
+    Raises ValueError when the counts are not one a class, below 1, or more than there are.
+    """
+    if len(counts) != data.num_classes:
+        raise ValueError(
+            f"{len(counts)} counts for {data.num_classes} classes; one a class is needed"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    kept = []
+    for k, count in enumerate(counts):
+        there = (data.train_y == k).nonzero().flatten()
+        if not 1 <= count <= there.numel():
+            raise ValueError(
+                f"{count} samples of class {k} wanted and {there.numel()} are there; ask for 1 to "
+                f"{there.numel()}"
+            )
+        kept.append(there[torch.randperm(there.numel(), generator=generator)[:count]])
+    index = torch.cat(kept).sort().values
+    return replace(data, train_x=data.train_x[index], train_y=data.train_y[index])
+
+
+def geometric_counts(largest: int, smallest: int, num_classes: int) -> tuple[int, ...]:
+    """Counts that fall by a constant factor from the first class to the last, rounded.
+
+    Raises ValueError unless 1 ≤ smallest ≤ largest and there are at least two classes.
+    """
+    if not 1 <= smallest <= largest or num_classes < 2:
+        raise ValueError(
+            f"largest={largest}, smallest={smallest}, num_classes={num_classes}; 1 ≤ smallest ≤ "
+            "largest and at least 2 classes are needed"
+        )
+    factor = smallest / largest
+    return tuple(round(largest * factor ** (k / (num_classes - 1))) for k in range(num_classes))

@@ -107,7 +107,7 @@ STUDY = Study(
             "epochs": 3,
             "widths": {"wide": 32, "narrow": 4},
             "samples": 300,
-            "slope": {"epochs": 6, "from": 2},
+            "slope": {"epochs": 6, "from": 2, "decay": 1e-3},
         },
         "quick": {
             "seeds": 3,
@@ -118,7 +118,7 @@ STUDY = Study(
             "epochs": 150,
             "widths": {"wide": 256, "narrow": 6},
             "samples": 0,
-            "slope": {"epochs": 300, "from": 100},
+            "slope": {"epochs": 300, "from": 100, "decay": 1e-3},
         },
         "full": {
             "seeds": 5,
@@ -129,7 +129,7 @@ STUDY = Study(
             "epochs": 300,
             "widths": {"wide": 256, "narrow": 6},
             "samples": 0,
-            "slope": {"epochs": 1000, "from": 200},
+            "slope": {"epochs": 1000, "from": 200, "decay": 1e-3},
         },
     },
     parts=(

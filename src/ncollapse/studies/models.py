@@ -16,10 +16,12 @@ def mlp(
     *,
     batch_norm: bool = True,
     bias: bool = True,
+    last_relu: bool = True,
     seed: int = 0,
 ) -> nn.Sequential:
-    """Linear, BatchNorm (optional) and ReLU per width, then `head`. The global random state is
-    left as it was."""
+    """Linear, BatchNorm (optional) and ReLU per width, then `head`. Without `last_relu` the
+    features that enter the head may be negative, as theory's free features are. The global random
+    state is left as it was."""
     if not widths:
         raise ValueError("widths is empty; at least one hidden layer is needed")
     with torch.random.fork_rng(devices=[]):
@@ -30,7 +32,8 @@ def mlp(
             layers[f"linear{number}"] = nn.Linear(before, width)
             if batch_norm:
                 layers[f"norm{number}"] = nn.BatchNorm1d(width)
-            layers[f"relu{number}"] = nn.ReLU()
+            if last_relu or number + 1 < len(widths):
+                layers[f"relu{number}"] = nn.ReLU()
             before = width
         layers["head"] = nn.Linear(before, num_classes, bias=bias)
         return nn.Sequential(layers)

@@ -25,8 +25,9 @@ CLAIMS = (
     ),
     Claim(
         "peeled-kkt",
-        "Regular polygons and cross-polytopes are KKT points of min ½‖W‖² + ½‖H‖² with margins of "
-        "at least 1. Measured: largest residual of stationarity and feasibility.",
+        "Regular polygons, cross-polytopes and products of two simplices are KKT points of "
+        "min ½‖W‖² + ½‖H‖² with margins of at least 1. Measured: largest "
+        "residual of stationarity and feasibility.",
         f"{JI}; the examples are derived",
         Bar(high=1e-8),
     ),
@@ -63,8 +64,7 @@ STUDY = Study(
             "count": 2,
             "features": 4,
             "until": 1e7,
-            "polygons": [4],
-            "polytopes": [2],
+            "points": [["polygon", 4], ["cross-polytope", 4]],
             "peeled": [[2, 2, 1.0, 3.0]],
             "factors": [0.8, 1.25],
         },
@@ -75,8 +75,11 @@ STUDY = Study(
             "count": 4,
             "features": 6,
             "until": 1e10,
-            "polygons": [4, 5, 6, 7, 8],
-            "polytopes": [2, 3, 4],
+            "points": [
+                *(["polygon", size] for size in (4, 5, 6, 7, 8)),
+                *(["cross-polytope", size] for size in (4, 6, 8)),
+                *(["product", size] for size in (4, 6, 9)),
+            ],
             "peeled": [[5, 5, 1.0, 5.0], [7, 3, 1.0, 5.0], [7, 3, 1.0, 10.0]],
             "factors": [0.8, 0.9, 0.97, 1.03, 1.1, 1.25],
         },
@@ -87,8 +90,11 @@ STUDY = Study(
             "count": 5,
             "features": 8,
             "until": 1e10,
-            "polygons": [4, 5, 6, 7, 8, 9, 10],
-            "polytopes": [2, 3, 4, 5],
+            "points": [
+                *(["polygon", size] for size in range(4, 11)),
+                *(["cross-polytope", size] for size in (4, 6, 8, 10)),
+                *(["product", size] for size in (4, 6, 9, 12)),
+            ],
             "peeled": [[5, 5, 1.0, 5.0], [7, 3, 1.0, 5.0], [7, 3, 1.0, 10.0], [5, 5, 1.0, 10.0]],
             "factors": [0.8, 0.9, 0.97, 0.99, 1.01, 1.03, 1.1, 1.25],
         },

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ncollapse.losses import named
 from ncollapse.studies.data import Dataset
 
 SCHEDULES = ("cosine", "constant", "step")
@@ -24,8 +25,9 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train. loss: "ce", "mse" (one-hot) or a function of (logits, labels). schedule:
-    cosine, constant, or step (tenfold drops after 1/2 and 3/4 of the epochs)."""
+    """How to train. loss: "ce", "mse" (½ ‖z - onehot(y)‖²), "ls" (label smoothing 0.1), "focal"
+    (γ = 2) or a function of (logits, labels). schedule: cosine, constant, or step (tenfold drops
+    after 1/2 and 3/4 of the epochs)."""
 
     epochs: int = 200
     batch_size: int = 128
@@ -67,13 +69,16 @@ class Settings:
         return 1.0
 
 
-def mean_squared_error(logits: Tensor, labels: Tensor) -> Tensor:
-    """½ ‖z - onehot(y)‖², mean over samples."""
-    target = functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
-    return 0.5 * ((logits - target) ** 2).sum(1).mean()
+def _average(name: str) -> Loss:
+    """The mean over samples of a loss that theory predicts for."""
+    per_sample = named(name)
+    return lambda logits, labels: per_sample(logits, labels).mean()
 
 
-LOSSES: dict[str, Loss] = {"ce": functional.cross_entropy, "mse": mean_squared_error}
+LOSSES: dict[str, Loss] = {
+    "ce": functional.cross_entropy,
+    **{name: _average(name) for name in ("mse", "ls", "focal")},
+}
 
 
 @dataclass(frozen=True)
