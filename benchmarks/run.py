@@ -17,6 +17,8 @@ NAMES = {
     "accuracy": "accuracy",
     "memory": "memory",
     "startup": "startup",
+    "capture": "capture",
+    "page": "page",
 }
 
 
