@@ -51,13 +51,13 @@ class Groups:
         given += [extra for extra in (scale, shift) if extra is not None]
         keys = np.stack([np.asarray(column, dtype=np.float64) for column in given], axis=1)
         if merge:
-            kinds, index, sizes = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
+            kinds, index, number = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
         else:
-            kinds, index, sizes = keys, np.arange(len(keys)), np.ones(len(keys))
+            kinds, index, number = keys, np.arange(len(keys)), np.ones(len(keys), dtype=np.int64)
         columns = list(kinds.T.copy())
         return cls(
             index=np.asarray(index).reshape(-1).astype(np.int64),
-            sizes=sizes.astype(np.float64),
+            sizes=number.astype(np.float64),
             counts=columns[0],
             weight=columns[1],
             scale=columns[2] if scale is not None else None,
@@ -83,11 +83,6 @@ class Groups:
     def several(self) -> Array:
         """(g) bool: groups of two or more classes, those that have a spread."""
         return self.sizes > 1
-
-    @cached_property
-    def order(self) -> Array:
-        """(K) classes sorted by group."""
-        return np.argsort(self.index, kind="stable")
 
     def members(self, group: int) -> Array:
         """Classes of a group, ascending."""

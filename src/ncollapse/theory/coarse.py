@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
@@ -24,7 +25,7 @@ def coarse_start(problem: Relaxation, solve: Callable[[Relaxation], Point]) -> P
     if groups.number < MANY or len(np.unique(groups.counts)) < groups.number:
         return None
     cut = np.linspace(0, groups.number, 1 + max(FEW, groups.number // 8)).astype(int)
-    few = _merged(groups, list(zip(cut[:-1], cut[1:], strict=True)))
+    few = _merged(groups, list(pairwise(cut.tolist())))
     reduced = Relaxation.on(
         few, problem.loss, problem.tau, problem.bias_decay, problem.share_weighted
     )
@@ -53,9 +54,7 @@ def _merged(groups: Groups, ranges: list[tuple[int, int]]) -> Groups:
     """Groups that stand for ranges of neighbouring ones, with their class-weighted means."""
 
     def mean(values: Array) -> Array:
-        return np.array(
-            [np.average(values[a:b], weights=groups.sizes[a:b]) for a, b in ranges]
-        )
+        return np.array([np.average(values[a:b], weights=groups.sizes[a:b]) for a, b in ranges])
 
     owner = np.empty(groups.number, dtype=np.int64)
     for number, (a, b) in enumerate(ranges):

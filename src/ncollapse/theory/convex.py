@@ -23,6 +23,9 @@ from ncollapse.theory.relaxation import Bound, Point, Relaxation, Slope
 Array = np.ndarray
 # Values that differ by less are taken for equal.
 ROUNDING = 4e-16
+# Gaps above SHARP are worth one more Newton step with at most SMALL groups.
+SHARP = 1e-14
+SMALL = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +87,8 @@ class _Search:
             state, bound = self.certified(state)
             gap = state.objective - self.best
             done = gap <= self.tolerance * max(1.0, abs(state.objective))
+            if done and gap > SHARP and self.problem.groups.number <= SMALL:
+                state, bound = self.sharpened(state, bound)
             if done or self.used >= self.most:
                 return Relaxed(state.point, state.objective, bound, self.best, self.used, done)
             moved = self.newton_step(state, bound)
@@ -95,6 +100,7 @@ class _Search:
     # ---- states -------------------------------------------------------------------------------
     def state(self, point: Point) -> _State:
         left, values, right = np.linalg.svd(point.core)
+        values[values <= 1e-13 * max(float(values[0]), 1e-300)] = 0.0
         return self._state(point, Spectrum(left, values, right.T))
 
     def _state(self, point: Point, spectrum: Spectrum) -> _State:
@@ -181,6 +187,16 @@ class _Search:
             length /= 4
         return None
 
+    def sharpened(self, state: _State, bound: Bound) -> tuple[_State, Bound]:
+        """One Newton step more: a gap ε leaves errors of √ε in the geometry, and the step, cheap
+        for few groups, squares them."""
+        moved = self.newton_step(state, bound)
+        if moved is None:
+            return state, bound
+        moved, closer = self.certified(self.settled(moved))
+        better = closer.value >= bound.value and moved.objective <= state.objective + ROUNDING
+        return (moved, closer) if better else (state, bound)
+
     # ---- ends ---------------------------------------------------------------------------------
     def settled(self, state: _State) -> _State:
         """Spreads that must be 0 set to 0: α_i = 0 is optimal for fixed others exactly when its
@@ -198,8 +214,22 @@ class _Search:
         there = self._state(Point(spread, state.point.core, state.point.bias), state.spectrum)
         return there if there.objective <= state.objective + 1e-12 else state
 
+    def absorbed(self, state: _State) -> _State:
+        """A free bias takes over A√π: the logits stay and |A|_* shrinks."""
+        groups = self.problem.groups
+        if self.problem.bias_decay != 0:
+            return state
+        root = np.sqrt(groups.sizes * groups.counts / groups.num_samples)
+        along = state.point.core @ root
+        if np.abs(along).max() <= 1e-13 * max(1.0, float(state.spectrum.values[0])):
+            return state
+        assert state.point.bias is not None
+        bias = state.point.bias + along / np.sqrt(groups.sizes)
+        return self.state(Point(state.point.spread, state.point.core - np.outer(along, root), bias))
+
     def certified(self, state: _State) -> tuple[_State, Bound]:
         if state.point.bias is not None:
+            state = self.absorbed(state)
             polished = self.problem.polish_bias(state.point)
             state = self._state(polished, state.spectrum)
         bound = self.problem.bound(state.slope.own, state.slope.others)

@@ -132,7 +132,7 @@ class GroupedCrossEntropy:
 
     def gradient(self, own: Array, others: Array) -> tuple[Array, Array, Array]:
         own, others = self._adjusted(own, others)
-        log_sum, p_own, p_others, p_rest = self._softmax(own, others)
+        log_sum, _, p_others, p_rest = self._softmax(own, others)
         found = log_sum - self.hit * own
         # 1 - p_y summed from the others: no cancellation as p_y → 1.
         by_own = (1 - self.hit) - p_rest
@@ -220,6 +220,14 @@ class GroupedFocal:
         """p₀: the envelope equals the loss where p_y ≥ p₀."""
         return float(1 / (1 + np.exp(self.end)))
 
+    def slope_at(self, s: float) -> float:
+        """ψ'(s)."""
+        return float(self._slope(np.array(s)))
+
+    def envelope_slope(self, s: Array) -> Array:
+        """Derivative of the envelope: ψ' up to its end, 1 beyond."""
+        return np.where(s < self.end, np.minimum(self._slope(np.minimum(s, self.end)), 1.0), 1.0)
+
     def _psi(self, s: Array) -> Array:
         return np.exp(-self.gamma * np.logaddexp(0, -s)) * np.logaddexp(0, s)
 
@@ -259,13 +267,12 @@ class GroupedFocal:
     def gradient(self, own: Array, others: Array) -> tuple[Array, Array, Array]:
         s, share = self._gap(own, others)
         inside = np.minimum(s, self.end)
-        slope = np.where(s < self.end, np.minimum(self._slope(inside), 1.0), 1.0)
+        slope = self.envelope_slope(s)
         return self._psi(inside) + (s - inside), -slope, slope * share
 
     def curvature(self, own: Array, others: Array) -> Curvature:
         s, share = self._gap(own, others)
-        _, by_own, _ = self.gradient(own, others)
-        slope = -by_own
+        slope = self.envelope_slope(s)
         bend = np.where(s < self.end, np.maximum(self._bend(np.minimum(s, self.end)), 0.0), 0.0)
         none = np.zeros_like(own)
         terms = ((-slope, none, share), (bend, none - 1.0, share))

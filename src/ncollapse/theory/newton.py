@@ -50,9 +50,7 @@ def newton_direction(
 class _System:
     """Gradient, Hessian product and preconditioner in the singular bases."""
 
-    def __init__(
-        self, problem: Relaxation, point: Point, spectrum: Spectrum, slope: Slope
-    ) -> None:
+    def __init__(self, problem: Relaxation, point: Point, spectrum: Spectrum, slope: Slope) -> None:
         self.problem, self.spectrum = problem, spectrum
         number, rank = problem.groups.number, spectrum.rank
         tau = problem.tau
@@ -83,7 +81,9 @@ class _System:
         entry = others / copies * (problem.to_logits * problem.root) ** 2 * copies * factor
         sizes = problem.groups.sizes
         entry[problem.diagonal] = (
-            factor * (own + np.diag(others) * (problem.form.copies[problem.diagonal] > 0)) / sizes**2
+            factor
+            * (own + np.diag(others) * (problem.form.copies[problem.diagonal] > 0))
+            / sizes**2
         )
         left, right = self.spectrum.left, self.spectrum.right
         smooth = (left**2).T @ entry @ right**2
@@ -140,8 +140,10 @@ def _diagonal(curvature: Curvature) -> tuple[Array, Array]:
 
 
 def _inner(first: Parts, second: Parts) -> float:
-    return float(first[0] @ second[0]) + float(np.vdot(first[1], second[1])) + float(
-        first[2] @ second[2]
+    return (
+        float(first[0] @ second[0])
+        + float(np.vdot(first[1], second[1]))
+        + float(first[2] @ second[2])
     )
 
 

@@ -188,45 +188,47 @@ class Relaxation:
         """Newton's method on the bias alone, A fixed."""
         if point.bias is None:
             return point
-        decay = self.bias_decay or 0.0
-        sizes = self.groups.sizes
         scale = float(np.abs(self.mass).max())
-        here = self.slope(point)
+        bias, here = point.bias, self.slope(point)
         for _ in range(rounds):
-            assert here.bias is not None and point.bias is not None
-            if np.abs(here.bias).max() <= 1e-16 * scale:
+            pull = here.bias
+            assert pull is not None
+            if np.abs(pull).max() <= 1e-16 * scale:
                 break
-            step = np.linalg.solve(self.bias_hessian(point), here.bias)
+            step = np.linalg.solve(self.bias_hessian(point), pull)
             length = 1.0
             while length > 1e-6:
-                there = Point(point.spread, point.core, point.bias - length * step)
+                there = Point(point.spread, point.core, bias - length * step)
                 beyond = self.slope(there)
                 if beyond.value <= here.value + 1e-15 * max(1.0, abs(here.value)):
                     break
                 length /= 4
             else:
                 break
-            assert beyond.bias is not None
-            stalls = np.abs(beyond.bias).max() >= 0.5 * np.abs(here.bias).max() and length == 1
-            point, here = there, beyond
-            if stalls and np.abs(here.bias).max() < 1e-13:
+            left = beyond.bias
+            assert left is not None and there.bias is not None
+            # At the level of rounding Newton's method no longer halves the gradient.
+            stalls = bool(np.abs(left).max() >= 0.5 * np.abs(pull).max())
+            point, bias, here = there, there.bias, beyond
+            if stalls and np.abs(left).max() < 1e-13 * max(scale, 1e-3):
                 break
-        shift = 0.0
-        if not decay and self.form.simplex and getattr(self.loss, "scale", None) is None:
+        if not self.bias_decay and self.form.simplex and self.groups.scale is None:
             # A common shift of all logits changes nothing: the mean bias is 0 by choice.
-            assert point.bias is not None
-            shift = float(sizes @ point.bias) / self.groups.num_classes
-        assert point.bias is not None
-        return Point(point.spread, point.core, point.bias - shift)
+            bias = bias - float(self.groups.sizes @ bias) / self.groups.num_classes
+        return Point(point.spread, point.core, bias)
 
     def bias_hessian(self, point: Point) -> Array:
         """(g, g), made definite along directions that the loss does not see."""
         total = self.curvature(point).of_bias(self.mass)
         total[self.diagonal] += (self.bias_decay or 0.0) * self.groups.sizes
-        if not self.bias_decay:
-            free = 1.0 if getattr(self.loss, "scale", None) is None else 1 / self.loss.scale[0]  # type: ignore[attr-defined]
-            level = float(np.trace(total)) / self.groups.num_classes
-            total += level * free / self.groups.num_classes
+        if not self.bias_decay and self.form.simplex:
+            # Softmax does not see b + c/δ.
+            unseen = np.ones(self.groups.number)
+            if self.groups.scale is not None:
+                unseen = self.groups.scale.min() / self.groups.scale
+            least = 1e-8 * float(self.mass.sum())
+            level = max(float(np.trace(total)), least) / self.groups.num_classes
+            total += level / self.groups.num_classes * np.outer(unseen, unseen)
             total[self.diagonal] += 1e-14 * level
         return total
 
