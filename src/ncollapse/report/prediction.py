@@ -157,7 +157,7 @@ def section(document: dict[str, Any]) -> dict[str, Any]:
     fit = (document.get("against") or {}).get("fit")
     notes = [*document["warnings"], *(fit["warnings"] if fit else [])]
     return {
-        "title": words.title(document, version=False),
+        "title": words.title(document),
         "sentence": sentence(document),
         "certificate": words.certificate_line(document),
         "fit": fit,

@@ -71,7 +71,7 @@ def fit_tau(
     more than 4,096 unbalanced classes. Source: derived from Zhu et al. 2021.
     """
     if geometry.means is None or geometry.weight is None:
-        lacking = "class means" if geometry.means is None else "a classifier weight"
+        lacking = "class means" if geometry.means is None else "classifier weight"
         raise ValueError(
             f"the geometry holds no {lacking}; τ is fitted to the logits of the class means, which "
             "need means and weight"

@@ -34,7 +34,7 @@ def render(document: dict[str, Any]) -> str:
     return "\n".join(_fit(line) for line in [*lines, *closing][:LINES])
 
 
-def title(document: dict[str, Any], version: bool = True) -> str:
+def title(document: dict[str, Any]) -> str:
     """Model, loss and bias in a line."""
     problem = document["problem"]
     bias = problem.get("bias")
@@ -44,7 +44,7 @@ def title(document: dict[str, Any], version: bool = True) -> str:
         said.append(f"bias {bias}" if isinstance(bias, str) else f"bias decay {bias:g}")
     if problem.get("nonnegative"):
         said.append("H ≥ 0")
-    return " · ".join([f"ncollapse {document['ncollapse_version']}"] * version + said)
+    return " · ".join(said)
 
 
 def certificate_line(document: dict[str, Any]) -> str:

@@ -1,0 +1,142 @@
+"""Thresholds are exact: a thousandth below a group stands apart, a thousandth above it is one."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError, named
+from ncollapse.theory.imbalance import (
+    decay_product,
+    groups_of,
+    merge_value,
+    minority_thresholds,
+    rank_rule,
+    zero_value,
+)
+from ncollapse.theory.phases import phase_diagram
+from ncollapse.theory.predict import predict
+from ncollapse.theory.problem import LPM, UFM
+
+COUNTS = (90, 90, 90, 20, 20, 20, 20)
+N = sum(COUNTS)
+LOSSES = {
+    "ce": CrossEntropy(),
+    "ls": CrossEntropy(smoothing=0.2),
+    "mse": MeanSquaredError(),
+    "la": named("la", COUNTS),
+    "weighted": CrossEntropy(weight=(1.0,) * 3 + (2.0,) * 4),
+    "cdt": CrossEntropy(scale=(1.0,) * 3 + (0.8,) * 4),
+}
+
+
+def at(value: float, loss, bias):
+    """The prediction with N² λ_W λ_H = value, at unequal decays."""
+    decay = math.sqrt(value) / N
+    return predict(COUNTS, loss=loss, bias=bias, weight_decay=3 * decay, feature_decay=decay / 3)
+
+
+@pytest.mark.parametrize("bias", ["none", "free", 0.05])
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_minority_merges_exactly_at_its_threshold(name, bias) -> None:
+    loss = LOSSES[name]
+    problem = UFM(COUNTS, loss=loss, bias=bias)
+    small = groups_of(problem)[-1]
+    value = merge_value(problem, small)
+    assert value is not None
+    below, above = at(0.999 * value, loss, bias), at(1.001 * value, loss, bias)
+    assert not set(small.classes) & set(below.collapsed_classes)
+    assert set(small.classes) <= set(above.collapsed_classes)
+    for prediction, state in ((below, False), (above, True)):
+        row = prediction.minority_threshold[-1]
+        assert row.to_dict()["collapsed"] is state
+        assert (row.factor >= 1) is state
+        assert row.value == pytest.approx(value)
+        assert row.current == pytest.approx((1.001 if state else 0.999) * value)
+
+
+@pytest.mark.parametrize("bias", ["none", "free"])
+@pytest.mark.parametrize("name", LOSSES)
+def test_everything_vanishes_exactly_at_the_zero_threshold(name, bias) -> None:
+    value = zero_value(UFM(COUNTS, loss=LOSSES[name], bias=bias))
+    assert value is not None
+    assert at(0.98 * value, LOSSES[name], bias).rank >= 1
+    assert at(1.02 * value, LOSSES[name], bias).rank == 0
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_balanced_zero_threshold_is_the_known_one(smoothing) -> None:
+    """λ_W λ_H = (1-ε)²/(n K²), in the unit N² λ_W λ_H."""
+    for bias in ("none", "free"):
+        problem = UFM((30,) * 6, loss=CrossEntropy(smoothing=smoothing), bias=bias)
+        assert zero_value(problem) == pytest.approx(30 * (1 - smoothing) ** 2)
+
+
+def test_a_class_of_its_own_has_no_threshold_and_a_note() -> None:
+    p = predict([100, 80, 60, 40], weight_decay=1e-2)
+    assert p.minority_threshold == ()
+    assert any("alone with their count" in warning for warning in p.warnings)
+    assert any("conjecture" in source for source in p.sources)
+
+
+def test_groups_are_told_apart_by_every_parameter_of_the_loss() -> None:
+    loss = CrossEntropy(weight=(1.0, 2.0, 1.0, 1.0), shift=(0.0, 0.0, 0.0, 1.0))
+    found = groups_of(UFM((5, 5, 5, 5), loss=loss))
+    assert [group.classes for group in found] == [(0, 2), (1,), (3,)]
+
+
+def test_focal_thresholds_depend_on_the_merged_probability() -> None:
+    problem = UFM((90, 90, 10, 10), loss=Focal(2.0), bias="none")
+    small = groups_of(problem)[-1]
+    assert merge_value(problem, small) is None
+    assert merge_value(problem, small, 1e-9) == pytest.approx(10, rel=1e-4)
+    cross = UFM((90, 90, 10, 10), loss=Focal(0.0), bias="none")
+    assert merge_value(cross, small, 0.2) == pytest.approx(10 * 1.0)
+
+
+def test_non_negative_features_and_binding_widths() -> None:
+    problem = UFM((40, 10), bias="none", nonnegative=True)
+    assert merge_value(problem, groups_of(problem)[-1]) == pytest.approx(5)
+    assert zero_value(problem) is None
+    narrow = UFM((40, 40, 10, 10), num_features=2)
+    assert merge_value(narrow, groups_of(narrow)[-1]) is None
+
+
+def test_problems_without_decay_have_no_thresholds() -> None:
+    assert minority_thresholds(LPM((5, 5, 5))) == ()
+
+
+def test_the_conjectured_rank_rule_on_random_problems() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(12):
+        counts = rng.integers(5, 500, size=7).tolist()
+        decay = math.sqrt(float(rng.choice(counts)) * rng.uniform(0.4, 2)) / sum(counts)
+        p = predict(counts, weight_decay=decay, feature_decay=decay)
+        low, high = rank_rule(p.problem)
+        assert low <= p.rank <= high
+        assert decay_product(p.problem) == pytest.approx((sum(counts) * decay) ** 2)
+
+
+def test_the_phase_diagram_agrees_with_its_boundary() -> None:
+    found = phase_diagram((3, 4), 90, minority=[5, 20, 60], decays=np.geomspace(1e-3, 3e-2, 7))
+    assert found.spread.shape == (3, 7)
+    merged = np.array(found.decays)[None, :] >= found.boundary[:, None]
+    assert np.array_equal(found.collapsed > 0, merged)
+    assert np.array_equal(found.spread == 0, merged)
+    assert float(np.nanmax(found.gap)) <= 1e-6
+    frame = found.to_frame()
+    assert len(frame) == 21
+    assert set(frame["collapsed"]) == {0, 4}
+    axes = found.plot().axes[0]
+    assert axes.get_xscale() == "log"
+    with pytest.raises(ValueError, match="two small ones"):
+        phase_diagram((3, 1), 90)
+
+
+def test_phase_diagrams_choose_their_own_grid() -> None:
+    found = phase_diagram((2, 2), 4)
+    assert len(found.decays) == 16
+    assert found.minority == (1, 2, 3, 4)
+    assert found.decays[0] < found.boundary.min() < found.boundary.max() < found.decays[-1]
