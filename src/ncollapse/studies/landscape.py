@@ -81,6 +81,13 @@ CLAIMS = (
         Bar(low=1e-6),
     ),
 )
+# p_y ≥ 1/K at every minimiser, so p_y < p₀ needs more classes than 1/p₀, about six.
+FOCAL = {
+    "classes": 10,
+    "count": 5,
+    "gammas": [1.0, 2.0, 3.0],
+    "decays": [3e-3, 1e-2, 2e-2, 3e-2, 4e-2, 4.5e-2, 5e-2, 5.5e-2, 6e-2],
+}
 PROBLEM = {"classes": 5, "count": 10, "features": 6, "weight_decay": 5e-3, "feature_decay": 5e-3}
 
 STUDY = Study(
@@ -92,12 +99,18 @@ STUDY = Study(
     paper="Zhu et al. 2021, A geometric analysis of neural collapse with unconstrained features",
     claims=CLAIMS,
     settings={
-        "mini": {"starts": 2, "seeds": 1, "problem": {**PROBLEM, "classes": 3, "features": 4}},
-        "quick": {"starts": 20, "seeds": 1, "problem": PROBLEM},
+        "mini": {
+            "starts": 2,
+            "seeds": 1,
+            "problem": {**PROBLEM, "classes": 3, "features": 4},
+            "focal": {**FOCAL, "gammas": [2.0], "decays": [1e-2, 6e-2]},
+        },
+        "quick": {"starts": 20, "seeds": 1, "problem": PROBLEM, "focal": FOCAL},
         "full": {
             "starts": 100,
             "seeds": 5,
             "problem": {**PROBLEM, "classes": 10, "count": 20, "features": 12},
+            "focal": FOCAL,
         },
     },
     parts=(

@@ -18,10 +18,10 @@ from ncollapse.theory.problem import UFM
 from ncollapse.theory.solve import solve
 
 LIMIT = 200_000
+# A gap of 1e-8 is first order in what is left of the gradient, divided by √(λ_W λ_H).
+SETTLED = 1e-11
 # Far enough on either side of 1/(nK²) for descent to settle in float64.
 NEAR = 0.05
-GAMMAS = (1.0, 2.0, 3.0)
-DECAYS = (1e-3, 3e-3, 1e-2, 1.5e-2, 2e-2, 2.5e-2, 3e-2, 4e-2)
 
 
 def make(settings: Mapping[str, Any], loss: Loss, factor: float | None = None) -> UFM:
@@ -58,7 +58,7 @@ def _starts(problem: UFM, count: int, seed: int, claim: str) -> dict[str, Any]:
             problem,
             seed=1000 * seed + start,
             method="gradient",
-            tolerance=1e-8,
+            tolerance=SETTLED,
             max_iterations=LIMIT,
         )
         assert found.relative_gap is not None
@@ -109,13 +109,16 @@ def saddles(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
                 point = Point(torch.zeros_like(point.weight), torch.zeros_like(point.features))
             point = point.widened(width)
             found = landscape(point, problem)
-            escaped = perturbed_descent(point, problem, seed=seed, max_iterations=LIMIT)
+            escaped = perturbed_descent(
+                point, problem, seed=seed, max_iterations=LIMIT, tolerance=SETTLED
+            )
             assert found.curvature is not None and found.measured_curvature is not None
             assert escaped.relative_gap is not None
             rows.append(
                 {
                     "loss": name,
                     "rank": rank,
+                    "settled_rank": int(torch.linalg.matrix_rank(point.weight, rtol=1e-6)),
                     "objective": found.objective,
                     "gradient": found.gradient_norm,
                     "curvature": found.measured_curvature,
@@ -139,11 +142,11 @@ def saddles(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
 
 def focal(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """The focal loss over decays: probability p_y, the convex envelope's p₀(γ), and the gap."""
-    known = settings["problem"]
+    known = settings["focal"]
     rows: list[dict[str, Any]] = []
-    for gamma in GAMMAS:
+    for gamma in known["gammas"]:
         limit = envelope_limit(gamma)
-        for decay in DECAYS:
+        for decay in known["decays"]:
             problem = UFM(
                 (known["count"],) * known["classes"],
                 weight_decay=decay,
@@ -208,7 +211,8 @@ def draw(units: Units) -> dict[str, Any]:
     if units["focal"]:
         figure, area, ink = axes("p_y - p₀(γ)", "relative gap", "y")
         rows = units["focal"][0]["rows"]
-        for gamma, colour in zip(GAMMAS, ink.all, strict=False):
+        gammas = dict.fromkeys(row["gamma"] for row in rows)
+        for gamma, colour in zip(gammas, ink.all, strict=False):
             mine = [row for row in rows if row["gamma"] == gamma and row["gap"] is not None]
             x = [row["p"] - row["limit"] for row in mine]
             y = [max(row["gap"], 1e-17) for row in mine]

@@ -27,6 +27,7 @@ CLASSES = 10
 # Minority rows closer than this share of the largest row count as merged. Past the threshold the
 # spread is 0; before it, it grows with the square root of the distance.
 MERGED = 1e-3
+VANISHED = 1e-6
 
 
 def merged_at(problem: UFM, level: float) -> UFM:
@@ -46,9 +47,13 @@ def merged_at(problem: UFM, level: float) -> UFM:
 
 
 def spread(weight: Tensor, first: int) -> float:
-    """Largest distance between two rows from `first` on, over the longest row of all."""
+    """Largest distance between two rows from `first` on, over the longest row of all.
+
+    Where all rows vanish, as they do when decay outweighs every class, the distance itself.
+    """
     rows = weight[first:]
-    return float(torch.cdist(rows, rows).max() / weight.norm(dim=1).max().clamp_min(1e-30))
+    longest = float(weight.norm(dim=1).max())
+    return float(torch.cdist(rows, rows).max()) / (longest if longest > VANISHED else 1.0)
 
 
 def grid(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
