@@ -81,11 +81,13 @@ class Claim:
         if self.rule == "mean" and self.seeds < 2:
             raise ValueError(f"claim {self.id!r}: an interval of a mean needs seeds ≥ 2")
 
-    def judge(self, values: Sequence[float | None], failed: int = 0) -> ClaimResult:
+    def judge(
+        self, values: Sequence[float | None], failed: int = 0, trial: bool = False
+    ) -> ClaimResult:
         """The verdict on one value a run, None where a run had no number; `failed` runs count
-        against a decision.
+        against a decision. trial: the runs were too small for the claim, whatever they gave.
 
-        - any failed or missing value, or fewer than `seeds` of them: cannot tell;
+        - a trial, any failed or missing value, or fewer than `seeds` of them: cannot tell;
         - worst: holds where every value clears the bar, else does not hold;
         - mean: holds where the whole interval clears the bar, does not hold where it lies wholly
           outside, else cannot tell.
@@ -93,7 +95,9 @@ class Claim:
         known = tuple(float(v) for v in values if v is not None and math.isfinite(v))
         measured, interval = self._summary(known)
         missing = len(values) - len(known)
-        if failed or missing or len(known) < self.seeds or interval is None:
+        if trial:
+            verdict, reason = UNKNOWN, "this size tries the machinery, not the claim"
+        elif failed or missing or len(known) < self.seeds or interval is None:
             verdict, reason = UNKNOWN, self._missing(len(known), missing, failed)
         elif self.rule == "worst":
             verdict, reason = (HOLDS if all(map(self.bar.clears, known)) else FAILS), ""

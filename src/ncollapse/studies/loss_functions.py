@@ -103,7 +103,7 @@ STUDY = Study(
             "ufm": {**UFM, "classes": 3, "count": 3, "features": 4},
             "bias_decays": [0.01, 0.1],
             "steps": 4000,
-            "until": 1e6,
+            "until": 1e10,
             "epochs": 3,
             "widths": {"wide": 32, "narrow": 4},
             "samples": 300,

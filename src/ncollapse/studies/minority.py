@@ -12,7 +12,8 @@ CLAIMS = (
     Claim(
         "minority-grid",
         "Minority classifiers merge where N² λ_W λ_H reaches n_g: predicted against descent on a "
-        "grid of imbalance and decay. Measured: largest distance between the two boundaries.",
+        "grid of imbalance and decay (as multiples of the predicted one). Measured: largest "
+        "distance between the two boundaries.",
         EXACT,
         Bar(high=1.0),
         "grid steps",

@@ -63,7 +63,7 @@ STUDY = Study(
             "classes": 3,
             "count": 2,
             "features": 4,
-            "until": 1e7,
+            "until": 1e10,
             "points": [["polygon", 4], ["cross-polytope", 4]],
             "peeled": [[2, 2, 1.0, 3.0]],
             "factors": [0.8, 1.25],

@@ -174,7 +174,7 @@ def _judge(study: Study, size: str, units: Sequence[UnitResult]) -> StudyResult:
             values: list[float | None] = [_finite(value) for value in combined[claim.id]]
         else:
             values = [u.values[claim.id] for u in mine if claim.id in u.values]
-        claims.append(claim.judge(values, failed))
+        claims.append(claim.judge(values, failed, trial=size == "mini"))
     return StudyResult(study, size, tuple(claims), ordered)
 
 

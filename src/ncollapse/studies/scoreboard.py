@@ -26,7 +26,7 @@ def line(result: ClaimResult) -> str:
     unit = f" {result.claim.unit}" if result.claim.unit else ""
     bar = str(result.claim.bar)
     said = result.verdict + (f" ({result.reason})" if result.reason else "")
-    head = f"  {MARKS[result.verdict]} {result.claim.id:<24} {measured + unit:<32} {bar:<14} {said}"
+    head = f"  {MARKS[result.verdict]} {result.claim.id:<27} {measured + unit:<28} {bar:<13} {said}"
     text = textwrap.fill(
         result.claim.text, WIDTH, initial_indent="      ", subsequent_indent="      "
     )
@@ -56,7 +56,7 @@ def describe(study: Study) -> str:
         if claim.rule == "mean":
             how = f"mean over {claim.seeds} or more seeds"
         unit = f" {claim.unit}" if claim.unit else ""
-        parts.append(f"  {claim.id:<24} bar {claim.bar}{unit} ({how})")
+        parts.append(f"  {claim.id:<27} bar {claim.bar}{unit} ({how})")
         for text in (claim.text, f"source: {claim.source}"):
             parts.append(
                 textwrap.fill(text, WIDTH, initial_indent="      ", subsequent_indent="      ")

@@ -47,7 +47,8 @@ class Part:
 class Study:
     """A question that runs can answer.
 
-    settings: by size, what the parts read; "seeds" is how many are run by default. combine: from
+    settings: by size, what the parts read; "seeds" is how many are run by default. "mini" tries the
+    machinery in seconds and judges nothing. combine: from
     the data of all finished runs of each part to numbers that need several seeds at once,
     {claim id: [values]}. draw: (units by part) → {name: (alt text, matplotlib figure)}.
     Raises ValueError for a missing size, claims without a part, or names used twice.
