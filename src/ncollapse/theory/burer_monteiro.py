@@ -39,19 +39,23 @@ def factor(
     *,
     start: BlockMatrix | None = None,
     bias: Float[Array, " classes"] | None = None,
-    seeds: int = 4,
+    seeds: int | None = None,
     tolerance: float = 1e-9,
     max_iterations: int = 5000,
 ) -> Factored:
     """Lowest of 1 + `seeds` local minima of rank at most `width`.
 
-    problem: a relaxation with one class a group. start: a matrix whose leading singular vectors
-    begin the first run. Own generators: the same call gives the same numbers.
+    problem: a relaxation with one class a group, else ValueError. start: a matrix whose leading
+    singular vectors begin the first run. seeds: of random starts, None: as many as the size
+    allows. Own generators: the same call gives the same numbers.
     """
     if (problem.groups.sizes > 1).any():
         raise ValueError("classes are merged into groups; a relaxation with merge=False is needed")
     K = problem.groups.num_classes
     used = min(width, K)
+    if seeds is None:
+        # Orders along a line and other combinatorial choices are what starts must get right.
+        seeds = int(np.clip(6000 // (K * used), 1, 40))
     starts = []
     level = 1.0
     if start is not None:

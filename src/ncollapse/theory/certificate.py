@@ -77,7 +77,7 @@ def certify(
         raise ValueError(f"bias_decay={bias_decay}; None, 0 or a positive number is needed")
     if b is not None and bias_decay is None:
         bias_decay = 0.0
-    counts = np.bincount(y, minlength=len(W))
+    counts = np.bincount(y, minlength=len(W)).astype(np.float64)
     tau = float(np.sqrt(len(y) * weight_decay * feature_decay))
     relaxed = Relaxation(counts, loss, tau, bias_decay, merge=False)
     mean_loss, averaged = _losses(W, H, y, b, loss, relaxed)

@@ -8,7 +8,7 @@ Gradients by `others` are summed over the copies. Class weights are not applied 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from scipy.optimize import brentq
@@ -49,6 +49,7 @@ class Curvature:
         return total
 
 
+@runtime_checkable
 class GroupedLoss(Protocol):
     """What the convex solver asks of a loss."""
 
@@ -210,7 +211,7 @@ class GroupedFocal:
         self.gamma = gamma
         # ψ' exceeds 1 for all large s, so that there is one crossing.
         self.end = (
-            brentq(lambda s: float(self._slope(np.array(s))) - 1.0, -60.0, 2.0 + 1.0 / gamma)
+            brentq(lambda s: self.slope_at(s) - 1.0, -60.0, 2.0 + 1.0 / gamma)
             if gamma > 0
             else np.inf
         )
@@ -222,7 +223,7 @@ class GroupedFocal:
 
     def slope_at(self, s: float) -> float:
         """ψ'(s)."""
-        return float(self._slope(np.array(s)))
+        return float(self._slope(np.array([s]))[0])
 
     def envelope_slope(self, s: Array) -> Array:
         """Derivative of the envelope: ψ' up to its end, 1 beyond."""

@@ -55,7 +55,7 @@ def solution_of(problem: Problem, found: Found, gain: float) -> Solution:
     if found.kept is None:
         inside = [
             float(value) if several else None
-            for value, several in zip(matrix.spread, groups.several, strict=True)
+            for value, several in zip(weighted.spread, groups.several, strict=True)
         ]
         spreads = tuple(inside[group] for group in groups.index)
     bias = None if found.point.bias is None else found.point.bias[groups.index]
