@@ -79,8 +79,8 @@ CLAIMS = (
     ),
     Claim(
         "imbalance-longtail-closer",
-        "Long-tailed digits: root mean square distance of classifier cosines to the simplex over "
-        "that to the prediction.",
+        "Long-tailed digits: the prediction is closer than the simplex. Measured: root mean square "
+        "distance of classifier cosines to the simplex over that to the prediction.",
         FITTED,
         Bar(low=3.0),
         rule="mean",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -116,7 +116,8 @@ def network(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
     }
 
 
-def _row(setting: tuple[int, int, float], epochs: int, seed: int) -> dict[str, Any]:
+def _row(setting: Sequence[Any], epochs: int, seed: int) -> dict[str, Any]:
+    """A network of [majority count, minority count, decay], read and predicted."""
     majority, minority, decay = setting
     half = CLASSES // 2
     counts = (majority,) * half + (minority,) * half

@@ -1,0 +1,139 @@
+"""Claims and their verdicts, studies and their settings, the catalogue."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+
+import pytest
+
+from ncollapse.studies import Bar, Claim, Part, Study, find, names, studies
+from ncollapse.studies.claims import FAILS, HOLDS, UNKNOWN
+from ncollapse.studies.scoreboard import describe
+from ncollapse.studies.study import SIZES, resolve
+
+WORST = Claim("a", "text", "source", Bar(high=1.0))
+MEAN = Claim("a", "text", "source", Bar(low=0.9), rule="mean", seeds=3)
+RANGE = Claim("a", "text", "source", Bar(0.0, 1.0), rule="mean", seeds=2)
+
+
+@pytest.mark.parametrize(
+    ("claim", "values", "verdict", "measured"),
+    [
+        (WORST, [0.1, 0.5], HOLDS, 0.5),
+        (WORST, [0.1, 1.5], FAILS, 1.5),
+        (WORST, [1.0], HOLDS, 1.0),
+        (WORST, [], UNKNOWN, None),
+        (WORST, [0.1, None], UNKNOWN, 0.1),
+        (WORST, [0.1, math.nan], UNKNOWN, 0.1),
+        (MEAN, [0.95, 0.96, 0.97], HOLDS, 0.96),
+        (MEAN, [0.5, 0.51, 0.52], FAILS, 0.51),
+        (MEAN, [0.7, 0.9, 1.1], UNKNOWN, 0.9),
+        (MEAN, [0.99, 0.99], UNKNOWN, 0.99),
+        (MEAN, [0.99], UNKNOWN, 0.99),
+        (RANGE, [0.5, 0.5], HOLDS, 0.5),
+        (RANGE, [3.0, 3.01], FAILS, 3.005),
+        (RANGE, [-3.0, -3.01], FAILS, -3.005),
+        (RANGE, [-5.0, 6.0], UNKNOWN, 0.5),
+    ],
+)
+def test_verdicts_follow_the_rule(claim, values, verdict, measured) -> None:
+    found = claim.judge(values)
+    assert found.verdict == verdict
+    assert found.measured == (None if measured is None else pytest.approx(measured))
+    assert bool(found.reason) == (verdict == UNKNOWN)
+
+
+def test_failed_runs_and_trials_decide_nothing() -> None:
+    failed = WORST.judge([0.1], failed=2)
+    assert (failed.verdict, failed.reason) == (UNKNOWN, "2 runs failed")
+    trial = WORST.judge([0.1], trial=True)
+    assert trial.verdict == UNKNOWN and trial.measured == 0.1
+
+
+def test_the_interval_is_student_s() -> None:
+    low, high = MEAN.judge([1.0, 2.0, 3.0]).interval
+    half = 4.302652729 / math.sqrt(3)
+    assert (low, high) == (pytest.approx(2 - half), pytest.approx(2 + half))
+
+
+def test_the_worst_of_a_range_is_the_one_farthest_out() -> None:
+    claim = Claim("a", "text", "source", Bar(0.98, 1.02))
+    assert claim.judge([1.0, 0.9, 1.01]).measured == 0.9
+    assert claim.judge([1.0, 1.2]).measured == 1.2
+
+
+def test_bars_read_as_they_mean() -> None:
+    assert [str(Bar(high=1e-8)), str(Bar(low=3)), str(Bar(-2, 0.5))] == [
+        "≤ 1e-08",
+        "≥ 3",
+        "-2 to 0.5",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Bar(), "says nothing"),
+        (lambda: Bar(2, 1), "above high"),
+        (lambda: Claim("a", "t", "s", Bar(1), rule="best"), "rule 'best' is unknown"),
+        (lambda: Claim("a", "t", "s", Bar(1), rule="mean"), "seeds ≥ 2"),
+        (lambda: find("nothing"), "study 'nothing' is unknown; one of landscape"),
+        (lambda: find("peeled").units("huge"), "size 'huge' is unknown"),
+        (lambda: find("peeled").units("mini", 0), "seeds=0"),
+        (lambda: made(settings={"mini": {}}), "no settings for quick, full"),
+        (lambda: made(claims=(WORST, WORST)), "twice"),
+        (lambda: made(parts=(Part("p", len, ("b",)),)), "a, b has a part or a claim"),
+    ],
+)
+def test_what_is_wrong_is_explained(make, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        make()
+
+
+def made(**changes: object) -> Study:
+    base = {
+        "name": "own",
+        "question": "?",
+        "paper": "none",
+        "claims": (WORST,),
+        "settings": {size: {} for size in SIZES},
+        "parts": (Part("p", len, ("a",)),),
+    }
+    return Study(**{**base, **changes})
+
+
+def test_every_study_states_what_it_needs() -> None:
+    assert names() == ("landscape", "losses", "peeled", "imbalance", "minority")
+    ids = [claim.id for study in studies() for claim in study.claims]
+    assert len(set(ids)) == len(ids)
+    for study in studies():
+        assert study.question.endswith("?") and study.paper
+        page = describe(study)
+        for claim in study.claims:
+            assert claim.id.startswith(study.name)
+            assert claim.source and "Measured:" in claim.text
+            assert claim.id in page and str(claim.bar) in page
+        for part in study.parts:
+            assert callable(resolve(part.work))
+        assert study.draw is not None and callable(resolve(study.draw))
+
+
+def test_listing_loads_no_torch() -> None:
+    code = (
+        "import sys; from ncollapse.studies import studies; "
+        "[s.units('quick') for s in studies()]; print(' '.join(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert not set(done.stdout.split()) & {"torch", "scipy", "pandas", "matplotlib", "sklearn"}
+
+
+def test_runs_with_other_settings_have_other_fingerprints() -> None:
+    study = find("minority")
+    prints = [unit.fingerprint for size in SIZES for unit in study.units(size)]
+    assert len(set(prints)) == len(prints)
+    again = [unit.fingerprint for size in SIZES for unit in study.units(size)]
+    assert prints == again
