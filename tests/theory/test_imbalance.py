@@ -57,7 +57,7 @@ def test_the_minority_merges_exactly_at_its_threshold(name, bias) -> None:
         assert row.current == pytest.approx((1.001 if state else 0.999) * value)
 
 
-@pytest.mark.parametrize("bias", ["none", "free"])
+@pytest.mark.parametrize("bias", ["none", "free", 0.05])
 @pytest.mark.parametrize("name", LOSSES)
 def test_everything_vanishes_exactly_at_the_zero_threshold(name, bias) -> None:
     value = zero_value(UFM(COUNTS, loss=LOSSES[name], bias=bias))
@@ -120,7 +120,9 @@ def test_the_conjectured_rank_rule_on_random_problems() -> None:
 
 
 def test_the_phase_diagram_agrees_with_its_boundary() -> None:
-    found = phase_diagram((3, 4), 90, minority=[5, 20, 60], decays=np.geomspace(1e-3, 3e-2, 7))
+    found = phase_diagram(
+        (3, 4), 90, minority=[5, 20, 60], decays=np.geomspace(1e-3, 3e-2, 7).tolist()
+    )
     assert found.spread.shape == (3, 7)
     merged = np.array(found.decays)[None, :] >= found.boundary[:, None]
     assert np.array_equal(found.collapsed > 0, merged)

@@ -135,9 +135,27 @@ def test_losses_may_be_objects_or_names() -> None:
     assert predict(counts, loss="focal", gamma=3, bias="none").problem.loss == Focal(gamma=3)
 
 
-def test_focal_with_a_bias_answers_and_says_what_is_missing() -> None:
-    p = predict([60, 60, 10, 10], loss="focal", weight_decay=1e-2)
-    assert any("no certificate" in warning for warning in p.warnings)
+@pytest.mark.parametrize("decay", [1e-2, 5.0])
+def test_focal_with_a_bias_answers_and_says_what_is_missing(decay) -> None:
+    p = predict([60, 60, 10, 10], loss="focal", weight_decay=decay, feature_decay=1e-3)
+    certified = p.solution.status == "optimal"
+    assert certified != any("no certificate" in warning for warning in p.warnings)
+    assert certified == (decay == 1e-2)
+
+
+def test_a_width_that_binds_says_what_is_needed() -> None:
+    p = predict([50] * 6, num_features=2)
+    assert p.rank == 2
+    assert p.required_width == 5
+    assert any("d = 2 is too narrow: 5 features" in warning for warning in p.warnings)
+    assert p.assumptions[-1].holds is False
+    assert predict([50] * 6, num_features=5).assumptions[-1].holds is True
+    assert p.minority_threshold == ()
+
+
+def test_the_layer_peeled_model_says_where_it_merges() -> None:
+    p = predict([100] * 3 + [10] * 3, model="lpm")
+    assert any("R*" in warning for warning in p.warnings)
 
 
 @pytest.mark.parametrize("model", ["lpm", "normalized", "deep-linear", "gufm"])

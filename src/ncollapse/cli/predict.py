@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from ncollapse.theory.prediction import Prediction
 
 FIGURES = (".svg", ".png", ".pdf")
-MOST_CLASSES = 10_000_000
+# The geometry of K classes holds K × K numbers.
+MOST_CLASSES = 12_000
 
 
 def parse_counts(text: str) -> list[int]:
@@ -39,7 +40,10 @@ def parse_counts(text: str) -> list[int]:
         if classes < 1:
             raise ValueError(f"--counts part {part.strip()!r} holds no class; write at least x1")
         if len(counts) + classes > MOST_CLASSES:
-            raise ValueError(f"--counts asks for more than {MOST_CLASSES} classes")
+            raise ValueError(
+                f"--counts asks for more than {MOST_CLASSES} classes; their K × K geometry would "
+                "not fit"
+            )
         counts += [count] * classes
     if len(counts) < 2:
         raise ValueError(f"--counts {text!r} holds one class; at least 2 are needed")

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError
-from ncollapse.theory.imbalance import rank_rule
+from ncollapse.theory.imbalance import groups_of, rank_rule
 from ncollapse.theory.problem import (
     GUFM,
     LPM,
     UFM,
     ULPM,
-    Counted,
     DeepLinearUFM,
     NormalizedUFM,
     Problem,
@@ -48,9 +47,9 @@ def sign_text(problem: UFM) -> str:
 
 def assumptions_of(problem: Problem, solution: Solution) -> tuple[Assumption, ...]:
     """Assumptions of a problem; only the width can be ticked without a measurement."""
-    from ncollapse.theory.prediction import Assumption
+    from ncollapse.theory.prediction import Assumption, required_width
 
-    required = max(solution.rank, 1)
+    required = required_width(solution)
     found = [Assumption(FREE), Assumption(OPTIMAL), Assumption(COLLAPSED)]
     if isinstance(problem, UFM):
         found += [
@@ -59,17 +58,9 @@ def assumptions_of(problem: Problem, solution: Solution) -> tuple[Assumption, ..
             Assumption(sign_text(problem)),
         ]
     width = problem.num_features
-    holds = None if width is None else _wide_enough(problem, solution)
+    holds = None if width is None else width >= required
     found.append(Assumption(width_text(required), holds))
     return tuple(found)
-
-
-def _wide_enough(problem: Counted, solution: Solution) -> bool | None:
-    """True where the rank leaves room, or no optimum could use more; None where it may bind."""
-    assert problem.num_features is not None
-    if solution.rank < problem.num_features or problem.num_features >= problem.num_classes:
-        return True
-    return None
 
 
 def sources_of(problem: Problem) -> tuple[str, ...]:
@@ -110,6 +101,8 @@ def sources_of(problem: Problem) -> tuple[str, ...]:
 
 def notes_of(problem: Problem, solution: Solution) -> tuple[str, ...]:
     """What a reader must know beside the numbers."""
+    from ncollapse.theory.prediction import required_width
+
     notes = []
     if solution.status == "not converged":
         notes.append(f"the solver did not converge: {solution.advice or 'read the gap'}")
@@ -117,17 +110,19 @@ def notes_of(problem: Problem, solution: Solution) -> tuple[str, ...]:
         reason = solution.advice or solution.certificate.statement
         notes.append(f"the optimum is not certified: {reason}")
     loss = getattr(problem, "loss", None)
-    if isinstance(loss, Focal) and isinstance(problem, UFM) and problem.bias_decay is not None:
+    focal = isinstance(loss, Focal) and isinstance(problem, UFM)
+    if focal and problem.bias_decay is not None and solution.status != "optimal":
         notes.append(
-            "focal loss with a bias has no certificate: the answer is the best point found; "
-            "bias='none' has one"
+            "focal loss with a bias has no certificate here: the answer is the best point found; "
+            "bias='none' may have one"
         )
     if isinstance(problem, UFM):
         width = problem.num_features
-        if width is not None and solution.rank >= width and width < problem.num_classes - 1:
+        required = required_width(solution)
+        if width is not None and width < required:
             notes.append(
-                f"d = {width} may bind: the optimum of a wider layer has rank up to "
-                f"{problem.num_classes - 1}, and thresholds are not known here"
+                f"d = {width} is too narrow: {required} features lose nothing; thresholds are not "
+                f"known at d = {width}"
             )
         rule = rank_rule(problem)
         wide = width is None or width >= problem.num_classes
@@ -143,12 +138,31 @@ def notes_of(problem: Problem, solution: Solution) -> tuple[str, ...]:
                 f"{alone} classes are alone with their count: below the threshold they share a "
                 "direction without coinciding (conjecture), so they have no merging threshold"
             )
+    if isinstance(problem, LPM):
+        notes += _peeled_ratio(problem)
     return tuple(notes)
+
+
+def _peeled_ratio(problem: LPM) -> list[str]:
+    """Where small classes merge in the layer-peeled model: two groups, plain cross-entropy."""
+    from ncollapse.theory.lpm import collapse_ratio
+
+    groups = groups_of(problem)
+    if len(groups) != 2 or problem.loss != CrossEntropy() or groups[1].size < 2:
+        return []
+    ratio = collapse_ratio(
+        groups[0].size,
+        groups[1].size,
+        weight_energy=problem.weight_energy,
+        feature_energy=problem.feature_energy,
+    )
+    return [
+        f"small classes merge from the ratio R* = {ratio:.4g} of counts on; here it is "
+        f"{groups[0].count / groups[1].count:.4g}"
+    ]
 
 
 def _alone(problem: UFM) -> int:
     """How many small classes have no twin, where counts differ."""
-    from ncollapse.theory.imbalance import groups_of
-
     groups = groups_of(problem)
     return sum(1 for group in groups[1:] if group.size == 1)

@@ -9,10 +9,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from torch import Tensor
 
-from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError
+from ncollapse.losses import CrossEntropy, Focal
 from ncollapse.theory.problem import UFM, Counted
 
 
@@ -140,41 +139,14 @@ def minority_thresholds(
 def zero_value(problem: UFM) -> float | None:
     """The N² λ_W λ_H from which on the only minimiser is zero (up to the bias): N ‖G₀‖₂².
 
-    G₀ holds the columns √π_k w_k ∇ℓ_k at the best constant logits. Closed form for cross-entropy
-    and mean squared error with no or a free bias, any counts; None elsewhere. Balanced
-    cross-entropy: N/K (1-ε)², that is λ_W λ_H = (1-ε)²/(n K²). Derived; checked numerically.
+    G₀ holds the columns √π_k w_k ∇ℓ_k at the best constant logits, any counts. None for H ≥ 0 and
+    where it is not known for focal loss. Balanced cross-entropy: n (1-ε)², that is
+    λ_W λ_H = (1-ε)²/(n K²). Derived; checked numerically.
     """
-    loss, bias = problem.loss, problem.bias_decay
-    if bias not in (None, 0.0) or problem.nonnegative or isinstance(loss, Focal):
-        return None
-    groups = groups_of(problem)
-    total, classes = problem.num_samples, problem.num_classes
-    size = np.array([group.size for group in groups], dtype=np.float64)
-    share = np.array([group.count / total for group in groups])
-    weight = np.array([group.weight for group in groups])
-    scale = np.array([group.scale for group in groups])
-    smoothing = getattr(loss, "smoothing", 0.0)
-    pull = np.sqrt(share) * weight
-    if bias == 0.0:
-        # The free bias makes the mean prediction equal the weighted mean target.
-        mixed = share * weight * (1 - smoothing)
-        mixed = mixed + smoothing / classes * float((size * share * weight).sum())
-        constant = mixed / float((size * share * weight).sum())
-    elif isinstance(loss, MeanSquaredError):
-        constant = np.zeros(len(groups))
-    else:
-        shift = np.array([group.shift for group in groups])
-        raw = np.exp(shift - shift.max())
-        constant = raw / float((size * raw).sum())
-    # On group-constant vectors 1_i/√m_i, and on differences within a group.
-    root = np.sqrt(np.outer(size, size))
-    matrix = root * (constant - smoothing / classes)[:, None] - (1 - smoothing) * np.eye(len(size))
-    matrix = scale[:, None] * matrix * pull[None, :]
-    norm = float(np.linalg.norm(matrix, 2))
-    several = size > 1
-    if several.any():
-        norm = max(norm, float((scale * pull * (1 - smoothing))[several].max()))
-    return float(total * norm**2)
+    from ncollapse.theory.closed_form import zero_threshold
+
+    found = zero_threshold(problem)
+    return None if found is None else problem.num_samples**2 * found
 
 
 def rank_rule(problem: UFM) -> tuple[int, int] | None:

@@ -102,9 +102,9 @@ class Prediction:
 
     @property
     def required_width(self) -> int:
-        """Smallest d that loses nothing against a wider layer: the rank, at least 1. Under a
-        width that binds, the rank is that width and more would be better."""
-        return max(self.rank, 1)
+        """Smallest d that loses nothing against a wider layer: the rank, at least 1; where a given
+        width binds, the rank of the wider optimum (K - 1 or, without a bias, at most K)."""
+        return required_width(self.solution)
 
     @cached_property
     def collapsed_classes(self) -> tuple[int, ...]:
@@ -184,6 +184,19 @@ class Prediction:
         from ncollapse.theory.words import render_html
 
         return render_html(self.to_dict())
+
+
+def required_width(solution: Solution) -> int:
+    """See `Prediction.required_width`."""
+    known = solution.extra.get("required_width")
+    if known is not None:
+        return int(known)
+    problem = solution.problem
+    width = problem.num_features
+    if width is not None and solution.rank >= width:
+        # The optimum of a wider layer was not solved; rows that sum to zero need K - 1.
+        return max(solution.rank, problem.num_classes - 1)
+    return max(solution.rank, 1)
 
 
 def json_schema() -> dict[str, Any]:

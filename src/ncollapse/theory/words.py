@@ -50,9 +50,9 @@ def title(document: dict[str, Any]) -> str:
 def certificate_line(document: dict[str, Any]) -> str:
     """Objective, lower bound and what is proven."""
     bound, gap = document["lower_bound"], document["relative_gap"]
-    said = "no lower bound" if bound is None else f"lower bound {bound:.8g}"
-    closing = "" if gap is None else f" (relative gap {gap:.1g})"
-    return f"objective {document['objective']:.8g} · {said} · {document['status']}{closing}"
+    said = "no lower bound" if bound is None else f"lower bound {bound:.7g}"
+    closing = "" if gap is None else f" (rel. gap {gap:.0e})"
+    return f"objective {document['objective']:.7g} · {said} · {document['status']}{closing}"
 
 
 def _head(document: dict[str, Any]) -> list[str]:
@@ -67,8 +67,8 @@ def _head(document: dict[str, Any]) -> list[str]:
         title(document),
         " · ".join(parts),
         certificate_line(document),
-        f"rank {document['rank']}, so width {document['required_width']} is enough · "
-        f"{document['certificate']['kind']} · {document['solver']}",
+        f"rank {document['rank']}, width {document['required_width']} loses nothing · solved by "
+        f"{document['solver']}, bound: {document['certificate']['kind']}",
     ]
 
 
@@ -155,17 +155,18 @@ def _table(document: dict[str, Any]) -> list[str]:
 def threshold_words(document: dict[str, Any]) -> list[str]:
     """A sentence per threshold, smallest classes first."""
     lines = []
+    what = "vanishing" if document["problem"].get("nonnegative") else "merging"
     for row in reversed(document["minority_threshold"]):
         who = f"classes of {_count(row['count'])}"
         if row["weight"] != 1:
             who += f" (weight {row['weight']:.3g})"
         if row["value"] is None:
-            lines.append(f"{who}: focal loss has no threshold in closed form here")
+            lines.append(f"{who}: apart; focal loss has no closed threshold")
             continue
         factor = row["value"] / row["current"]
         state = "merged" if row["collapsed"] else "apart"
         far = f"{factor:.3g}× below" if factor > 1 else f"{1 / factor:.3g}× above"
-        lines.append(f"{who}: {state}, {far} the merging threshold {row['value']:.4g}")
+        lines.append(f"{who}: {state}, {far} the {what} threshold {row['value']:.4g}")
     zero = document["zero_threshold"]
     if zero is not None:
         lines.append(f"everything vanishes from {zero['value']:.4g} on")
