@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ncollapse.report.animation import HOLD, last_picture
-from ncollapse.report.film import Frame, Frames, cells, chosen, corners, plane, space, write_gif
+from ncollapse.report.animation import HOLD, last_picture, write_gif
+from ncollapse.report.film import Frame, Frames, cells, chosen, corners, plane, space
 from tests.report.runs import frames, simplex
 
 

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from ncollapse.report import words
-from ncollapse.report.film import Frames, write_gif
+from ncollapse.report.animation import write_gif
+from ncollapse.report.film import Frames
 from ncollapse.report.folder import RunFolder
 from ncollapse.report.html import LARGEST, render_page, write_report
 from ncollapse.report.plots.gram import block_cosines, gram_map, units

@@ -46,7 +46,8 @@ def demo(
         raise ValueError("--resume needs --output, the folder of the interrupted run")
     folder = output or Path("ncollapse-runs") / f"demo-{datetime.now():%Y-%m-%d-%H%M%S}"
     began = time.monotonic()
-    from ncollapse.report.film import Frames, write_gif
+    from ncollapse.report.animation import write_gif
+    from ncollapse.report.film import Frames
     from ncollapse.report.html import write_report
     from ncollapse.report.terminal import number, render, render_verdicts
     from ncollapse.studies.demo import KEYS, run

@@ -32,7 +32,8 @@ def report(
     from ncollapse.report.html import write_report
 
     if film:
-        from ncollapse.report.film import Frames, write_gif
+        from ncollapse.report.animation import write_gif
+        from ncollapse.report.film import Frames
 
         source = folder / FRAMES
         if not source.exists():

@@ -34,8 +34,15 @@ class _Moment:
     said: str
 
 
-def animate(frames: Frames, path: Path, *, width: int, height: int, count: int) -> Path:
-    """Draw `count` pictures and write them, whole or not at all."""
+def write_gif(
+    frames: Frames, path: Path | str, *, width: int = 720, height: int = 360, count: int = 48
+) -> Path:
+    """Animate the film: triangle, and with four classes the slowly turning tetrahedron beside it.
+
+    `count` pictures between the recorded frames, interpolated in log time; the last one is held;
+    it loops. Written whole or not at all; the same frames give the same bytes. Raises ValueError
+    for fewer than 3 classes, 2 pictures or 1 frame.
+    """
     from PIL import Image
 
     if frames.num_classes < 3:
@@ -45,6 +52,7 @@ def animate(frames: Frames, path: Path, *, width: int, height: int, count: int) 
     pictures = [Image.fromarray(picture) for picture in _pictures(frames, width, height, count)]
     palette = _palette()
     small = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+    path = Path(path)
     buffer = io.BytesIO()
     small[0].save(
         buffer,

@@ -248,16 +248,3 @@ def moment(frame: Frame) -> float:
 def when(frame: Frame) -> str:
     """The moment in words."""
     return f"step {frame.step}" if frame.epoch is None else f"epoch {frame.epoch:g}"
-
-
-def write_gif(
-    frames: Frames, path: Path | str, *, width: int = 720, height: int = 360, count: int = 48
-) -> Path:
-    """Animate the film: triangle, and with four classes the slowly turning tetrahedron beside it.
-
-    `count` pictures between the recorded frames, interpolated in log time; the last one is held;
-    it loops. The same frames give the same bytes.
-    """
-    from ncollapse.report.animation import animate
-
-    return animate(frames, Path(path), width=width, height=height, count=count)

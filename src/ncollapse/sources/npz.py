@@ -13,7 +13,7 @@ import torch
 from numpy.lib import format as npy
 from torch import Tensor
 
-from ncollapse.sources.files import Store
+from ncollapse.sources.store import Store
 
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError)
 MEMBER = "features.npy"

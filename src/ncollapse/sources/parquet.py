@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ncollapse.sources.arrays import as_tensor
-from ncollapse.sources.files import Store
+from ncollapse.sources.store import Store
 
 LABELS = ("labels", "label")
 

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ncollapse.sources.files import Store
+from ncollapse.sources.store import Store
 
 
 class SafetensorsSource(Store):
