@@ -35,7 +35,7 @@ def descend(
     seed: int = 0,
     width: int | None = None,
     max_iterations: int = 20_000,
-    tolerance: float = 1e-9,
+    tolerance: float = 1e-11,
     start: Point | None = None,
     method: str = "lbfgs",
     scale: float = 0.3,
@@ -98,7 +98,7 @@ def conclude(
     elif stationarity > tolerance:
         status = "not converged"
         advice = (
-            f"the gradient is still {stationarity:.1e}; allow more iterations, or use "
+            f"the gradient still has an entry of {stationarity:.1e}; allow more iterations, or use "
             'method="lbfgs"'
         )
     else:
@@ -107,6 +107,8 @@ def conclude(
             "a stationary point, not proven to be the lowest; compare several seeds, or solve the "
             "problem with ncollapse.theory.solve"
         )
+        if gap is not None:
+            advice = f"a relative gap of {gap:.1e} is open: try a smaller tolerance, else " + advice
     geometry = point.geometry(problem.counts)
     assert geometry.weight is not None and geometry.means is not None
     share = torch.tensor(problem.counts, dtype=torch.float64) / problem.num_samples

@@ -187,7 +187,7 @@ def perturbed_descent(
     radius: float = 1e-3,
     method: str = "accelerated",
     max_iterations: int = 50_000,
-    tolerance: float = 1e-9,
+    tolerance: float = 1e-11,
 ) -> Solution:
     """Descend from a point after one random nudge, entries of standard deviation `radius`.
 

@@ -149,12 +149,15 @@ class Objective:
 
     # ---- flat vectors -------------------------------------------------------------------------
     def start(self, seed: int = 0, scale: float = 0.3) -> Flat:
-        """Independent normal entries of standard deviation `scale` from an own generator."""
+        """Independent normal entries of standard deviation `scale` from an own generator, bias 0.
+
+        Softmax losses do not see the mean of a free bias; started at 0, it stays there.
+        """
         generator = torch.Generator().manual_seed(seed)
         flat = scale * torch.randn(self.size, generator=generator, dtype=torch.float64)
-        if self.nonnegative:
-            flat = torch.where(self.bounded, flat.abs(), flat)
-        return flat
+        if self.has_bias:
+            flat[-self.problem.num_classes :] = 0
+        return torch.where(self.bounded, flat.abs(), flat)
 
     @property
     def nonnegative(self) -> bool:
