@@ -108,7 +108,7 @@ STUDY = Study(
             "network": {"majority": 30, "minority": 6, "decays": [5e-3]},
         },
         "quick": {
-            "seeds": 3,
+            "seeds": 6,
             "counts": COUNTS,
             "decay": 0.012,
             "blocks": [[3, 30], [3, 6]],

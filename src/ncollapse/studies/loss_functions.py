@@ -110,7 +110,7 @@ STUDY = Study(
             "slope": {"epochs": 6, "from": 2, "decay": 1e-3},
         },
         "quick": {
-            "seeds": 3,
+            "seeds": 6,
             "ufm": UFM,
             "bias_decays": [1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0],
             "steps": 60000,

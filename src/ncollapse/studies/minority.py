@@ -112,7 +112,7 @@ STUDY = Study(
             "past": [[30, 3, 5e-2]],
         },
         "quick": {
-            "seeds": 3,
+            "seeds": 6,
             "classes": [3, 3],
             "minority": 4,
             "ratios": [2, 5, 10, 20],

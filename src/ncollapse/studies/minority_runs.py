@@ -141,19 +141,22 @@ def _row(setting: Sequence[Any], epochs: int, seed: int) -> dict[str, Any]:
 
 
 def accuracies(network: Network, half: int) -> dict[str, float]:
-    """Of test samples of minority classes: head and nearest centre, among all classes and among
-    the minority classes alone (`_among`; chance is 1 over their number)."""
+    """Of samples of minority classes: head and nearest centre, among all classes and among the
+    minority classes alone (`_among`; chance is 1 over their number). Of the test split, and of the
+    training split (`_train`), whose own means the centres are."""
     data, means, weight = network.data, network.geometry.means, network.geometry.weight
     assert means is not None and weight is not None
-    kept = data.test_y >= half
-    labels = data.test_y[kept]
-    features = penultimate(network.model, data.test_x[kept]).double()
-    scores = {"head": features @ weight.T, "centres": -torch.cdist(features, means)}
     found = {}
-    for name, score in scores.items():
-        found[name] = float((score.argmax(1) == labels).double().mean())
-        among = score[:, half:].argmax(1) + half
-        found[f"{name}_among"] = float((among == labels).double().mean())
+    splits = (("", data.test_x, data.test_y), ("_train", data.train_x, data.train_y))
+    for suffix, inputs, classes in splits:
+        kept = classes >= half
+        labels = classes[kept]
+        features = penultimate(network.model, inputs[kept]).double()
+        scores = {"head": features @ weight.T, "centres": -torch.cdist(features, means)}
+        for name, score in scores.items():
+            found[f"{name}{suffix}"] = float((score.argmax(1) == labels).double().mean())
+            among = score[:, half:].argmax(1) + half
+            found[f"{name}_among{suffix}"] = float((among == labels).double().mean())
     return found
 
 
