@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ncollapse.report.plots.ink import CLASSES, FAINT, INK, LINE, MARK, canvas, place
 
@@ -46,7 +47,14 @@ def axes(x: str, y: str, log: str = "") -> tuple[Figure, Axes, Ink]:
 
 
 def finish(figure: Figure, area: Axes) -> Figure:
-    """The figure with its legend."""
+    """The figure with its legend, and plain numbers on axes in powers of ten."""
+    for axis in (area.xaxis, area.yaxis):
+        if axis.get_scale() == "log":
+            low, high = axis.get_view_interval()
+            few = high < 50 * low
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.set_minor_formatter(NullFormatter())
     if area.get_legend_handles_labels()[0]:
         area.legend(frameon=False, fontsize=10)
     return figure

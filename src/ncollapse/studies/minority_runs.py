@@ -172,7 +172,7 @@ def draw(units: Units) -> dict[str, Any]:
         )
         for ratio, row, colour in zip(data["ratios"], data["spread"], ink.all, strict=False):
             area.plot(data["levels"], row, "o-", color=colour, label=f"ratio {ratio}", markersize=4)
-        area.axvline(1, color=ink.mark)
+        area.axvline(1, color=ink.mark, label="predicted threshold")
         made["transition"] = (
             "Minority classifiers merge where N² λ_W λ_H reaches their count, at every ratio",
             finish(figure, area),

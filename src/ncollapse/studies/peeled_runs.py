@@ -131,7 +131,7 @@ def draw(units: Units) -> dict[str, Any]:
         data = units["flow"][0]
         for index, path in enumerate(data["paths"]):
             area.plot(data["t"], path, color=ink.first, linewidth=0.8,
-                      label="one start" if index == 0 else None)  # fmt: skip
+                      label=f"{len(data['paths'])} starts" if index == 0 else None)  # fmt: skip
         area.axhline(1, color=ink.line)
         area.set_ylim(0, 1.03)
         made["margin"] = (
@@ -150,7 +150,7 @@ def draw(units: Units) -> dict[str, Any]:
                 "o-", color=colour, markersize=4,
                 label=f"{setting[0]} large, {setting[1]} small, R* = {mine[0]['ratio']:.1f}",
             )  # fmt: skip
-        area.axvline(1, color=ink.mark)
+        area.axvline(1, color=ink.mark, label="computed R*")
         made["threshold"] = (
             "Constrained norms: minority classifiers merge at the computed imbalance",
             finish(figure, area),
