@@ -110,8 +110,8 @@ def notes_of(problem: Problem, solution: Solution) -> tuple[str, ...]:
         reason = solution.advice or solution.certificate.statement
         notes.append(f"the optimum is not certified: {reason}")
     loss = getattr(problem, "loss", None)
-    focal = isinstance(loss, Focal) and isinstance(problem, UFM)
-    if focal and problem.bias_decay is not None and solution.status != "optimal":
+    biased = isinstance(problem, UFM) and problem.bias_decay is not None
+    if isinstance(loss, Focal) and biased and solution.status != "optimal":
         notes.append(
             "focal loss with a bias has no certificate here: the answer is the best point found; "
             "bias='none' may have one"

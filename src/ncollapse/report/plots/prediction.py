@@ -36,7 +36,7 @@ def cosine_maps(document: dict[str, Any], alt: str) -> str:
     """Cosines of classifier rows and of class means as inline SVG."""
     with ink.style("theory-cosines"):
         figure = ink.canvas(WIDTH, HEIGHT)
-        _maps(figure, document, Colours(), WIDTH, HEIGHT)
+        _maps(figure, document, Colours(), HEIGHT)
         return ink.to_svg(figure, "theory-cosines", alt)
 
 
@@ -54,7 +54,7 @@ def prediction_figure(document: dict[str, Any]) -> Figure:
     with ink.style("prediction"):
         figure = ink.canvas(WIDTH + 380, HEIGHT + 4)
         figure.set_facecolor("white")
-        _maps(figure, document, PAPER, WIDTH, HEIGHT)
+        _maps(figure, document, PAPER, HEIGHT)
         _norms(figure, document, PAPER, WIDTH + 8, 366.0, HEIGHT)
         return figure
 
@@ -84,31 +84,25 @@ def _matrix(geometry: dict[str, Any], name: str, order: list[int]) -> Array | No
     return values[np.ix_(order, order)]
 
 
-def _maps(
-    figure: Figure, document: dict[str, Any], colours: Colours, width: float, height: float
-) -> None:
+def _maps(figure: Figure, document: dict[str, Any], colours: Colours, height: float) -> None:
     against = document.get("against")
     order = _order(document)
+    if against is None:
+        _alone(figure, document, colours, order, height)
+        return
     for line, (name, title) in enumerate(ROWS):
         bottom = height - 18 - SIDE - line * (SIDE + 26)
         predicted = _matrix(document["geometry"], name, order)
         if predicted is None:
             continue
-        single = "blocks" not in document["geometry"]
-        panels = [("predicted", predicted, 1.0)]
-        if against is not None:
-            found = _matrix(against["geometry"], name, order)
-            if found is None:
-                continue
-            gap = found - predicted
-            if single:
-                np.fill_diagonal(gap, 0.0)
-            reach = max(float(np.nanmax(np.abs(gap))), 1e-9)
-            panels = [
-                ("model", found, 1.0),
-                ("theory", predicted, 1.0),
-                ("difference", gap, reach),
-            ]
+        found = _matrix(against["geometry"], name, order)
+        if found is None:
+            continue
+        gap = found - predicted
+        if "blocks" not in document["geometry"]:
+            np.fill_diagonal(gap, 0.0)
+        reach = max(float(np.nanmax(np.abs(gap))), 1e-9)
+        panels = [("model", found, 1.0), ("theory", predicted, 1.0), ("difference", gap, reach)]
         for place, (label, values, scale) in enumerate(panels):
             axes = ink.place(figure, 26 + place * (SIDE + 12), bottom, SIDE, SIDE)
             _heat(axes, values, scale, colours)
@@ -119,6 +113,22 @@ def _maps(
             )  # fmt: skip
             if place == 0:
                 axes.set_ylabel(title, color=colours.faint, labelpad=4)
+
+
+def _alone(
+    figure: Figure, document: dict[str, Any], colours: Colours, order: list[int], height: float
+) -> None:
+    """Theory alone: the head's cosines and those of the class means in one row."""
+    side = 226.0
+    for place, (name, title) in enumerate(ROWS):
+        values = _matrix(document["geometry"], name, order)
+        if values is None:
+            continue
+        left, bottom = 4 + place * (side + 24), (height - side) / 2 - 6
+        axes = ink.place(figure, left, bottom, side, side)
+        _heat(axes, values, 1.0, colours)
+        axes.set_title(title, loc="left", fontsize=ink.NORMAL, pad=4, color=colours.text)
+        axes.set_title("±1", loc="right", fontsize=ink.SMALL, pad=4, color=colours.faint)
 
 
 def _heat(axes: Axes, values: Array, scale: float, colours: Colours) -> None:
