@@ -118,8 +118,27 @@ def test_deep_linear_features_are_orthogonal_and_shrunk() -> None:
     torch.testing.assert_close(
         found.logits, torch.diag(torch.tensor(wanted).double()), rtol=0, atol=1e-6
     )
-    deep = descend(DeepLinearUFM((3, 3, 3), weight_decays=(0.01, 0.01), feature_decay=0.01))
-    off = deep.logits - torch.diag(deep.logits.diagonal())
+
+
+@pytest.mark.parametrize("decays", [(0.01, 0.01), (0.01, 0.02), (0.01, 0.01, 0.02)])
+def test_deeper_linear_features_are_orthogonal_and_reach_the_scalar_problem(
+    decays: tuple[float, ...],
+) -> None:
+    # Per class min_x ½ (x - √π)² + (M+1)/2 (N λ_H Π λ x²)^(1/(M+1)); small starts end at zero.
+    counts, depth, feature_decay = (9, 4, 4), len(decays), 0.01
+    product = sum(counts) * feature_decay * math.prod(decays)
+    x = np.linspace(0, 1, 400_001)
+    wanted = 0.0
+    for count in counts:
+        root = math.sqrt(count / sum(counts))
+        penalty = (depth + 1) / 2 * (product * x**2) ** (1 / (depth + 1))
+        wanted += float((0.5 * (x - root) ** 2 + penalty).min())
+    problem = DeepLinearUFM(counts, weight_decays=decays, feature_decay=feature_decay)
+    runs = [descend(problem, seed=seed, scale=1.0) for seed in range(6)]
+    best = min(runs, key=lambda found: found.objective)
+    assert best.objective == pytest.approx(wanted, abs=1e-9)
+    assert min(found.objective for found in runs) > wanted - 1e-9
+    off = best.logits - torch.diag(best.logits.diagonal())
     assert float(off.abs().max()) < 1e-7
 
 

@@ -99,6 +99,7 @@ def test_a_deep_point_multiplies_its_factors_in_order() -> None:
     first, second = point.inner
     torch.testing.assert_close(point.classifier, point.weight @ second @ first)
     torch.testing.assert_close(point.logits, (point.classifier @ point.features.T).T)
+    torch.testing.assert_close(point.logits, point.entering @ point.weight.T)
 
 
 def test_zero_columns_change_nothing() -> None:

@@ -124,7 +124,7 @@ def conclude(
         advice=advice,
         iterations=iterations,
         seconds=seconds,
-        extra={"nc1": within_class_share(point.features, problem.counts), "point": point},
+        extra={"nc1": within_class_share(point.entering, problem.counts), "point": point},
     )
 
 

@@ -51,6 +51,14 @@ class Point:
         return found
 
     @property
+    def entering(self) -> Float[Tensor, "samples dim"]:
+        """Features as they enter `weight`: W_{M-1} ⋯ W_1 h; `features` unless deep."""
+        found = self.features
+        for factor in self.inner:
+            found = found @ factor.T
+        return found
+
+    @property
     def logits(self) -> Float[Tensor, "samples classes"]:
         found = self.features @ self.classifier.T
         return found if self.bias is None else found + self.bias
@@ -80,10 +88,10 @@ class Point:
         )
 
     def geometry(self, counts: tuple[int, ...]) -> Geometry:
-        """Class means, classifier, bias and counts of this point."""
+        """Weight, class means of what enters it, bias and counts of this point."""
         return Geometry(
-            class_means(self.features, counts),
-            self.classifier,
+            class_means(self.entering, counts),
+            self.weight,
             self.bias,
             torch.tensor(counts, dtype=torch.int64),
         )
