@@ -147,6 +147,36 @@ def test_small_decays_converge_too(name, decay) -> None:
         assert minimize(problem, max_iterations=2000).converged
 
 
+def test_random_problems_all_converge(rng) -> None:
+    """Any counts, loss, bias and decays over four orders: no setting needs care."""
+    for _ in range(40):
+        K = int(rng.integers(2, 16))
+        counts = np.exp(rng.uniform(0, rng.choice([1, 4, 8]), K)).astype(int) + 1
+        if rng.random() < 0.4:
+            counts = rng.choice(counts[: max(1, K // 3)], K)
+        kinds = ["ce", "ls", "mse", "focal", "weighted", "la", "cdt", "vs"]
+        loss = named(str(rng.choice(kinds)), tuple(counts.tolist()))
+        bias = (None, 0.0, float(10 ** rng.uniform(-4, 0)))[rng.integers(3)]
+        tau = float(np.sqrt(counts.sum()) * 10 ** rng.uniform(-6, -1.5))
+        found = minimize(Relaxation(tuple(counts.tolist()), loss, tau, bias), max_iterations=2000)
+        assert found.converged
+
+
+@pytest.mark.parametrize("bias", [None, 0.0, 1e-2], ids=str)
+def test_a_conic_solver_agrees(bias) -> None:
+    cp = pytest.importorskip("cvxpy")
+    problem = Relaxation(COUNTS, CrossEntropy(), TAU, bias)
+    share = np.array(COUNTS) / sum(COUNTS)
+    A, b = cp.Variable((5, 5)), cp.Variable(5)
+    Z = A @ np.diag(share**-0.5) + cp.reshape(b, (5, 1), order="F") @ np.ones((1, 5))
+    loss = sum(share[k] * (cp.log_sum_exp(Z[:, k]) - Z[k, k]) for k in range(5))
+    bounds = [b == 0] if bias is None else []
+    energy = (bias or 0.0) / 2 * cp.sum_squares(b)
+    conic = cp.Problem(cp.Minimize(loss + TAU * cp.normNuc(A) + energy), bounds)
+    conic.solve(solver=cp.SCS, eps=1e-8)
+    assert conic.value == pytest.approx(minimize(problem).objective, abs=1e-6)
+
+
 @pytest.mark.parametrize("bias", [None, 0.0])
 @pytest.mark.parametrize(("counts", "bar"), [(long_tail(10, 5000, 100), 0.05)])
 def test_ten_counts_in_a_blink(counts, bias, bar) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.sparse import csr_array
 
 from ncollapse.losses import Focal, Loss, MeanSquaredError
 from ncollapse.theory.convex import one_thread
@@ -93,7 +94,7 @@ def certify(
     if not np.isfinite(value):
         value = 0.0
     # Every loss here is ≥ 0, so that 0 is a bound too.
-    value = max(value, 0.0)
+    value = min(max(value, 0.0), objective)
     statement = (
         "No choice of weights, features and bias, of any width, has a lower objective than the "
         "bound: a scaled dual point of the convex form."
@@ -121,9 +122,7 @@ def _bound_at_best_bias(
     relaxed: Relaxation, W: Array, H: Array, y: Array, b: Array | None
 ) -> float:
     """The bound from class-mean features after a few Newton steps on the bias."""
-    sums = np.zeros((len(W), H.shape[1]))
-    np.add.at(sums, y, H)
-    means = sums / relaxed.groups.counts[:, None]
+    means = _class_sums(H, y, len(W)) / relaxed.groups.counts[:, None]
     core = (W @ means.T) * relaxed.root
     start = Point(np.zeros(len(W)), core, np.zeros(len(W)) if b is None else b)
     slope = relaxed.slope(relaxed.polish_bias(start))
@@ -145,8 +144,15 @@ def _losses(
             logits = logits + b
         tensor = torch.from_numpy(logits)
         total += float(loss(tensor, torch.from_numpy(y[part])).sum())
-        np.add.at(sums.T, y[part], _gradients(loss, logits, y[part], relaxed))
-    return total / len(y), sums / relaxed.groups.counts
+        sums += _class_sums(_gradients(loss, logits, y[part], relaxed), y[part], K)
+    return total / len(y), sums.T / relaxed.groups.counts
+
+
+def _class_sums(rows: Array, y: Array, num_classes: int) -> Array:
+    """(K, columns): rows summed by class."""
+    members = csr_array((np.ones(len(y)), (y, np.arange(len(y)))), shape=(num_classes, len(y)))
+    found: Array = members @ rows
+    return found
 
 
 def _gradients(loss: Loss, logits: Array, y: Array, relaxed: Relaxation) -> Array:

@@ -90,7 +90,9 @@ class _Search:
             if done and gap > SHARP and self.problem.groups.number <= SMALL:
                 state, bound = self.sharpened(state, bound)
             if done or self.used >= self.most:
-                return Relaxed(state.point, state.objective, bound, self.best, self.used, done)
+                # Rounding may lift the bound above the value: a lower one holds as well.
+                lower = min(self.best, state.objective)
+                return Relaxed(state.point, state.objective, bound, lower, self.used, done)
             moved = self.newton_step(state, bound)
             if moved is None:
                 round_ = min(2 * round_, 200)

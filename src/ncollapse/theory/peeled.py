@@ -50,6 +50,7 @@ def solve_peeled(problem: LPM, tolerance: float, max_iterations: int) -> Solutio
         search.learn(size)
     assert best is not None
     value, multiplier, relaxed, point = best
+    bound = min(bound, value)
     solution = solution_of(
         problem,
         Found(

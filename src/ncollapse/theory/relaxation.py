@@ -20,8 +20,8 @@ from ncollapse.theory.blocks import BlockMatrix, Groups
 from ncollapse.theory.grouped import Curvature, GroupedLoss, grouped
 
 Array = np.ndarray
-# Rounding in a largest singular value may not turn a bound into more than it is.
-SAFETY = 1 + 1e-14
+# Rounding in a largest singular value, per row, may not turn a bound into more than it is.
+SAFETY = 1e-15
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,7 +243,7 @@ class Relaxation:
         if self.bias_decay == 0:
             own, others = self._without_residual(own, others)
             by_spread, by_core, by_bias = self.chain(own, others)
-        norm = self.spectral_norm(by_spread, by_core) * SAFETY
+        norm = self.spectral_norm(by_spread, by_core) * (1 + SAFETY * self.groups.number)
         share = min(1.0, self.tau / norm) if norm > 0 else 1.0
         value = -float(self.mass @ self.form.conjugate(share * own, share * others))
         if self.bias_decay:

@@ -100,7 +100,7 @@ def _relaxed(problem: UFM, relaxed: Relaxed, tolerance: float) -> Solution:
         point=relaxed.point,
         objective=objective,
         certificate=Certificate(
-            relaxed.lower_bound,
+            min(relaxed.lower_bound, objective),
             "dual",
             _statement(problem),
             _stationarity(relaxed),
@@ -183,7 +183,10 @@ def _factored(problem: UFM, relaxed: Relaxed, rank: int, tolerance: float, most:
         status=status,
         objective=found.objective,
         certificate=Certificate(
-            relaxed.lower_bound, "dual", _statement(problem), found.stationarity
+            min(relaxed.lower_bound, found.objective),
+            "dual",
+            _statement(problem),
+            found.stationarity,
         ),
         solver="burer-monteiro",
         advice=advice,
