@@ -205,3 +205,17 @@ def test_direction_without_decay(counts) -> None:
     if len(set(counts)) == 1:
         assert found.objective == pytest.approx(math.sqrt(6) * 2)
     assert formula(ULPM(counts, num_features=1)) is None
+
+
+@pytest.mark.parametrize("counts", [(6, 6, 6), (8, 5, 3), (100, 20, 20, 3, 1)], ids=str)
+def test_direction_without_decay_has_multipliers(counts) -> None:
+    """Optimal by duality: U Vᵀ diag(√n) pushes no wrong logit up, and its columns sum to zero."""
+    K = len(counts)
+    root = np.sqrt(counts)
+    U, _, Vt = np.linalg.svd((np.eye(K) - 1 / K) * root)
+    pull = (U[:, : K - 1] @ Vt[: K - 1]) * root
+    assert (pull - np.diag(np.diag(pull)) <= 1e-12).all()
+    np.testing.assert_allclose(pull.sum(0), 0, atol=1e-12)
+    found = formula(ULPM(counts))
+    # With unit margins the dual value is the sum of the multipliers.
+    assert found is not None and found.objective == pytest.approx(np.trace(pull))

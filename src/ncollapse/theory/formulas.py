@@ -212,8 +212,8 @@ def generalized(problem: GUFM) -> Solution | None:
     """Balanced layer-normalised features: f = min_w ℓ(w) + λ K w²/2 with rows of norm w.
 
     Cross-entropy (d ≥ K): aligned simplex, ℓ = log(1 + (K-1) e^{-wK/(K-1)}). Mean squared error
-    (d ≥ K + 1): orthonormal features, w = 1/(1 + λK), f = ½(1-w)² + λKw²/2. Derived; that
-    collapse is optimal here is stated by Súkeník et al. 2025.
+    (d ≥ K + 1): orthonormal features, w = 1/(1 + λK), f = ½(1-w)² + λKw²/2. Values derived from
+    Jensen's inequality and |W X̄|_* ≤ ‖W‖ ‖X̄‖ = √K ‖W‖; the problem is that of Súkeník et al. 2025.
     """
     K, decay = problem.num_classes, problem.weight_decay
     squares = problem.loss == MeanSquaredError() and problem.balanced
@@ -245,7 +245,9 @@ def generalized(problem: GUFM) -> Solution | None:
         status="optimal",
         objective=value,
         certificate=_certain(
-            value, "Collapse is optimal for normalised features; one norm is left to solve for."
+            value,
+            "No point lies below the aligned frame: Jensen's inequality and |W X|_* ≤ √K ‖W‖ for "
+            "unit features X; one norm is left to solve for.",
         ),
         solver="closed form",
         extra={"weight_norm": norm},
