@@ -95,6 +95,7 @@ BAD = {
     "weights": ([*COUNTS, "--loss", "weighted", "--class-weights", "1,a"], "part 'a'"),
     "few weights": ([*COUNTS, "--loss", "weighted", "--class-weights", "1,2"], "2 entries"),
     "picture": ([*COUNTS, "--plot", "x.txt"], "no ending of a picture"),
+    "phases": ([*COUNTS, "--phase-diagram", "x.svg", "--nonnegative"], "drawn for model ufm"),
     "foreign": ([*COUNTS, "--temperature", "2"], "means nothing to model 'ufm'"),
     "no run": (["--against", "nowhere"], "does not exist"),
     "gamma": ([*COUNTS, "--gamma", "2"], "'gamma' was passed"),

@@ -14,8 +14,9 @@ import torch
 
 import ncollapse as nc
 from ncollapse.losses import CrossEntropy, Focal
-from ncollapse.theory.predict import predict
+from ncollapse.theory.predict import predict, predict_problem
 from ncollapse.theory.prediction import LARGEST, blocks_of, json_schema
+from ncollapse.theory.problem import ULPM
 
 SETTINGS = {
     "balanced": ([100] * 10, {}),
@@ -166,6 +167,19 @@ def test_every_model_answers_with_a_document(model) -> None:
     assert data["minority_threshold"] == []
     assert data["sources"]
     assert len(str(p).splitlines()) <= 24
+
+
+def test_problems_without_decay_answer_too() -> None:
+    p = predict_problem(ULPM((5, 5, 5)))
+    jsonschema.validate(json.loads(p.to_json()), json_schema())
+    assert "no decay" in str(p)
+
+
+def test_two_classes_point_apart() -> None:
+    p = predict([50, 50], bias="none")
+    assert p.rank == 1
+    assert p.to_dict()["geometry"]["weight_cosines"][0][1] == pytest.approx(-1)
+    assert predict([50, 3]).rank == 1
 
 
 BAD = {

@@ -112,6 +112,11 @@ def predict(
     if counts is None and against is None:
         raise ValueError("--counts is needed, for example --counts 5000x5,50x5")
     _check_figures(plot, phase_diagram)
+    if phase_diagram is not None and (class_weights is not None or model != "ufm" or nonnegative):
+        raise ValueError(
+            "--phase-diagram is drawn for model ufm, without --nonnegative and --class-weights "
+            "(weighted losses take weights inverse to each count)"
+        )
     sizes = None if counts is None else parse_counts(counts)
     settings: dict[str, Any] = {
         "loss": loss,
@@ -279,8 +284,6 @@ def _draw_phases(sizes: list[int], settings: dict[str, Any], path: Path) -> None
     """Largest count against smallest: the diagram's two groups."""
     from ncollapse.theory.phases import phase_diagram
 
-    if settings["model"] != "ufm" or settings["nonnegative"]:
-        raise ValueError("--phase-diagram is drawn for model ufm without --nonnegative")
     smallest = sizes.count(min(sizes)) if min(sizes) < max(sizes) else len(sizes) // 2
     own = {k: v for k, v in settings.items() if k in ("smoothing", "gamma", "strength")}
     found = phase_diagram(

@@ -150,10 +150,10 @@ class Prediction:
             "status": self.solution.status,
             "solver": self.solution.solver,
             "advice": self.solution.advice,
-            "objective": self.objective,
+            "objective": _finite(self.objective),
             "lower_bound": self.lower_bound,
-            "gap": self.gap,
-            "relative_gap": self.relative_gap,
+            "gap": None if self.gap is None else _finite(self.gap),
+            "relative_gap": _finite(self.relative_gap or 0.0) if self.gap is not None else None,
             "certificate": {
                 "kind": self.certificate.kind,
                 "statement": self.certificate.statement,

@@ -52,7 +52,9 @@ def certificate_line(document: dict[str, Any]) -> str:
     bound, gap = document["lower_bound"], document["relative_gap"]
     said = "no lower bound" if bound is None else f"lower bound {bound:.7g}"
     closing = "" if gap is None else f" (rel. gap {gap:.0e})"
-    return f"objective {document['objective']:.7g} · {said} · {document['status']}{closing}"
+    value = document["objective"]
+    value = "not finite" if value is None else f"{value:.7g}"
+    return f"objective {value} · {said} · {document['status']}{closing}"
 
 
 def _head(document: dict[str, Any]) -> list[str]:
