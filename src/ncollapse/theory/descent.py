@@ -5,7 +5,7 @@ Nothing here knows the answer's shape. Three first-order methods:
 - "lbfgs": L-BFGS-B, then Newton steps to machine precision; fast, and meant for checking numbers.
 - "accelerated": Nesterov's gradient method with backtracking and restart.
 - "gradient": plain gradient descent with a backtracking line search, as in "gradient descent from a
-  random start finds the optimum". Slow by nature: with decay λ it needs about 1/λ steps.
+  random start finds the optimum". The slowest of the three.
 """
 
 from __future__ import annotations

@@ -5,8 +5,9 @@ tends to a KKT point of
 
     min ½‖W‖² + ½‖H‖²   with   (w_y - w_j)ᵀ h_i ≥ 1 for every sample i of class y and every j ≠ y,
 
-whose global minimum is the simplex, with the largest normalised margin 1/(√n (K - 1)) when every
-class has n samples. Other KKT points exist; each has a direction in which the bound improves.
+whose global minimum is the simplex when every class has n samples, with the normalised margin
+1/(√n (K - 1)). Other KKT points exist; `kkt_point` builds some and `kkt` measures a direction that
+improves on each.
 Source: Ji et al. 2022; margins and homogeneity after Lyu and Li 2020.
 """
 
@@ -35,9 +36,10 @@ class FlowPath:
     loss: mean cross-entropy. weight_norm, feature_norm: Frobenius norms. normalised_margin:
     2 min (w_y - w_j)ᵀh / (‖W‖² + ‖H‖²); `largest_margin` is its maximum 1/(√n (K - 1)), None for
     unequal counts. nc1: tr Σ_W / tr Σ_B. law: loss · 2 t log t / (√n (K - 1)), which tends to 1
-    as the direction tends to the simplex (balanced counts and t > 1 only, else nan). kkt_stationarity: sine of the angle between the
-    point and -∇f, 0 at a KKT direction. kkt_complementarity: mean excess of the margins over the
-    smallest, weighed by the softmax multipliers; nan until all samples are separated.
+    as the direction tends to the simplex (balanced counts and t > 1 only, else nan).
+    kkt_stationarity: sine of the angle between the point and -∇f, 0 at a KKT direction.
+    kkt_complementarity: mean excess of the margins over the smallest, weighed by the softmax
+    multipliers; nan until all samples are separated.
     balance_drift: largest change of an entry of WᵀW - HᵀH, which the exact flow conserves.
     point: the last point. evaluations: of the gradient.
     """
