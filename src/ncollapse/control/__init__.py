@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from ncollapse.control.frames import nearest_simplex, orthogonal_frame, simplex_frame
     from ncollapse.control.heads import FrameHead, GeometryHead, OrthogonalHead, SimplexHead
     from ncollapse.control.nearest import NearestFrameHead
+    from ncollapse.control.surgery import Surgery, fix_head
 
 _HOMES = {
     "codes": ("CodeHead",),
     "frames": ("nearest_simplex", "orthogonal_frame", "simplex_frame"),
     "heads": ("FrameHead", "GeometryHead", "OrthogonalHead", "SimplexHead"),
     "nearest": ("NearestFrameHead",),
+    "surgery": ("Surgery", "fix_head"),
 }
 _NAMES = {name: f"ncollapse.control.{home}" for home, names in _HOMES.items() for name in names}
 
@@ -31,6 +33,8 @@ __all__ = [
     "NearestFrameHead",
     "OrthogonalHead",
     "SimplexHead",
+    "Surgery",
+    "fix_head",
     "nearest_simplex",
     "orthogonal_frame",
     "simplex_frame",

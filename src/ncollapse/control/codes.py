@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from ncollapse.control.frames import check_sizes
 from ncollapse.control.heads import FrameHead
 from ncollapse.theory.codes import Code, softmax_code
@@ -29,7 +31,7 @@ class CodeHead(FrameHead):
         *,
         scale: float = 1.0,
         learn_scale: bool = False,
-        bias: bool = False,
+        bias: bool | Tensor = False,
         normalize: bool = False,
         centre: bool = False,
         seed: int = 0,

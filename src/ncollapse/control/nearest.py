@@ -48,7 +48,7 @@ class NearestFrameHead(nn.Module):
         *,
         scale: float = 1.0,
         learn_scale: bool = False,
-        bias: bool = False,
+        bias: bool | Tensor = False,
         normalize: bool = False,
         momentum: float = 0.1,
         delta: float = 1e-3,
