@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +14,23 @@ from torch import nn
 
 from ncollapse.collect.batches import Unpack
 from ncollapse.collect.cache import FeatureCache
+from ncollapse.collect.checks import NonFiniteError
 from ncollapse.collect.pooling import Pool
 from ncollapse.collect.select import Layers
 from ncollapse.collect.stream import ModelStream
 from ncollapse.collect.taps import HEAD, Taps
-from ncollapse.measurement import TRACE, Measurement
+from ncollapse.errors import NCollapseWarning
+from ncollapse.measurement import Measurement
 from ncollapse.measures import measure_cache, split_loaders
-from ncollapse.measuring import Options
+from ncollapse.measuring import Options, chosen_keys
 from ncollapse.metrics.phase import ERROR, Phase, terminal_phase
+from ncollapse.schema import Reading
 from ncollapse.trace import Trace
 from ncollapse.tracking.frames import FILE, FrameRecorder
+from ncollapse.tracking.ledger import Ledger, attempt
+from ncollapse.tracking.online import SPLIT, Online
 from ncollapse.tracking.probe import balanced
+from ncollapse.tracking.summary import online_measurement
 
 log = logging.getLogger("ncollapse")
 KEYS = (
@@ -48,20 +56,29 @@ FILM_SHARE = 64
 class Tracker:
     """Follows a model: every epoch, every so many steps, or at log-spaced steps.
 
-    `train` and `test` (or `data`) are loaders, datasets or pairs of tensors, as in `measure`;
-    `per_class` keeps a fixed balanced subset of each in memory. `every` is "epoch", a number of
-    steps, or "log". Readings (`keys`) go to `trace`, and line by line to `output`/trace.csv; with
-    `film`, features of 2 to 4 classes go to `output`/frames.safetensors. The model is probed in
+    Probing: `train` and `test` (or `data`) are loaders, datasets or pairs of tensors, as in
+    `measure`; `per_class` keeps a fixed balanced subset of each in memory. The model is probed in
     eval mode, its mode and the random states are put back.
 
-    >>> tracker = Tracker(model, train=probe, test=test_loader, output="run")  # doctest: +SKIP
-    >>> for epoch in range(200):                                               # doctest: +SKIP
-    ...     for inputs, labels in loader:
-    ...         ...; tracker.step()
-    ...     tracker.end_epoch(train_error=error)
+    Online: with `online`, the training batches themselves are followed, by hooks and the labels
+    passed to `step`, without a forward pass more. Old samples fade with `half_life` (samples, or
+    `half_life_unit="batches"`; default 100 samples a class), which stands in the definition of
+    every reading, because the drift of parameters over a half-life adds to NC1. Features are those
+    of training mode: dropout before the head counts as spread. Both ways go together.
+
+    `every` is "epoch", a number of steps, or "log". Readings (`keys`) go to `trace`, line by line
+    to `output`/trace.csv, and to `loggers` (see `ncollapse.tracking.loggers.to`); with `film`,
+    features of 2 to 4 classes go to `output`/frames.safetensors. NaN features, a head that is
+    replaced, a full disk or a logger that fails are said in a NCollapseWarning; training goes on.
+
+    >>> tracker = Tracker(model, online=True, every=100)                       # doctest: +SKIP
+    >>> for inputs, labels in loader:                                          # doctest: +SKIP
+    ...     criterion(model(inputs), labels).backward(); optimizer.step()
+    ...     tracker.step(labels)
     >>> tracker.finish().save("run")                                           # doctest: +SKIP
 
-    Raises ValueError for an unknown `every` or film, and whatever `measure` raises.
+    Raises ValueError for an unknown `every`, film or logger, neither data nor online, and whatever
+    `measure` raises.
     """
 
     def __init__(
@@ -71,6 +88,9 @@ class Tracker:
         *,
         train: Any = None,
         test: Any = None,
+        online: bool = False,
+        half_life: float | None = None,
+        half_life_unit: str = "samples",
         every: str | int = "epoch",
         layers: Layers = None,
         head: str | nn.Module | bool | None = None,
@@ -80,18 +100,23 @@ class Tracker:
         unpack: Unpack | None = None,
         batch_size: int = 128,
         class_names: Any = None,
+        num_classes: int | None = None,
         description: str | None = None,
         film: bool | Sequence[int] = False,
         output: Path | str | None = None,
         resume: bool = False,
         seed: int = 0,
+        loggers: Sequence[Any] = (),
     ) -> None:
         if isinstance(every, bool) or not (every in ("epoch", "log") or isinstance(every, int)):
             raise ValueError(f"every={every!r}; 'epoch', 'log' or a number of steps is needed")
         if isinstance(every, int) and every < 1:
             raise ValueError(f"every={every}; at least 1 step is needed")
         self.model, self.every = model, every
-        loaders = split_loaders(data, train, test)
+        alone = online and data is None and train is None and test is None
+        if alone and film is not False:
+            raise ValueError("film needs samples to look at; pass train=… beside online=True")
+        loaders = {} if alone else split_loaders(data, train, test)
         if per_class is not None:
             loaders = {
                 split: balanced(part, per_class, unpack=unpack, batch_size=batch_size)
@@ -101,29 +126,47 @@ class Tracker:
         self.loaders, self.unpack, self.batch_size = loaders, unpack, batch_size
         self.keys = None if keys is None else tuple(keys)
         self.class_names, self.seed = class_names, seed
-        self._taps = Taps(model, layers, head=head, pool=pool)
+        self._where: dict[str, Any] = {"layers": layers, "pool": pool}
+        self._taps = Taps(model, head=head, **self._where)
         self.description = description or type(self._taps.model).__name__
         self.steps = self.epochs = 0
         self.latest: Measurement | None = None
+        self.online: dict[str, dict[str, Reading]] = {}
         self._next = 1
+        self._head_module: nn.Module | None = None
         self._film = film
         self._recorder: FrameRecorder | None = None
         self.output = None if output is None else Path(output)
-        self.trace = self._open(resume)
-
-    def _open(self, resume: bool) -> Trace:
-        if self.output is None:
-            return Trace()
-        path = self.output / TRACE
-        trace = Trace.load(path) if resume and path.exists() else Trace()
-        if not resume:
-            path.unlink(missing_ok=True)
-        trace.path = path
-        return trace
+        self._said: set[str] = set()
+        self._ledger = Ledger(self.output, loggers, resume=resume)
+        self._online: Online | None = None
+        if online:
+            chosen_keys(self.keys)
+            self._online = Online(
+                model,
+                head=head,
+                half_life=half_life,
+                unit=half_life_unit,
+                num_classes=num_classes,
+                keys=self.keys,
+                **self._where,
+            )
 
     # ---- called by the training loop ----------------------------------------------------------
-    def step(self) -> None:
-        """Call after every optimizer step."""
+    def observe(self, target: Any = None) -> None:
+        """Online: take in the forward pass just made in training mode, with its labels (samples).
+
+        `step(target)` does so itself; where several batches make one step, call this after each.
+        A model that is given its labels (`labels=…`) needs no target.
+        """
+        if self._online is None:
+            raise ValueError("this tracker does not follow training batches; pass online=True")
+        self._online.observe(target)
+
+    def step(self, target: Any = None) -> None:
+        """Call after every optimizer step; online, with the labels of its batch."""
+        if target is not None or (self._online is not None and self._online.pending):
+            self.observe(target)
         self.steps += 1
         due = self.steps >= self._next if self.every == "log" else False
         if isinstance(self.every, int):
@@ -138,34 +181,101 @@ class Tracker:
         if self.every == "epoch":
             self.probe(train_error=train_error)
 
-    def probe(self, *, train_error: float | None = None) -> Measurement:
-        """Look at the model now and append the readings to the trace."""
-        epoch = float(self.epochs) if self.epochs else None
-        options = Options(null=False, intervals=False, seed=self.seed, keys=self.keys)
-        found = self._measure(options, record=True)
-        for split, layers in found.results.items():
-            for layer, readings in layers.items():
-                values = {
+    def probe(self, *, train_error: float | None = None) -> Measurement | None:
+        """Look at the model now and append the readings to the trace, online ones too.
+
+        None where there is no data to look at, or where its features are NaN: the rows are null
+        then and a NCollapseWarning says so.
+        """
+        found: dict[str, dict[str, dict[str, float | None]]] = {}
+        looked: Measurement | None = None
+        if self.loaders:
+            options = Options(null=False, intervals=False, seed=self.seed, keys=self.keys)
+            try:
+                looked = self._measure(options, record=True)
+                found = self._values(looked.results)
+            except ValueError as error:
+                # What was wrong from the start is an error; what goes wrong later must not end it.
+                late = self.latest is not None or isinstance(error, NonFiniteError)
+                if not (late or _diverged(self._taps.model)):
+                    raise
+                _warn(f"step {self.steps}: {error}. The reading is null, and training goes on")
+                found = self._null()
+        primary = self._taps.layers[-1]
+        if train_error is not None and "train" in found:
+            found["train"].setdefault(primary, {})[ERROR] = train_error
+        if self._online is not None:
+            self.online = self._online.readings()
+            found |= self._values({SPLIT: self.online})
+        self._ledger.write(self.steps, float(self.epochs) if self.epochs else None, found)
+        self.latest = looked or self.latest
+        return looked
+
+    def _values(self, results: Mapping[str, Any]) -> dict[str, dict[str, dict[str, float | None]]]:
+        return {
+            split: {
+                layer: {
                     key: reading.value
                     for key, reading in readings.items()
                     if self.keys is None or key in self.keys
                 }
-                if layer == found.document.layer and split == "train" and train_error is not None:
-                    values[ERROR] = train_error
-                self.trace.append(self.steps, values, split=split, layer=layer, epoch=epoch)
+                for layer, readings in layers.items()
+            }
+            for split, layers in results.items()
+        }
+
+    def _null(self) -> dict[str, dict[str, dict[str, float | None]]]:
+        """Null for whatever was read before (the chosen keys where nothing was)."""
+        if self.latest is not None:
+            known = self._values(self.latest.results)
+            return {
+                split: {layer: dict.fromkeys(values) for layer, values in layers.items()}
+                for split, layers in known.items()
+            }
+        return {
+            split: {layer: dict.fromkeys(self.keys or ("class_share",)) for layer in taps}
+            for split, taps in ((split, self._taps.layers) for split in self.loaders)
+        }
+
+    def finish(self, *, null: bool = True, intervals: bool = True) -> Measurement:
+        """The last, whole measurement with comparators, verdicts, online readings and the trace.
+
+        Followed online only, it holds the last online readings. Hooks are taken off the model.
+        Raises ValueError where nothing was seen, or the features are NaN now.
+        """
+        if not any(row.step == self.steps for row in self.trace.rows):
+            self.probe()
+        self._save_frames()
+        self.close()
+        if not self.loaders:
+            assert self._online is not None
+            self.latest = online_measurement(
+                self._online,
+                self.online,
+                trace=self.trace,
+                description=self.description,
+                seed=self.seed,
+            )
+            return self.latest
+        options = Options(null=null, intervals=intervals, seed=self.seed)
+        found = self._measure(options, trace=self.trace)
+        if self.online:
+            results = {**found.results, SPLIT: self.online}
+            found = replace(found, document=replace(found.document, results=results))
         self.latest = found
         return found
 
-    def finish(self, *, null: bool = True, intervals: bool = True) -> Measurement:
-        """The last, whole measurement with comparators, verdicts and the trace in it."""
-        if not any(row.step == self.steps for row in self.trace.rows):
-            self.probe()
-        options = Options(null=null, intervals=intervals, seed=self.seed)
-        self.latest = self._measure(options, trace=self.trace)
-        self._save_frames()
-        return self.latest
+    def close(self) -> None:
+        """Take the hooks of online following off the model."""
+        if self._online is not None:
+            self._online.close()
 
     # ---- results ------------------------------------------------------------------------------
+    @property
+    def trace(self) -> Trace:
+        """Every reading so far."""
+        return self._ledger.trace
+
     @property
     def phase(self) -> Phase | None:
         """The terminal phase so far, of the training split (see `terminal_phase`)."""
@@ -175,29 +285,41 @@ class Tracker:
     @property
     def head(self) -> str | None:
         """What was picked as the head and why, known after the first look."""
-        return None if self._taps.head is None else self._taps.head.described
+        found = self._taps.head
+        if found is None and self._online is not None:
+            found = self._online.listener.taps.head
+        return None if found is None else found.described
 
+    # ---- going on after an interruption -------------------------------------------------------
     def resume(self, steps: int, epochs: int) -> None:
         """Go on from a checkpoint: later rows and frames of an interrupted run are dropped."""
         self.steps, self.epochs = steps, epochs
         self._next = max(steps + 1, int(steps * SPACING))
-        path = self.trace.path
-        self.trace = self.trace.before(steps + 1)
-        self.trace.path = path
-        if path is not None and path.exists():
-            self.trace.save(path)
+        self._ledger.rewind(steps + 1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Steps, epochs and online moments, as tensors and plain numbers, for a checkpoint."""
+        online = {} if self._online is None else self._online.state_dict()
+        return {"steps": self.steps, "epochs": self.epochs, "online": online}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint, as `resume` does, with the online moments saved in it."""
+        if self._online is not None:
+            self._online.load_state_dict(dict(state["online"]))
+        self.resume(int(state["steps"]), int(state["epochs"]))
 
     # ---- measuring ----------------------------------------------------------------------------
     def _measure(
         self, options: Options, *, record: bool = False, trace: Trace | None = None
     ) -> Measurement:
-        if self._taps.head is not None:
-            self._taps.refresh()
+        self._follow_head()
         stream = ModelStream(
             self._taps, self.loaders, unpack=self.unpack, batch_size=self.batch_size
         )
         with FeatureCache() as cache:
             cache.fill(stream)
+            if self._taps.head is not None:
+                self._head_module = self._taps.model.get_submodule(self._taps.head.name)
             if record and self._film is not False:
                 self._record(cache)
             return measure_cache(
@@ -208,6 +330,19 @@ class Tracker:
                 description=self.description,
                 trace=trace,
             )
+
+    def _follow_head(self) -> None:
+        """Read the head's weights anew, and find it anew where another took its place."""
+        old = self._taps.head
+        if old is None:
+            return
+        modules = dict(self._taps.model.named_modules())
+        if modules.get(old.name) is self._head_module:
+            self._taps.refresh()
+            return
+        head = old.name if old.name in modules else None
+        _warn(f"step {self.steps}: the head {old.name!r} was replaced; it is looked for again")
+        self._taps = Taps(self.model, head=head, **self._where)
 
     def _record(self, cache: FeatureCache) -> None:
         split = "train" if "train" in cache.splits else cache.splits[0]
@@ -236,6 +371,20 @@ class Tracker:
         return recorder
 
     def _save_frames(self) -> None:
-        if self._recorder is not None and self.output is not None:
-            self.output.mkdir(parents=True, exist_ok=True)
-            self._recorder.save(self.output / FILE)
+        if self._recorder is None or self.output is None:
+            return
+        recorder, folder = self._recorder, self.output
+
+        def save() -> None:
+            folder.mkdir(parents=True, exist_ok=True)
+            recorder.save(folder / FILE)
+
+        attempt(save, str(folder / FILE), self._said)
+
+
+def _diverged(model: nn.Module) -> bool:
+    return not all(bool(part.isfinite().all()) for part in model.parameters())
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, NCollapseWarning, stacklevel=4)

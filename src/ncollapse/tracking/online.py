@@ -1,0 +1,225 @@
+"""Online following: statistics of the training batches themselves, without a forward pass more."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from torch import Tensor, nn
+
+from ncollapse.collect.batches import unpack_batch
+from ncollapse.collect.forgetting import ForgettingMoments, check_half_life
+from ncollapse.collect.pooling import Pool
+from ncollapse.collect.select import Layers
+from ncollapse.collect.taps import HEAD
+from ncollapse.errors import NCollapseWarning
+from ncollapse.metrics.catalog import METRICS
+from ncollapse.metrics.readings import applicable, read
+from ncollapse.schema import Reading
+from ncollapse.tracking.listener import Heard, Listener
+
+SPLIT = "online"
+DEFINITION = "micro"
+# By default a half-life has this many samples a class: enough that chance moves NC1 by 1 %, short
+# enough that a network of 10 classes is followed over some ten batches.
+PER_CLASS = 100
+# Wider layers keep traces only: a product (d, d) a batch would no longer be small.
+WIDEST = 2048
+
+
+class Online:
+    """Moments with forgetting of every tapped layer, fed by hooks and the loop's labels.
+
+    `half_life` counts samples or batches (`unit`); by default 100 samples a class. K is the head's
+    width, else `num_classes`. A head that is replaced or changes its width starts the statistics
+    anew with a warning; features that are NaN or infinite make the next readings None with a
+    warning. Training goes on.
+
+    Raises ValueError at the first batch for a head that does not make the logits and layers that
+    cannot be read, and at any batch for labels that do not fit the features.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Layers = None,
+        *,
+        head: str | nn.Module | bool | None = None,
+        pool: Pool | dict[str, Pool] = "auto",
+        half_life: float | None = None,
+        unit: str = "samples",
+        num_classes: int | None = None,
+        keys: tuple[str, ...] | None = None,
+    ) -> None:
+        check_half_life(1.0 if half_life is None else half_life, unit)
+        if half_life is None and unit != "samples":
+            raise ValueError(f"half-life in {unit} without a number; pass half_life=… too")
+        self.half_life, self.unit = half_life, unit
+        self.keys = keys
+        self.listener = Listener(model, layers, head=head, pool=pool).open()
+        if head is False and num_classes is None:
+            raise ValueError("without a head the number of classes is unknown; pass num_classes=…")
+        self.num_classes = num_classes
+        self.moments: dict[str, ForgettingMoments] = {}
+        self.batches = 0
+        self._loaded: dict[str, Any] = {}
+        self._warned: set[str] = set()
+
+    # ---- fed by the loop ----------------------------------------------------------------------
+    @property
+    def pending(self) -> bool:
+        """Whether a forward pass waits for its labels."""
+        return self.listener.pending
+
+    def observe(self, target: Any = None) -> None:
+        """Take in the last training forward pass with its labels (samples); None: those that the
+        model was given (`labels=…`, as Hugging Face models are)."""
+        try:
+            heard = self.listener.take()
+        except ValueError as error:
+            if not self.batches:
+                raise
+            self._restart(str(error))
+            return
+        if heard is None:
+            self._warn_once(
+                "no forward pass in training mode was seen since the last call, so nothing was "
+                "followed; call model(inputs) with model.train(), once per call, and start the "
+                "tracker before torch.compile"
+            )
+            return
+        labels = heard.labels if target is None else target
+        if labels is None:
+            self._warn_once("no labels were passed and the model was given none; pass the target")
+            return
+        labels = unpack_batch((None, labels)).labels
+        if self._changed(heard):
+            self._restart(self._changed(heard))
+        K = heard.width or self.num_classes
+        assert K is not None
+        for layer, features in heard.features.items():
+            if layer not in self.moments:
+                self.moments[layer] = self._new(layer, K, features)
+            self.moments[layer].update(features, labels)
+        self.batches += 1
+
+    def _new(self, layer: str, num_classes: int, features: Tensor) -> ForgettingMoments:
+        wide = features.shape[1] > WIDEST
+        moments = ForgettingMoments(
+            num_classes,
+            features.shape[1],
+            half_life=self.half_life or float(PER_CLASS * num_classes),
+            unit=self.unit,
+            mode="trace" if wide else "full",
+            device=features.device,
+        )
+        if layer in self._loaded:
+            moments.load_state_dict(self._loaded.pop(layer))
+        return moments
+
+    def _changed(self, heard: Heard) -> str:
+        """What no longer fits the statistics so far, in words; empty when all does."""
+        for layer, features in heard.features.items():
+            moments = self.moments.get(layer)
+            if moments is None:
+                continue
+            if features.shape[1] != moments.num_features:
+                return f"layer {layer!r} went from {moments.num_features} to {features.shape[1]}"
+            if layer == HEAD and heard.width != moments.num_classes:
+                return f"the head went from {moments.num_classes} to {heard.width} classes"
+        return ""
+
+    def _restart(self, reason: str) -> None:
+        _warn(f"online statistics start anew: {reason}")
+        self.moments, self._loaded = {}, {}
+        try:
+            self.listener.renew()
+        except ValueError as error:
+            self.listener.close()
+            _warn(f"online following stops: {error}")
+
+    # ---- what was found -----------------------------------------------------------------------
+    def readings(self) -> dict[str, dict[str, Reading]]:
+        """Readings by layer: NC1 to NC3 in micro weighting, the half-life in their definition.
+
+        The value is None, with a warning, where a batch since the last call held NaN or infinite
+        features or labels out of range. Empty before the first batch.
+        """
+        taps = self.listener.taps
+        if taps.head is not None:
+            taps.refresh()
+        found = {}
+        for layer in taps.layers:
+            if layer in self.moments:
+                found[layer] = self._read(layer, self.moments[layer])
+        return found
+
+    def _read(self, layer: str, moments: ForgettingMoments) -> dict[str, Reading]:
+        head = self.listener.taps.head if layer == HEAD else None
+        keys = [
+            key
+            for key in applicable(head=head is not None)
+            if (self.keys is None or key in self.keys)
+            and (moments.mode == "full" or "full" not in METRICS[key].needs)
+        ]
+        statistics = moments.statistics()
+        values: dict[str, float | None] = dict.fromkeys(keys)
+        sound = self._sound(layer, moments)
+        if sound and statistics.num_classes >= 2:
+            weight, bias = (None, None) if head is None else (head.weight, head.bias)
+            if weight is None or bool(weight.isfinite().all()):
+                geometry = moments.geometry(weight, bias)
+                values, _ = read(
+                    keys, statistics=statistics, geometry=geometry, definition=DEFINITION
+                )
+        pooling = self.listener.taps.pooling.get(layer, "none")
+        suffix = moments.described + ("" if pooling == "none" else f", {pooling}")
+        return {
+            key: Reading(
+                value=values[key],
+                ideal=METRICS[key].ideal,
+                n=round(float(statistics.counts.sum())),
+                definition=f"{METRICS[key].resolve(DEFINITION)[0]}, {suffix}",
+            )
+            for key in keys
+        }
+
+    def _sound(self, layer: str, moments: ForgettingMoments) -> bool:
+        outside, infinite = moments.rejected()
+        if outside:
+            self._warn_once(
+                f"{outside} labels lie outside 0..{moments.num_classes - 1}; those samples are "
+                "left out of online readings"
+            )
+        if infinite:
+            self._warn_once(
+                f"layer {layer!r}: {infinite} samples of the last batches hold NaN or infinite "
+                "features; readings over them are null, and training goes on",
+                name=f"nan {layer}",
+            )
+        else:
+            self._warned.discard(f"nan {layer}")
+        return not infinite
+
+    # ---- saving -------------------------------------------------------------------------------
+    def state_dict(self) -> dict[str, Any]:
+        """Moments by layer."""
+        own = {layer: moments.state_dict() for layer, moments in self.moments.items()}
+        return {**self._loaded, **own}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state; layers take theirs up when they are first seen."""
+        self._loaded, self.moments = dict(state), {}
+
+    def close(self) -> None:
+        """Take the hooks off the model."""
+        self.listener.close()
+
+    def _warn_once(self, message: str, name: str | None = None) -> None:
+        if (name or message) not in self._warned:
+            self._warned.add(name or message)
+            _warn(message)
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, NCollapseWarning, stacklevel=3)
