@@ -19,6 +19,7 @@ NAMES = {
     "startup": "startup",
     "capture": "capture",
     "page": "page",
+    "prediction": "prediction",
 }
 
 
