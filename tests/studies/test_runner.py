@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -26,6 +27,10 @@ def shaky(settings, seed: int) -> dict:
     if seed == settings["breaks"]:
         raise RuntimeError("the run\nbroke")
     return {"values": {"own-shaky": float("nan") if seed == settings["empty"] else 1.0}}
+
+
+def dies(settings, seed: int) -> dict:
+    os._exit(1)
 
 
 def together(units) -> dict:
@@ -76,6 +81,22 @@ def test_a_failed_run_is_reported_and_leaves_the_others(caplog) -> None:
     assert [unit.error for unit in found.failures] == ["RuntimeError: the run broke"]
     assert "shaky-1 failed" in caplog.text
     assert "shaky-1 failed" in str(found)
+
+
+def test_a_process_that_dies_fails_its_runs_only(tmp_path: Path) -> None:
+    broken = Study(
+        name="broken",
+        question="Does it survive?",
+        paper="none",
+        claims=(Claim("broken", "text", "ours", Bar(low=0.0)),),
+        settings={size: {"seeds": 2} for size in SIZES},
+        parts=(Part("dies", dies, ("broken",)),),
+    )
+    found = run(broken, jobs=2, output=tmp_path)
+    assert len(found.failures) == 2
+    assert "a process ended" in found.failures[0].error
+    assert found.claims[0].reason == "2 runs failed"
+    assert (tmp_path / "study.json").exists()
 
 
 def test_a_run_without_a_number_decides_nothing() -> None:

@@ -36,7 +36,8 @@ DARK = (
 CSS = (
     "body{max-width:64rem;margin:2rem auto;padding:0 1rem;font:16px/1.5 var(--font)}"
     "table{border-collapse:collapse;width:100%}td,th{text-align:left;vertical-align:top;"
-    "padding:.4rem .6rem;border-bottom:1px solid var(--line)}small{color:var(--faint)}"
+    "padding:.4rem .6rem;border-bottom:1px solid var(--line)}td:nth-child(3){white-space:nowrap}"
+    "small{color:var(--faint)}"
     "figure{margin:1.5rem 0}svg{max-width:100%;height:auto}figcaption{color:var(--faint)}"
 )
 

@@ -129,14 +129,21 @@ def _execute(units: Sequence[Unit], jobs: int, backend: str) -> Iterable[tuple[U
         for unit in units:
             yield unit, attempt(unit)
         return
-    # Seeds of one part take equally long; parts that come last in a study are often the long ones.
     config: dict[str, Any] = {"backend": backend, "n_jobs": workers}
     if backend == "loky":
         config["inner_max_num_threads"] = 1
+    left = dict(enumerate(units))
     with parallel_config(**config):
         pool = Parallel(return_as="generator_unordered", batch_size=1)
-        for index, result in pool(delayed(_numbered)(i, unit) for i, unit in enumerate(units)):
-            yield units[index], result
+        try:
+            for index, result in pool(delayed(_numbered)(i, unit) for i, unit in enumerate(units)):
+                yield left.pop(index), result
+        except RuntimeError as error:
+            # A process was killed, for memory say: what it had not finished has failed.
+            log.debug("the pool of processes broke", exc_info=True)
+            sentence = f"{type(error).__name__}: a process ended; resume, or use fewer jobs"
+            for unit in left.values():
+                yield unit, UnitResult(unit.part.name, unit.seed, error=sentence)
 
 
 def _numbered(index: int, unit: Unit) -> tuple[int, UnitResult]:
