@@ -1,7 +1,8 @@
 """Per-sample losses that theory predicts for and that training uses: one definition for both.
 
 Every loss is a frozen value; called with logits (samples, classes) and labels (samples) it returns
-one number a sample, in the logits' dtype, differentiable in the logits.
+one number a sample, in the logits' dtype, differentiable in the logits. The contrastive loss alone
+reads features. Modules that average over samples stand in `ncollapse.control`.
 """
 
 from __future__ import annotations
@@ -99,6 +100,70 @@ class MeanSquaredError:
 
 
 @dataclass(frozen=True)
+class RescaledSquaredError:
+    """w_y ½ (κ (z_y - M)² + Σ_{c≠y} z_c²): squared error that asks more of the own logit.
+
+    factor: κ > 0. target: M > 0. κ = M = 1 is MeanSquaredError; many classes want both larger
+    (15 and 30 for 1,000). weight: w_k > 0, class weights. Raises ValueError outside these ranges.
+    Source: Hui & Belkin 2021.
+    """
+
+    factor: float = 1.0
+    target: float = 1.0
+    weight: PerClass = None
+
+    def __post_init__(self) -> None:
+        _check_positive("factor", (self.factor,))
+        _check_positive("target", (self.target,))
+        _check_positive("weight", self.weight)
+
+    @property
+    def name(self) -> str:
+        return f"rescaled squared error (κ = {self.factor:g}, M = {self.target:g})"
+
+    def __call__(self, logits: Logits, labels: Labels) -> PerSample:
+        own = logits.gather(1, labels[:, None])[:, 0]
+        mine = functional.one_hot(labels, logits.shape[1]).bool()
+        others = (logits.masked_fill(mine, 0) ** 2).sum(1)
+        values = 0.5 * (self.factor * (own - self.target) ** 2 + others)
+        return _weighted(values, self.weight, logits, labels)
+
+
+@dataclass(frozen=True)
+class DotRegression:
+    """w_y (z_y - √(E_W E_H))² / (2 √(E_W E_H)): the own logit pulled up to the largest it can be.
+
+    For a fixed head with ‖w_k‖² = E_W (weight_energy) and features limited to ‖h‖² ≤ E_H
+    (feature_energy): only there is h ∝ w_y the one minimum, whatever the class counts. Other
+    logits do not enter, so nothing pushes classes apart but the frame. weight: w_k > 0, class
+    weights. Raises ValueError for energies that are not positive. Source: Yang et al. 2022.
+    """
+
+    weight_energy: float = 1.0
+    feature_energy: float = 1.0
+    weight: PerClass = None
+
+    def __post_init__(self) -> None:
+        _check_positive("weight_energy", (self.weight_energy,))
+        _check_positive("feature_energy", (self.feature_energy,))
+        _check_positive("weight", self.weight)
+
+    @property
+    def name(self) -> str:
+        return "dot regression"
+
+    @property
+    def target(self) -> float:
+        """√(E_W E_H), the largest own logit."""
+        return (self.weight_energy * self.feature_energy) ** 0.5
+
+    def __call__(self, logits: Logits, labels: Labels) -> PerSample:
+        own = logits.gather(1, labels[:, None])[:, 0]
+        values = (own - self.target) ** 2 / (2 * self.target)
+        return _weighted(values, self.weight, logits, labels)
+
+
+@dataclass(frozen=True)
 class Focal:
     """-w_y (1 - p_y)^γ log p_y, p = softmax(z). gamma: γ ≥ 0; 0 is cross-entropy.
 
@@ -126,6 +191,35 @@ class Focal:
         log_rest = functional.logsigmoid(others - own)
         values = -torch.exp(self.gamma * log_rest) * log_p
         return _weighted(values, self.weight, logits, labels)
+
+
+@dataclass(frozen=True)
+class SupervisedContrastive:
+    """Of features, not logits: samples of a class attract, all others in the batch repel.
+
+    With unit features z_i, P(i) the other samples of i's class and τ the temperature,
+    -1/#P(i) Σ_{p∈P(i)} log( exp(z_i·z_p/τ) / Σ_{a≠i} exp(z_i·z_a/τ) ), and 0 where P(i) is empty.
+    Raises ValueError for τ ≤ 0. Source: Khosla et al. 2020.
+    """
+
+    temperature: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check_positive("temperature", (self.temperature,))
+
+    @property
+    def name(self) -> str:
+        return f"supervised contrastive loss (τ = {self.temperature:g})"
+
+    def __call__(self, features: Float[Tensor, "samples dim"], labels: Labels) -> PerSample:
+        unit = functional.normalize(features, dim=1)
+        if labels.numel() < 2:
+            return 0 * unit.sum(1)
+        scores = unit @ unit.T / self.temperature
+        itself = torch.eye(labels.numel(), dtype=torch.bool, device=labels.device)
+        shares = scores - scores.masked_fill(itself, -torch.inf).logsumexp(1, keepdim=True)
+        positive = (labels[:, None] == labels) & ~itself
+        return -torch.where(positive, shares, 0).sum(1) / positive.sum(1).clamp_min(1)
 
 
 def logit_adjusted(counts: Sequence[int], strength: float = 1.0) -> CrossEntropy:

@@ -27,7 +27,9 @@ def narrow_last_block(model: nn.Module, head: str, width: int, seed: int) -> str
     setattr(block, norm_name, _normalisation(norm, width))
     shortcut = block.downsample
     if not isinstance(shortcut, nn.Module):
-        entering = block.conv1.in_channels
+        first = block.conv1
+        assert isinstance(first, nn.Conv2d)
+        entering = first.in_channels
         block.downsample = nn.Sequential(
             _convolution(conv, entering, width, generator, pointwise=True),
             _normalisation(norm, width),
