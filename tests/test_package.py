@@ -37,7 +37,7 @@ def run(installed: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_wheel_holds_its_data(installed: Path) -> None:
     package = installed / "ncollapse"
-    for name in ("cuts.json", "schemas/results-1.json", "py.typed"):
+    for name in ("cuts.json", "schemas/results-1.json", "schemas/prediction-1.json", "py.typed"):
         assert (package / name).exists(), name
     code = "import ncollapse; print(ncollapse.__file__, ncollapse.__version__)"
     where, version = run(installed, "-c", code).stdout.split()
@@ -47,6 +47,9 @@ def test_the_wheel_holds_its_data(installed: Path) -> None:
 
 def test_the_wheel_runs_the_demo_and_reads_it_again(installed: Path) -> None:
     done = run(installed, "-m", "ncollapse", "demo", "--epochs", "2", "-o", "run", "--json")
+    assert done.returncode == 0, done.stderr
+    assert (installed.parent / "run" / "report.html").exists()
+    done = run(installed, "-m", "ncollapse", "report", "run")
     assert done.returncode == 0, done.stderr
     done = run(installed, "-m", "ncollapse", "compare", "run", "run")
     assert done.returncode == 0, done.stderr

@@ -104,8 +104,8 @@ def conclude(
     else:
         status = "not certified"
         advice = (
-            "a stationary point, not proven to be the lowest; compare several seeds, or solve the "
-            "problem with ncollapse.theory.solve"
+            "a stationary point, not proven to be the lowest; compare several seeds of "
+            "ncollapse.theory.descent.descend"
         )
         if gap is not None:
             advice = f"a relative gap of {gap:.1e} is open: try a smaller tolerance, else " + advice

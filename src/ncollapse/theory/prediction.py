@@ -83,7 +83,7 @@ class Prediction:
 
     @property
     def relative_gap(self) -> float | None:
-        """gap / max(1, |objective|)."""
+        """gap over the larger of 1 and the absolute objective."""
         return self.solution.relative_gap
 
     @property

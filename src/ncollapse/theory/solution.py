@@ -75,7 +75,7 @@ class Solution:
 
     @property
     def relative_gap(self) -> float | None:
-        """gap / max(1, |objective|)."""
+        """gap over the larger of 1 and the absolute objective."""
         return None if self.gap is None else self.gap / max(1.0, abs(self.objective))
 
     @property
