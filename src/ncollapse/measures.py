@@ -11,11 +11,14 @@ from torch import Tensor, nn
 
 from ncollapse.collect.batches import Unpack
 from ncollapse.collect.cache import FeatureCache, RecomputedSource
+from ncollapse.collect.parts import PartSource
 from ncollapse.collect.passes import Collector
 from ncollapse.collect.pooling import Pool
+from ncollapse.collect.ranks import Ranks, fill_gaps, together
 from ncollapse.collect.select import Layers
 from ncollapse.collect.stream import ModelStream
 from ncollapse.collect.taps import HEAD, Taps
+from ncollapse.collect.tokens import token_kind
 from ncollapse.measurement import Measurement
 from ncollapse.measuring import Options, as_dtype, measure_layers
 from ncollapse.sources.arrays import ArraySource, FeatureSource
@@ -40,6 +43,7 @@ def measure(
     limit: int | None = None,
     batch_size: int = 128,
     autocast: str | torch.dtype | None = None,
+    tokens: bool | str = False,
     cache: bool = True,
     cache_budget: float = 1e9,
     class_names: Any = None,
@@ -57,6 +61,12 @@ def measure(
     model again instead. `limit` bounds the samples a split, `autocast` sets mixed precision,
     `trace` adds readings along training. Other keywords are those of `measure_source`.
 
+    `tokens=True` measures a causal language model: every token position is a sample, its class
+    the next token (see `ncollapse.collect.tokens`); "same" reads a label a token; `min_count`
+    leaves rare classes out. In an initialised process group the call is collective: ranks share
+    the samples (a DistributedSampler's padding is dropped, a loader that all ranks have alike is
+    dealt in batches) and each returns the measurement of all.
+
     The model's mode, its hooks and the global random states are put back.
 
     >>> m = measure(model, train=train_loader, test=test_loader, layers="*")  # doctest: +SKIP
@@ -67,6 +77,7 @@ def measure(
     `measure_source` raises.
     """
     chosen = Options(**options)
+    ranks = Ranks.current()
     loaders = split_loaders(data, train, test)
     taps = Taps(model, layers, head=head, pool=pool)
     stream = ModelStream(
@@ -78,13 +89,16 @@ def measure(
         autocast=as_dtype(autocast),
         ignore_index=chosen.ignore_index,
         progress=chosen.progress,
+        tokens=token_kind(tokens),
+        ranks=ranks,
     )
     said = {"class_names": class_names, "description": description or type(taps.model).__name__}
     if not cache:
         return _recomputed(stream, chosen, said, trace)
-    with FeatureCache(cache_budget) as features:
-        features.fill(stream)
-        return measure_cache(features, taps, chosen, trace=trace, **said)
+    with FeatureCache(cache_budget, splits=() if ranks is None else tuple(loaders)) as features:
+        with together(ranks):
+            features.fill(stream)
+        return measure_cache(features, taps, chosen, trace=trace, ranks=ranks, **said)
 
 
 def measure_cache(
@@ -95,14 +109,20 @@ def measure_cache(
     class_names: Any = None,
     description: str = "model",
     trace: Trace | None = None,
+    ranks: Ranks | None = None,
 ) -> Measurement:
-    """The layers of a filled cache → Measurement; the taps say which head made them."""
+    """The layers of a filled cache → Measurement; the taps say which head made them.
+
+    With `ranks` each process passes the cache of its part, and all return the whole.
+    """
+    if ranks is not None:
+        fill_gaps(cache, taps, ranks)
     _check_names(class_names, taps)
     said = {"class_names": class_names, "description": description}
     sources: dict[str, FeatureSource] = {
         layer: cache.source(layer, **_head(taps, layer), **said) for layer in taps.layers
     }
-    return _finish(sources, taps, options, trace, "disk" if cache.on_disk else "memory")
+    return _finish(sources, taps, options, trace, "disk" if cache.on_disk else "memory", ranks)
 
 
 def _recomputed(
@@ -123,7 +143,7 @@ def _recomputed(
         )
         for layer in layers
     }
-    return _finish(sources, stream.taps, options, trace, "off")
+    return _finish(sources, stream.taps, options, trace, "off", stream.ranks)
 
 
 def _check_names(class_names: Any, taps: Taps) -> None:
@@ -150,6 +170,7 @@ def _finish(
     options: Options,
     trace: Trace | None,
     cache: str,
+    ranks: Ranks | None,
 ) -> Measurement:
     extra: dict[str, Any] = {"cache": cache}
     if taps.head is not None:
@@ -159,7 +180,15 @@ def _finish(
             "check": taps.head.check,
         }
         log.info("tap  %s", taps.head.described)
-    return measure_layers(sources, options, pooling=taps.pooling, extra=extra, trace=trace)
+    return measure_layers(
+        sources,
+        options,
+        pooling=taps.pooling,
+        extra=extra,
+        trace=trace,
+        ranks=ranks,
+        exact=True,
+    )
 
 
 def split_loaders(data: Any, train: Any, test: Any) -> dict[str, Any]:
@@ -204,7 +233,7 @@ def measure_features(
 
 
 def measure_source(
-    source: FeatureSource, *, trace: Trace | None = None, **options: Any
+    source: FeatureSource, *, trace: Trace | None = None, share: bool = False, **options: Any
 ) -> Measurement:
     """Neural collapse of a source of features, streamed in flat memory.
 
@@ -214,14 +243,19 @@ def measure_source(
     explain`). `mode` full, trace or sketch and `memory_budget` (2e9 bytes) bound the state.
     `null` and `intervals` add comparators; `decisions` the second look for NC4; `seed` seeds the
     comparators. `snapshot` is a file kept while running, every `snapshot_every` seconds; `resume`
-    continues from it. `keys` reads these metrics only. `progress(stage, done, total)` is called
-    along the way.
+    continues from it. `keys` reads these metrics only. `min_count` leaves out classes with fewer
+    samples in the first split. `progress(stage, done, total)` is called along the way. With
+    `share=True` the processes of an initialised group read a part of the rows each: the call is
+    collective, every process passes the same source and returns the same measurement.
 
     Raises ValueError for labels outside 0..K-1 other than `ignore_index`, fewer than two classes,
     shapes that disagree, NaN or infinite features, an unknown definition or mode; TypeError for
     an unknown keyword.
     """
-    return measure_layers({HEAD: source}, Options(**options), trace=trace)
+    ranks = Ranks.current() if share else None
+    if ranks is not None:
+        source = PartSource.of(source, ranks.rank, ranks.size)
+    return measure_layers({HEAD: source}, Options(**options), trace=trace, ranks=ranks)
 
 
 def state_estimate(source: FeatureSource, **options: Any) -> int:

@@ -11,8 +11,10 @@ from typing import Any
 import torch
 
 from ncollapse.assembly import Assembly
+from ncollapse.collect.parts import PartSource
 from ncollapse.collect.passes import Collector
 from ncollapse.collect.plan import Plan, Progress, class_count
+from ncollapse.collect.ranks import Ranks, WholeLabels, common_fingerprint
 from ncollapse.measurement import Measurement
 from ncollapse.metrics.catalog import DEFINITIONS, METRICS
 from ncollapse.metrics.readings import within_weighting
@@ -48,7 +50,7 @@ class Options:
     def asked(self) -> str:
         return self.definition or self.weighting
 
-    def plan(self, source: FeatureSource) -> Plan:
+    def plan(self, source: FeatureSource | WholeLabels) -> Plan:
         """The plan for one source. Raises ValueError for an unknown definition and bad labels."""
         if self.asked not in DEFINITIONS:
             raise ValueError(
@@ -78,13 +80,17 @@ def measure_layers(
     extra: Mapping[str, Any] | None = None,
     trace: Trace | None = None,
     warnings: tuple[str, ...] = (),
+    ranks: Ranks | None = None,
+    exact: bool = False,
 ) -> Measurement:
     """One source a layer, the last one first in importance: verdicts are about it.
 
-    pooling: how each layer's output became a vector; extra: more entries of the config.
+    pooling: how each layer's output became a vector; extra: more entries of the config; exact:
+    sums in float64 whatever the features. With `ranks` the sources are the parts of each process,
+    and every process returns the measurement of all.
     """
     primary = list(sources)[-1]
-    K = options.plan(sources[primary]).num_classes
+    K = _plan(options, sources[primary], ranks).num_classes
     assembly = Assembly(
         options.asked, options.null, options.intervals, options.seed, chosen_keys(options.keys)
     )
@@ -92,16 +98,15 @@ def measure_layers(
     layers: dict[str, dict[str, Any]] = {}
     config: dict[str, Any] = {}
     for number, (layer, source) in enumerate(sources.items()):
-        plan = options.plan(source)
-        if plan.num_classes != K:
-            plan.num_classes = K
+        plan = _plan(options, source, ranks)
+        plan.num_classes, plan.exact = K, exact
         if source.num_features > WIDEST and plan.mode == "full":
             plan.mode = "trace"
             assembly.warnings.append(
                 f"layer {layer}: second moments of {source.num_features} features do not fit into "
                 "memory, so only traces are read there; pool by the mean, or pass mode='sketch'"
             )
-        collector = Collector(source, plan)
+        collector = Collector(source, plan, ranks)
         log.info("%s: state estimate %.0f MB", layer, collector.state_bytes / 1e6)
         splits = collector.run()
         pooled = (pooling or {}).get(layer, "none")
@@ -138,6 +143,17 @@ def measure_layers(
     config["layers"] = layers
     config |= extra or {}
     return assembly.finish(config, K, trace)
+
+
+def _plan(options: Options, source: FeatureSource, ranks: Ranks | None) -> Plan:
+    """The plan for one source, of which each of the ranks may hold a part."""
+    if ranks is None:
+        return options.plan(source)
+    if isinstance(source, PartSource):
+        return options.plan(source.whole)
+    whole = WholeLabels(source, ranks)
+    source.__dict__["fingerprint"] = common_fingerprint(source, ranks)
+    return options.plan(whole)
 
 
 def chosen_keys(keys: Iterable[str] | None) -> frozenset[str] | None:

@@ -20,13 +20,28 @@ Unpack = Callable[[Any], tuple[Any, Any]]
 
 
 @dataclass(frozen=True, eq=False)
+class Tokens:
+    """Which tokens are samples: positions (tokens) in the flattened (sequences · time)."""
+
+    positions: Tensor
+    sequences: int
+    time: int
+
+
+@dataclass(frozen=True, eq=False)
 class Batch:
     """inputs: a tensor, or a mapping of keyword arguments. labels (samples) int64. mask: real
-    tokens (samples, tokens), where known."""
+    tokens (samples, tokens), where known. tokens: where every token is a sample."""
 
     inputs: Any
     labels: Tensor
     mask: Tensor | None = None
+    tokens: Tokens | None = None
+
+    @property
+    def rows(self) -> int:
+        """Rows of the inputs: samples, or sequences of tokens."""
+        return self.labels.numel() if self.tokens is None else self.tokens.sequences
 
     def run(self, model: Callable[..., Any], device: torch.device) -> Any:
         """The model's output, inputs moved to its device."""

@@ -55,9 +55,13 @@ class BlockMoments:
         return blocks * (num_classes * num_features * 16 + 8 * num_features**2)
 
     @torch.no_grad()
-    def update(self, features: Tensor, labels: Tensor) -> None:
-        """Add valid samples, each class's samples dealt to the blocks in turn."""
-        block = self._deal(labels)
+    def update(self, features: Tensor, labels: Tensor, places: Tensor | None = None) -> None:
+        """Add valid samples, each class's samples dealt to the blocks in turn.
+
+        `places` (samples) says how many of its class come before each, where other processes have
+        seen some of them; by default the order of arrival does.
+        """
+        block = self._deal(labels) if places is None else self._block(labels, places)
         for number, part in enumerate(self.parts):
             mine = (block == number).nonzero().flatten()
             if mine.numel():
@@ -69,9 +73,12 @@ class BlockMoments:
         starts = sizes.cumsum(0) - sizes
         rank = torch.empty_like(labels)
         rank[order] = torch.arange(labels.numel()) - starts[labels[order]]
-        block = (self._turn[labels] + rank) % len(self.parts)
+        places = self._turn[labels] + rank
         self._turn += sizes
-        return torch.where(self.counts[labels] > 1, block, -1)
+        return self._block(labels, places)
+
+    def _block(self, labels: Tensor, places: Tensor) -> Tensor:
+        return torch.where(self.counts[labels] > 1, places % len(self.parts), -1)
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = {"turn": self._turn.clone()}

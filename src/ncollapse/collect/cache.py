@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from io import FileIO
@@ -108,10 +108,13 @@ class FeatureCache:
     """Features of all layers of one forward pass. A context manager: files go when it ends.
 
     `budget` bytes are kept in memory over all layers; then everything moves to files in a
-    temporary folder inside `folder` (default: the system's).
+    temporary folder inside `folder` (default: the system's). `splits` orders the splits where it
+    must not depend on which batch comes first.
     """
 
-    def __init__(self, budget: float = 1e9, folder: Path | None = None) -> None:
+    def __init__(
+        self, budget: float = 1e9, folder: Path | None = None, splits: Sequence[str] = ()
+    ) -> None:
         if budget < 0:
             raise ValueError(f"cache budget {budget}; no negative number of bytes can be kept")
         self.budget = budget
@@ -120,7 +123,8 @@ class FeatureCache:
         self._layers: dict[str, _Rows] = {}
         self._labels: list[Tensor] = []
         self._codes: list[Tensor] = []
-        self.splits: list[str] = []
+        self._orders: list[Tensor] = []
+        self.splits: list[str] = list(splits)
         self._bytes = 0
 
     def __enter__(self) -> FeatureCache:
@@ -148,9 +152,24 @@ class FeatureCache:
             self.append(batch)
         return self
 
+    def shapes(self) -> dict[str, tuple[int, str]]:
+        """(dim, dtype) of each layer, in the order first seen."""
+        return {
+            name: (rows.dim, str(rows.dtype).removeprefix("torch."))
+            for name, rows in self._layers.items()
+        }
+
+    def widen(self, shapes: Mapping[str, tuple[int, str]]) -> None:
+        """Know layers of which this process has no row."""
+        for name, (dim, dtype) in shapes.items():
+            if name not in self._layers:
+                self._layers[name] = _Rows(dim=dim, dtype=getattr(torch, dtype))
+
     def append(self, batch: FeatureBatch) -> None:
         if batch.split not in self.splits:
             self.splits.append(batch.split)
+        if batch.order is not None:
+            self._orders.append(batch.order.clone())
         code = self.splits.index(batch.split)
         self._labels.append(batch.labels.cpu().clone())
         self._codes.append(torch.full_like(self._labels[-1], code))
@@ -176,13 +195,16 @@ class FeatureCache:
 
     def source(self, layer: str, **head: Any) -> CachedSource:
         """The rows of a layer as a source; keywords weight, bias, class_names, description."""
-        return CachedSource(
+        nothing = torch.zeros(0, dtype=torch.int64)
+        source = CachedSource(
             self._layers[layer],
-            torch.cat(self._labels),
-            torch.cat(self._codes),
+            torch.cat([nothing, *self._labels]),
+            torch.cat([nothing, *self._codes]),
             tuple(self.splits),
             **head,
         )
+        source.order = torch.cat([nothing, *self._orders]) if self._orders else None
+        return source
 
 
 class CachedSource(FeatureSource):

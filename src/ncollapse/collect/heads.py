@@ -64,6 +64,17 @@ def unwrap(model: nn.Module) -> nn.Module:
         model = inner
 
 
+def is_sharded(model: nn.Module) -> bool:
+    """Whether parameters are spread over processes (FSDP2, tensor parallel): DTensors."""
+    return any(hasattr(tensor, "full_tensor") for tensor in model.parameters())
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A parameter in full: gathered from all ranks where it is sharded (a collective call)."""
+    gather = getattr(tensor, "full_tensor", None)
+    return tensor if gather is None else gather()
+
+
 def logits_of(output: Any) -> Tensor | None:
     """Logits in what a model returned: the tensor, `.logits`, ["logits"], or the first tensor."""
     if isinstance(output, Tensor):
@@ -148,6 +159,8 @@ def check_head(candidate: Candidate, features: Tensor, made: Tensor, logits: Ten
     """
     weight, bias = candidate.module.weight, candidate.module.bias
     assert isinstance(weight, Tensor)
+    weight = whole(weight)
+    bias = whole(bias) if isinstance(bias, Tensor) else bias
     if made.shape[-1] != logits.shape[-1]:
         return f"it is {made.shape[-1]} wide, the logits {logits.shape[-1]}"
     with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
@@ -177,8 +190,8 @@ def current(head: Head, module: nn.Module) -> Head:
     """The head with a copy of the weights that its layer has now."""
     weight, bias = module.weight, module.bias
     assert isinstance(weight, Tensor)
-    shift = bias.detach().cpu().clone() if isinstance(bias, Tensor) else None
-    return replace(head, weight=weight.detach().cpu().clone(), bias=shift)
+    shift = whole(bias).detach().cpu().clone() if isinstance(bias, Tensor) else None
+    return replace(head, weight=whole(weight).detach().cpu().clone(), bias=shift)
 
 
 def matched_token(made: Tensor, logits: Tensor) -> Tensor:

@@ -23,7 +23,10 @@ from ncollapse.collect.blocks import BlockMoments
 from ncollapse.collect.checks import NonFiniteError
 from ncollapse.collect.classes import ClassMoments
 from ncollapse.collect.decisions import Decisions
+from ncollapse.collect.parts import PartSource
 from ncollapse.collect.plan import Plan
+from ncollapse.collect.ranks import Ranks, places_in_class, together
+from ncollapse.collect.sync import all_merge, merge_blocks, merge_decisions
 from ncollapse.snapshots import load_snapshot, previous, save_snapshot
 from ncollapse.sources.arrays import FeatureSource
 
@@ -31,6 +34,8 @@ log = logging.getLogger("ncollapse")
 PASSES = ("statistics", "decisions")
 # A chunk in work: as read, sorted, shifted, squared, and its float64 differences twice.
 CHUNK_COPIES = 8
+# Multiplications of a second look up to which it runs in float64: ten seconds of one core.
+EXACT_DECISIONS = 2e11
 
 
 @dataclass
@@ -54,29 +59,41 @@ class Collector:
 
     source: FeatureSource
     plan: Plan
+    ranks: Ranks | None = None
     splits: list[Split] = field(init=False)
 
     def __post_init__(self) -> None:
         source, plan = self.source, self.plan
         self.splits = []
+        self._places: Tensor | None = None
+        self._exact_decisions = plan.exact
         # The training split leads: its means are the centres that all splits are decided by.
         order = sorted(enumerate(source.splits), key=lambda item: item[1] != "train")
         for code, name in order:
             labels = self._labels(code)
             labels = labels if plan.ignore_index is None else labels[labels != plan.ignore_index]
-            if labels.numel() == 0:
+            counts = torch.bincount(labels, minlength=plan.num_classes)
+            counts = counts if self.ranks is None else self.ranks.total(counts)
+            if not bool(counts.any()):
                 continue
             moments = ClassMoments(
                 plan.num_classes,
                 source.num_features,
                 mode=plan.mode,
                 weighting=plan.weighting,
-                counts=torch.bincount(labels, minlength=plan.num_classes),
+                counts=counts,
+                pilots=self._pilots(code),
                 memory_budget=plan.memory_budget,
                 seed=plan.seed,
                 ignore_index=plan.ignore_index,
             )
             self.splits.append(Split(name, code, moments))
+
+    def _pilots(self, code: int) -> Tensor | None:
+        """First samples of the classes among all processes, so that all subtract the same."""
+        if not isinstance(self.source, PartSource) or self.plan.exact:
+            return None
+        return self.source.first_samples(code, self.plan.num_classes, self.plan.ignore_index)
 
     def _labels(self, code: int) -> Tensor:
         if self.source.split_codes is None:
@@ -93,7 +110,8 @@ class Collector:
             total += len(self.splits) * (12 * K * d + head)
         if self._with_blocks():
             total += len(self.splits) * BlockMoments.state_bytes(K, d)
-        return total + CHUNK_COPIES * 4 * d * min(self.plan.chunk_rows, self.source.num_samples)
+        wide = 8 if self.plan.exact else 4
+        return total + CHUNK_COPIES * wide * d * min(self.plan.chunk_rows, self.source.num_samples)
 
     def _with_blocks(self) -> bool:
         size = BlockMoments.state_bytes(self.plan.num_classes, self.source.num_features)
@@ -112,9 +130,22 @@ class Collector:
                         break
                     if self.splits[0].decisions is None and self.splits[0].blocks is None:
                         self._begin_second()
-                self._scan(number, start, interrupted)
+                with together(self.ranks):
+                    self._scan(number, start, interrupted)
+                if self.ranks is not None:
+                    self._merge(number, self.ranks)
                 start = 0
         return self.splits
+
+    def _merge(self, number: int, ranks: Ranks) -> None:
+        """What a pass has found on all ranks, on each of them."""
+        for split in self.splits:
+            if number == 0:
+                split.moments = all_merge(split.moments, ranks.group)
+            if split.decisions is not None:
+                merge_decisions(split.decisions, ranks.group)
+            if split.blocks is not None:
+                merge_blocks(split.blocks, ranks.group)
 
     def _begin_second(self) -> None:
         train = self.splits[0].moments
@@ -131,6 +162,15 @@ class Collector:
                 )
             if self._with_blocks():
                 split.blocks = BlockMoments(split.moments, self.plan.weighting)
+        if self.ranks is not None and self._with_blocks():
+            order = self.source.order
+            order = torch.arange(self.source.num_samples) if order is None else order
+            self._places = places_in_class(
+                self.source.labels, self.source.split_codes, order, self.ranks
+            )
+        # In float64 two products cost twice as much: exact only where that is little.
+        cost = float(counts.sum()) * self.plan.num_classes * self.source.num_features
+        self._exact_decisions = self.plan.exact and cost <= EXACT_DECISIONS
 
     def _scan(self, number: int, start: int, interrupted: Callable[[], bool]) -> None:
         total, saved = self.source.num_samples, time.monotonic()
@@ -164,20 +204,24 @@ class Collector:
                 return
             if mine.numel() < labels.numel():
                 features, labels, rows = features[mine], labels[mine], rows[mine]
+        double = features.double() if self.plan.exact else features
         if number == 0:
+            named = rows if self.source.order is None else self.source.order[rows]
             try:
-                split.moments.update(features, labels, rows)
+                split.moments.update(double, labels, named)
             except NonFiniteError as error:
                 raise ValueError(f"{self.source.description}: {error}") from None
             return
         if self.plan.ignore_index is not None:
             keep = (labels != self.plan.ignore_index).nonzero().flatten()
             if keep.numel() < labels.numel():
-                features, labels = features[keep], labels[keep]
+                features, double = features[keep], double[keep]
+                labels, rows = labels[keep], rows[keep]
         if split.decisions is not None:
-            split.decisions.update(features, labels)
+            split.decisions.update(double if self._exact_decisions else features, labels)
         if split.blocks is not None:
-            split.blocks.update(features, labels)
+            places = None if self._places is None else self._places[rows]
+            split.blocks.update(double, labels, places)
 
     # ---- snapshots ----------------------------------------------------------------------------
     def _save(self, number: int, done: int) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
 
 from ncollapse.sources.arrays import FeatureSource
 
@@ -13,9 +15,24 @@ Progress = Callable[[str, int, int], None]
 CHUNK_ROWS = 8192
 
 
+@runtime_checkable
+class Labelled(Protocol):
+    """What classes are counted from."""
+
+    labels: Tensor
+    splits: tuple[str, ...]
+    split_codes: Tensor | None
+    weight: Tensor | None
+    description: str
+
+
 @dataclass
 class Plan:
-    """How a source is collected: options that a snapshot must agree with."""
+    """How a source is collected: options that a snapshot must agree with.
+
+    exact: sums and products in float64 whatever the features' dtype, so that the number of
+    processes cannot be told from the result.
+    """
 
     num_classes: int
     weighting: str = "macro"
@@ -30,6 +47,7 @@ class Plan:
     resume: bool = False
     progress: Progress | None = None
     chunk_rows: int = CHUNK_ROWS
+    exact: bool = False
 
     def fingerprint(self, source: FeatureSource) -> dict[str, Any]:
         return {
@@ -45,7 +63,7 @@ class Plan:
         }
 
 
-def class_count(source: FeatureSource, num_classes: int | None, ignore_index: int | None) -> int:
+def class_count(source: Labelled, num_classes: int | None, ignore_index: int | None) -> int:
     """K: rows of the weight, else `num_classes`, else max(label) + 1.
 
     Raises ValueError for K < 2, labels outside 0..K-1, and fewer than two classes present.
@@ -100,5 +118,5 @@ def class_count(source: FeatureSource, num_classes: int | None, ignore_index: in
     return count
 
 
-def _reference(source: FeatureSource) -> str:
+def _reference(source: Labelled) -> str:
     return "train" if "train" in source.splits else source.splits[0]

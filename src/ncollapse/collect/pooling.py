@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ncollapse.collect.batches import Tokens
+
 POOLS = ("auto", "mean", "cls", "last", "flatten")
 Pool = str | Callable[[Tensor], Tensor]
 
@@ -19,11 +21,12 @@ Pool = str | Callable[[Tensor], Tensor]
 @dataclass(frozen=True)
 class Shape:
     """What pooling needs to know of a batch: samples, mask (samples, tokens) of real tokens, and
-    whether the model puts a class token first."""
+    whether the model puts a class token first. tokens: which are samples themselves."""
 
     samples: int
     mask: Tensor | None = None
     class_token: bool = False
+    tokens: Tokens | None = None
 
 
 def first_tensor(output: Any) -> Tensor | None:
@@ -58,6 +61,8 @@ def pool(output: Tensor, how: Pool, shape: Shape) -> tuple[Tensor, str]:
     value = output.detach()
     if not value.is_floating_point():
         raise ValueError(f"the output is {value.dtype}; floating-point numbers are needed")
+    if shape.tokens is not None:
+        return of_tokens(value, shape.tokens), "every token"
     if callable(how):
         found, name = how(value), getattr(how, "__name__", type(how).__name__)
         if found.dim() != 2:
@@ -76,6 +81,16 @@ def pool(output: Tensor, how: Pool, shape: Shape) -> tuple[Tensor, str]:
     # A later layer may write into the same memory: what is kept must be ours.
     shared = found.untyped_storage().data_ptr() == output.untyped_storage().data_ptr()
     return (found.clone() if shared else found), name
+
+
+def of_tokens(value: Tensor, tokens: Tokens) -> Tensor:
+    """Rows (tokens, dim) of the tokens that are samples, of an output (sequences, time, dim)."""
+    if value.dim() != 3 or value.shape[:2] != (tokens.sequences, tokens.time):
+        raise ValueError(
+            f"the output has shape {tuple(value.shape)} for {tokens.sequences} sequences of "
+            f"{tokens.time} tokens; (sequences, time, dim) is needed to read every token"
+        )
+    return value.flatten(0, 1)[tokens.positions.to(value.device)]
 
 
 def _samples_first(value: Tensor, shape: Shape) -> Tensor:

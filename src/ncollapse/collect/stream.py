@@ -13,19 +13,32 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ncollapse.collect.batches import Unpack, as_loader, describe, unpack_batch
+from ncollapse.collect.batches import (
+    Batch,
+    Tokens,
+    Unpack,
+    as_loader,
+    describe,
+    unpack_batch,
+)
+from ncollapse.collect.heads import is_sharded
+from ncollapse.collect.ranks import Ranks
+from ncollapse.collect.shares import Place, Share, shares
 from ncollapse.collect.taps import Taps
+from ncollapse.collect.tokens import token_batch, token_order
 
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
 class FeatureBatch:
-    """One batch: split name, labels (samples), features (samples, dim) by layer."""
+    """One batch: split name, labels (samples), features (samples, dim) by layer. order (samples):
+    their places among those of all ranks, where several measure together."""
 
     split: str
     labels: Tensor
     features: dict[str, Tensor]
+    order: Tensor | None = None
 
 
 @dataclass
@@ -33,8 +46,9 @@ class ModelStream:
     """Runs `taps` over loaders, split after split.
 
     `limit` stops each split after so many samples; `autocast` is a dtype for mixed precision;
-    `unpack` maps unusual batches to (inputs, labels). The model runs in eval mode and inference
-    mode; its mode and the global random states are put back.
+    `unpack` maps unusual batches to (inputs, labels). With `tokens` ("next", "same") every token
+    is a sample, and `limit` counts sequences. With `ranks` each runs its share. The model runs in
+    eval mode and inference mode; its mode and the global random states are put back.
 
     Raises ValueError for empty loaders, unexpected batches and labels beyond the head's width.
     """
@@ -47,6 +61,8 @@ class ModelStream:
     autocast: torch.dtype | None = None
     ignore_index: int | None = -100
     progress: Progress | None = None
+    tokens: str | None = None
+    ranks: Ranks | None = None
 
     def __post_init__(self) -> None:
         if not self.loaders:
@@ -56,49 +72,77 @@ class ModelStream:
         self.loaders = {
             split: as_loader(data, self.batch_size) for split, data in self.loaders.items()
         }
+        if self.ranks is not None:
+            with preserved(self.taps.model):
+                self.loaders = shares(dict(self.loaders), self.ranks, self._size)
 
     @property
     def one_shot(self) -> bool:
         """Whether a loader can be read once only."""
-        return any(iter(loader) is loader for loader in self.loaders.values())
+        plain = (x.loader if isinstance(x, Share) else x for x in self.loaders.values())
+        return any(iter(loader) is loader for loader in plain)
 
     def labels(self) -> Iterator[tuple[str, Tensor]]:
         """Labels of every batch, without running the model."""
         with preserved(self.taps.model):
-            for split, _, batch in self._batches():
-                yield split, batch.labels
+            for split, _, batch, place in self._batches():
+                kept = None if place is None else place.wanted
+                yield split, batch.labels if kept is None else batch.labels[kept]
 
     def __iter__(self) -> Generator[FeatureBatch, None, None]:
         device = _device(self.taps.model)
         with preserved(self.taps.model), self.taps:
-            for split, place, batch in self._batches():
-                samples = batch.labels.numel()
-                self.taps.begin(samples, batch.mask)
+            for split, start, batch, place in self._batches():
+                self.taps.begin(batch.labels.numel(), batch.mask, batch.tokens)
                 with torch.inference_mode(), self._mixed(device), _explained(batch.inputs):
                     output = batch.run(self.taps.model, device)
                 features = self.taps.end(output)
-                self._check_labels(batch.labels, split, place)
-                yield FeatureBatch(split, batch.labels, features)
+                self._check_labels(batch.labels, split, start)
+                if place is None:
+                    yield FeatureBatch(split, batch.labels, features)
+                    continue
+                kept = place.wanted.nonzero().flatten()
+                labels = batch.labels[kept]
+                features = {name: rows[kept.to(rows.device)] for name, rows in features.items()}
+                yield FeatureBatch(split, labels, features, place.order[kept])
 
-    def _batches(self) -> Iterator[tuple[str, int, Any]]:
+    def _unpacked(self, raw: Any) -> Batch:
+        if self.tokens is not None:
+            return token_batch(raw, self.tokens, self.unpack, self.ignore_index)
+        return unpack_batch(raw, self.unpack)
+
+    def _size(self, raw: Any) -> int:
+        return self._unpacked(raw).rows
+
+    def _batches(self) -> Iterator[tuple[str, int, Batch, Place | None]]:
         total = self._total()
         done = 0
         for split, loader in self.loaders.items():
-            place = 0
-            for raw in loader:
-                batch = unpack_batch(raw, self.unpack)
-                if self.limit is not None and place + batch.labels.numel() > self.limit:
-                    batch = _first(batch, self.limit - place)
+            start = 0
+            for raw, place in self._placed(loader):
+                batch = self._unpacked(raw)
+                rows = batch.rows
+                if place is not None:
+                    batch, place = _wanted(batch, place, always=is_sharded(self.taps.model))
+                elif self.limit is not None and start + rows > self.limit:
+                    batch = _first(batch, self.limit - start)
                 if batch.labels.numel():
-                    yield split, place, batch
-                place += batch.labels.numel()
-                done += batch.labels.numel()
+                    yield split, start, batch, place
+                start += rows
+                done += rows
                 if self.progress is not None:
                     self.progress("forward pass", done, total or done)
-                if self.limit is not None and place >= self.limit:
+                if place is None and self.limit is not None and start >= self.limit:
                     break
-            if place == 0:
+            if start == 0 and self.ranks is None:
                 raise ValueError(f"the loader of split {split!r} is empty; no sample to measure")
+
+    def _placed(self, loader: Any) -> Iterator[tuple[Any, Place | None]]:
+        if isinstance(loader, Share):
+            yield from loader.batches(self.limit)
+            return
+        for raw in loader:
+            yield raw, None
 
     def _total(self) -> int:
         total = 0
@@ -134,12 +178,27 @@ class ModelStream:
             yield
 
 
-def _first(batch: Any, count: int) -> Any:
-    """The first samples of a batch, cut before the model runs."""
-    from ncollapse.collect.batches import Batch
+def _wanted(batch: Batch, place: Place, *, always: bool) -> tuple[Batch, Place]:
+    """A batch without the samples that other ranks count, with the places of what is left.
+
+    What is not wanted stands at the end. `always` keeps the inputs whole: a sharded model must run
+    as often on every rank.
+    """
+    number = int(place.wanted.sum())
+    if number < batch.rows and not always and bool(place.wanted[:number].all()):
+        batch = _first(batch, number)
+        place = Place(place.order[:number], place.wanted[:number])
+    if batch.tokens is None:
+        return batch, place
+    row = torch.div(batch.tokens.positions, batch.tokens.time, rounding_mode="floor").cpu()
+    return batch, Place(token_order(place.order, batch.tokens), place.wanted[row])
+
+
+def _first(batch: Batch, count: int) -> Batch:
+    """The first rows of a batch, cut before the model runs."""
 
     def cut(value: Any) -> Any:
-        if isinstance(value, Tensor) and value.dim() and value.shape[0] == batch.labels.numel():
+        if isinstance(value, Tensor) and value.dim() and value.shape[0] == batch.rows:
             return value[:count]
         if isinstance(value, Mapping):
             return {key: cut(item) for key, item in value.items()}
@@ -147,7 +206,12 @@ def _first(batch: Any, count: int) -> Any:
             return type(value)(cut(item) for item in value)
         return value
 
-    return Batch(cut(batch.inputs), batch.labels[:count], cut(batch.mask))
+    if batch.tokens is None:
+        return Batch(cut(batch.inputs), batch.labels[:count], cut(batch.mask))
+    positions, time = batch.tokens.positions, batch.tokens.time
+    number = int((positions < count * time).sum())
+    kept = Tokens(positions[:number], count, time)
+    return Batch(cut(batch.inputs), batch.labels[:number], cut(batch.mask), kept)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import copy
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -24,7 +24,7 @@ from ncollapse.collect.sums import ClassSums
 if TYPE_CHECKING:
     from ncollapse.collect.blocks import BlockMoments
 
-M = TypeVar("M", ClassSums, ForgettingMoments)
+M = TypeVar("M", bound=ClassSums | ForgettingMoments)
 HEADER = 6
 
 
@@ -85,7 +85,11 @@ def all_merge(moments: M, group: Any = None) -> M:
     if not in_group(group):
         return copy.deepcopy(moments)
     if isinstance(moments, ForgettingMoments):
-        return _merge_fading(moments, group)
+        return cast("M", _merge_fading(moments, group))
+    return cast("M", _merge_sums(moments, group))
+
+
+def _merge_sums(moments: ClassSums, group: Any) -> ClassSums:
     ranks = dist.get_world_size(group)
     fault = ""
     try:

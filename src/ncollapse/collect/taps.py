@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from ncollapse.collect.batches import Tokens
 from ncollapse.collect.heads import (
     Candidate,
     Head,
@@ -19,11 +20,12 @@ from ncollapse.collect.heads import (
     matched_token,
     unwrap,
 )
-from ncollapse.collect.pooling import Pool, Shape, check_pool, first_tensor, pool
+from ncollapse.collect.pooling import Pool, Shape, check_pool, first_tensor, of_tokens, pool
 from ncollapse.collect.select import Layers, select
 
 log = logging.getLogger("ncollapse")
 HEAD = "head"
+CHECKED = 64
 CLASS_TOKENS = ("cls_token", "class_token", "cls_embed", "class_embedding", "cls_embedding")
 
 
@@ -138,10 +140,11 @@ class Taps:
         self._found.pop(name, None)
 
     # ---- a batch ------------------------------------------------------------------------------
-    def begin(self, samples: int, mask: Tensor | None = None) -> None:
-        """Call before the forward pass: samples in the batch, mask of real tokens."""
+    def begin(self, samples: int, mask: Tensor | None = None, tokens: Tokens | None = None) -> None:
+        """Call before the forward pass: samples in the batch, mask of real tokens, and which
+        tokens are samples themselves."""
         self._found, self._tried = {}, {}
-        self._shape = Shape(samples, mask, self._class_token)
+        self._shape = Shape(samples, mask, self._class_token, tokens)
 
     @torch.no_grad()
     def end(self, output: Any) -> dict[str, Tensor]:
@@ -183,23 +186,41 @@ class Taps:
                 "the model after measuring, or pass head=NAME of the layer that makes the logits"
             )
         features, made = self._tried[self.head.name]
+        if shape.tokens is not None:
+            return of_tokens(features, shape.tokens)
         if self.head.token:
             place = matched_token(made, logits)
             features = features[torch.arange(features.shape[0], device=features.device), place]
         return features
 
     def _choose(self, logits: Tensor, shape: Shape) -> Head:
-        if logits.dim() != 2 or logits.shape[0] != shape.samples:
+        tokens = shape.tokens
+        if tokens is not None:
+            if logits.dim() != 3 or logits.shape[:2] != (tokens.sequences, tokens.time):
+                raise ValueError(
+                    f"the model returned logits of shape {tuple(logits.shape)} for "
+                    f"{tokens.sequences} sequences of {tokens.time} tokens; (sequences, time, "
+                    "classes) is needed, that of a model that predicts every token"
+                )
+        elif logits.dim() != 2 or logits.shape[0] != shape.samples:
+            hint = "; a language model is measured with tokens=True" if logits.dim() == 3 else ""
             raise ValueError(
                 f"the model returned logits of shape {tuple(logits.shape)} for {shape.samples} "
-                "labels; (samples, classes) is needed"
+                f"labels; (samples, classes) is needed{hint}"
             )
         reasons = []
         for candidate in self._candidates:
             if candidate.name not in self._tried:
                 reasons.append(f"{candidate.name!r}: its tap did not fire")
                 continue
-            found = check_head(candidate, *self._tried[candidate.name], logits)
+            features, made = self._tried[candidate.name]
+            if tokens is not None:
+                # A few tokens tell: a vocabulary times a whole batch is gigabytes.
+                few = Tokens(tokens.positions[:CHECKED], tokens.sequences, tokens.time)
+                features, made = of_tokens(features, few), of_tokens(made, few)
+                found = check_head(candidate, features, made, of_tokens(logits, few))
+            else:
+                found = check_head(candidate, features, made, logits)
             if isinstance(found, Head):
                 self._keep_only(candidate.name)
                 self._drop_logits(candidate.name)

@@ -29,6 +29,7 @@ class FeatureSource(ABC):
     """Features (N, d) with labels, read in file order as often as wanted, in flat memory.
 
     labels: (N) int64. splits: names; split_codes: (N) index into them, None for one split.
+    order: (N) places among the samples of all processes, where several read parts of one source.
     weight (K, d), bias (K), class_names: of the classifier, where known. dtype: of the stored
     features. description: what a report calls the source.
     """
@@ -39,6 +40,7 @@ class FeatureSource(ABC):
     labels: Tensor
     splits: tuple[str, ...] = ("train",)
     split_codes: Tensor | None = None
+    order: Tensor | None = None
     weight: Tensor | None = None
     bias: Tensor | None = None
     class_names: tuple[str, ...] | None = None
