@@ -129,8 +129,9 @@ def run_studies(
                 progress=progress,
             )
     except KeyboardInterrupt:
-        if output is not None:
-            note(f"interrupted; finished runs are kept, add --resume: {output}")
+        place = output or (folders[wanted[0]] if len(wanted) == 1 else None)
+        if place is not None:
+            note(f"interrupted; finished runs are kept, continue with --output {place} --resume")
         raise
     if json:
         shown = {"studies": [result.brief() for result in results]}
