@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ncollapse.theory.predict import predict
     from ncollapse.theory.prediction import Prediction
     from ncollapse.trace import Trace
+    from ncollapse.tracking.metric import NeuralCollapse
     from ncollapse.tracking.tracker import Tracker
 
 _NAMES = {
@@ -28,6 +29,7 @@ _NAMES = {
     "Document": "ncollapse.schema",
     "Geometry": "ncollapse.geometry",
     "Measurement": "ncollapse.measurement",
+    "NeuralCollapse": "ncollapse.tracking.metric",
     "Prediction": "ncollapse.theory.prediction",
     "Reading": "ncollapse.schema",
     "Verdict": "ncollapse.schema",
@@ -47,6 +49,7 @@ __all__ = [
     "Geometry",
     "Measurement",
     "NCollapseWarning",
+    "NeuralCollapse",
     "Prediction",
     "Reading",
     "Trace",
