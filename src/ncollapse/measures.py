@@ -129,10 +129,11 @@ def _recomputed(
     stream: ModelStream, options: Options, said: dict[str, Any], trace: Trace | None
 ) -> Measurement:
     """Without a cache: labels first, then a forward pass at every look at every layer."""
-    parts = list(stream.labels())
-    splits = tuple(dict.fromkeys(split for split, _ in parts))
-    labels = torch.cat([found for _, found in parts])
-    codes = torch.cat([torch.full_like(found, splits.index(split)) for split, found in parts])
+    parts = list(stream.placed())
+    splits = tuple(dict.fromkeys(split for split, _, _ in parts))
+    labels = torch.cat([found for _, found, _ in parts])
+    codes = torch.cat([torch.full_like(found, splits.index(split)) for split, found, _ in parts])
+    orders = [order for _, _, order in parts if order is not None]
     for batch in stream:  # The first batch finds the head.
         layers = tuple(batch.features)
         break
@@ -143,6 +144,8 @@ def _recomputed(
         )
         for layer in layers
     }
+    for source in sources.values():
+        source.order = torch.cat(orders) if orders else None
     return _finish(sources, stream.taps, options, trace, "off", stream.ranks)
 
 

@@ -23,6 +23,7 @@ from ncollapse.collect.blocks import BlockMoments
 from ncollapse.collect.checks import NonFiniteError
 from ncollapse.collect.classes import ClassMoments
 from ncollapse.collect.decisions import Decisions
+from ncollapse.collect.moments import working_dtype
 from ncollapse.collect.parts import PartSource
 from ncollapse.collect.plan import Plan
 from ncollapse.collect.ranks import Ranks, places_in_class, together
@@ -87,6 +88,9 @@ class Collector:
                 seed=plan.seed,
                 ignore_index=plan.ignore_index,
             )
+            if plan.exact and working_dtype(source.dtype) == torch.float32:
+                # Exact sums do not make float32 features finer: directions of rounding stay noise.
+                moments._resolution = torch.finfo(torch.float32).eps
             self.splits.append(Split(name, code, moments))
 
     def _pilots(self, code: int) -> Tensor | None:
@@ -132,10 +136,20 @@ class Collector:
                         self._begin_second()
                 with together(self.ranks):
                     self._scan(number, start, interrupted)
+                    if self.ranks is not None and number == 0:
+                        # What waits for a full block may hold the sample that stops all.
+                        self._flush()
                 if self.ranks is not None:
                     self._merge(number, self.ranks)
                 start = 0
         return self.splits
+
+    def _flush(self) -> None:
+        for split in self.splits:
+            try:
+                split.moments.flush()
+            except NonFiniteError as error:
+                raise ValueError(f"{self.source.description}: {error}") from None
 
     def _merge(self, number: int, ranks: Ranks) -> None:
         """What a pass has found on all ranks, on each of them."""
@@ -162,6 +176,8 @@ class Collector:
                 )
             if self._with_blocks():
                 split.blocks = BlockMoments(split.moments, self.plan.weighting)
+                for part in split.blocks.parts:
+                    part._resolution = split.moments._resolution
         if self.ranks is not None and self._with_blocks():
             order = self.source.order
             order = torch.arange(self.source.num_samples) if order is None else order

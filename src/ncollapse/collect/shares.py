@@ -46,9 +46,13 @@ class Share:
         """What progress counts."""
         return self.loader.dataset  # type: ignore[attr-defined]
 
-    def batches(self, limit: int | None = None) -> Iterator[tuple[Any, Place]]:
+    def batches(
+        self, limit: int | None = None, *, even: bool = False
+    ) -> Iterator[tuple[Any, Place]]:
+        """Batches up to `limit` samples of all ranks; `even`: as many on every rank, the last one
+        again where one is missing, with nothing wanted of it."""
         if self.kind == "dealt":
-            yield from self._dealt(limit)
+            yield from self._dealt(limit, even)
             return
         sampler = _sampler(self.loader)
         step, first, end = self.ranks.size, self.ranks.rank, None
@@ -66,17 +70,22 @@ class Share:
             if end is not None and limit is not None and not bool(wanted.all()):
                 return
 
-    def _dealt(self, limit: int | None) -> Iterator[tuple[Any, Place]]:
-        done = 0
+    def _dealt(self, limit: int | None, even: bool) -> Iterator[tuple[Any, Place]]:
+        done, number, mine, last = 0, -1, 0, None
         for number, raw in self._turns():
             size = self.size_of(raw) if raw is not None else self.loader.batch_size  # type: ignore[attr-defined]
             if raw is not None and number % self.ranks.size == self.ranks.rank:
                 order = torch.arange(done, done + size)
                 wanted = order < limit if limit is not None else torch.ones(size, dtype=torch.bool)
+                mine, last = mine + 1, raw
                 yield raw, Place(order, wanted)
             done += size
             if limit is not None and done >= limit:
-                return
+                break
+        if even and mine < -(-(number + 1) // self.ranks.size):
+            last = next(iter(self.loader)) if last is None else last
+            nothing = torch.zeros(self.size_of(last), dtype=torch.bool)
+            yield last, Place(torch.zeros(nothing.numel(), dtype=torch.int64), nothing)
 
     def _turns(self) -> Iterator[tuple[int, Any]]:
         """(number, batch) of all batches; None stands for full batches that need not be read."""

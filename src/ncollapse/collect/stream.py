@@ -84,10 +84,17 @@ class ModelStream:
 
     def labels(self) -> Iterator[tuple[str, Tensor]]:
         """Labels of every batch, without running the model."""
+        for split, labels, _ in self.placed():
+            yield split, labels
+
+    def placed(self) -> Iterator[tuple[str, Tensor, Tensor | None]]:
+        """As `labels`, with the samples' places among those of all ranks."""
         with preserved(self.taps.model):
             for split, _, batch, place in self._batches():
-                kept = None if place is None else place.wanted
-                yield split, batch.labels if kept is None else batch.labels[kept]
+                if place is None:
+                    yield split, batch.labels, None
+                else:
+                    yield split, batch.labels[place.wanted], place.order[place.wanted]
 
     def __iter__(self) -> Generator[FeatureBatch, None, None]:
         device = _device(self.taps.model)
@@ -139,7 +146,7 @@ class ModelStream:
 
     def _placed(self, loader: Any) -> Iterator[tuple[Any, Place | None]]:
         if isinstance(loader, Share):
-            yield from loader.batches(self.limit)
+            yield from loader.batches(self.limit, even=is_sharded(self.taps.model))
             return
         for raw in loader:
             yield raw, None
