@@ -167,7 +167,7 @@ class StudyResult:
         return scoreboard([self])
 
     def save(self, folder: Path | str) -> Path:
-        """study.json, claims.csv, figures/*.svg and summary.html in `folder`; returns it."""
+        """study.json, claims.csv, SVG figures and summary.html in `folder`; returns it."""
         from ncollapse.studies.files import save
 
         return save(self, Path(folder))
