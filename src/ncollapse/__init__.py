@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ncollapse.errors import NCollapseWarning
 
 if TYPE_CHECKING:
-    from ncollapse import losses, studies, theory
+    from ncollapse import control, losses, studies, theory
     from ncollapse.collect.classes import ClassMoments
     from ncollapse.geometry import Geometry
     from ncollapse.measurement import Measurement
@@ -41,7 +41,7 @@ _NAMES = {
     "open_source": "ncollapse.sources.files",
     "predict": "ncollapse.theory.predict",
 }
-_MODULES = ("losses", "studies", "theory")
+_MODULES = ("control", "losses", "studies", "theory")
 
 __all__ = [
     "ClassMoments",
@@ -55,6 +55,7 @@ __all__ = [
     "Trace",
     "Tracker",
     "Verdict",
+    "control",
     "losses",
     "measure",
     "measure_features",

@@ -11,33 +11,126 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ncollapse.control.batches import batch_statistics
     from ncollapse.control.codes import CodeHead
     from ncollapse.control.frames import nearest_simplex, orthogonal_frame, simplex_frame
     from ncollapse.control.heads import FrameHead, GeometryHead, OrthogonalHead, SimplexHead
+    from ncollapse.control.losses import (
+        ClassDependentTemperatureLoss,
+        DotRegressionLoss,
+        FocalLoss,
+        LabelSmoothingLoss,
+        LogitAdjustedLoss,
+        MeanLoss,
+        MSELoss,
+        RescaledMSELoss,
+        SupervisedContrastiveLoss,
+        VectorScalingLoss,
+    )
     from ncollapse.control.nearest import NearestFrameHead
+    from ncollapse.control.overcollapse import AdjacentRegions, OverCollapsePrevention
+    from ncollapse.control.principal import PrincipalFeatures
+    from ncollapse.control.regularizers import (
+        CodingRate,
+        DualityPenalty,
+        FramePenalty,
+        KoLeo,
+        NC1Penalty,
+        RateReduction,
+        VarianceCovariance,
+        coding_rate,
+        duality_penalty,
+        frame_penalty,
+        koleo,
+        nc1_penalty,
+        rate_reduction,
+        variance_covariance,
+    )
     from ncollapse.control.surgery import Surgery, fix_head
+    from ncollapse.control.thermostat import Thermostat
 
 _HOMES = {
+    "batches": ("batch_statistics",),
     "codes": ("CodeHead",),
     "frames": ("nearest_simplex", "orthogonal_frame", "simplex_frame"),
     "heads": ("FrameHead", "GeometryHead", "OrthogonalHead", "SimplexHead"),
+    "losses": (
+        "ClassDependentTemperatureLoss",
+        "DotRegressionLoss",
+        "FocalLoss",
+        "LabelSmoothingLoss",
+        "LogitAdjustedLoss",
+        "MSELoss",
+        "MeanLoss",
+        "RescaledMSELoss",
+        "SupervisedContrastiveLoss",
+        "VectorScalingLoss",
+    ),
     "nearest": ("NearestFrameHead",),
+    "overcollapse": ("AdjacentRegions", "OverCollapsePrevention"),
+    "principal": ("PrincipalFeatures",),
+    "regularizers": (
+        "CodingRate",
+        "DualityPenalty",
+        "FramePenalty",
+        "KoLeo",
+        "NC1Penalty",
+        "RateReduction",
+        "VarianceCovariance",
+        "coding_rate",
+        "duality_penalty",
+        "frame_penalty",
+        "koleo",
+        "nc1_penalty",
+        "rate_reduction",
+        "variance_covariance",
+    ),
     "surgery": ("Surgery", "fix_head"),
+    "thermostat": ("Thermostat",),
 }
 _NAMES = {name: f"ncollapse.control.{home}" for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AdjacentRegions",
+    "ClassDependentTemperatureLoss",
     "CodeHead",
+    "CodingRate",
+    "DotRegressionLoss",
+    "DualityPenalty",
+    "FocalLoss",
     "FrameHead",
+    "FramePenalty",
     "GeometryHead",
+    "KoLeo",
+    "LabelSmoothingLoss",
+    "LogitAdjustedLoss",
+    "MSELoss",
+    "MeanLoss",
+    "NC1Penalty",
     "NearestFrameHead",
     "OrthogonalHead",
+    "OverCollapsePrevention",
+    "PrincipalFeatures",
+    "RateReduction",
+    "RescaledMSELoss",
     "SimplexHead",
+    "SupervisedContrastiveLoss",
     "Surgery",
+    "Thermostat",
+    "VarianceCovariance",
+    "VectorScalingLoss",
+    "batch_statistics",
+    "coding_rate",
+    "duality_penalty",
     "fix_head",
+    "frame_penalty",
+    "koleo",
+    "nc1_penalty",
     "nearest_simplex",
     "orthogonal_frame",
+    "rate_reduction",
     "simplex_frame",
+    "variance_covariance",
 ]
 
 
