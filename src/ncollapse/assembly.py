@@ -18,6 +18,17 @@ from ncollapse.measurement import Measurement
 from ncollapse.metrics import intervals as interval_rules
 from ncollapse.metrics import null as null_rules
 from ncollapse.metrics.catalog import METRICS
+from ncollapse.metrics.large import (
+    PAIR_BUDGET,
+    SAMPLED,
+    LargeReader,
+    Progress,
+    large_floors,
+    large_nulls,
+    pairs_of,
+    take_geometry,
+)
+from ncollapse.metrics.metric import Metric
 from ncollapse.metrics.nc1 import between_scatter_factor
 from ncollapse.metrics.readings import applicable, read
 from ncollapse.provenance import environment, git_hash
@@ -38,6 +49,8 @@ class Assembly:
     intervals: bool
     seed: int
     keys: frozenset[str] | None = None
+    pair_budget: float = PAIR_BUDGET
+    progress: Progress | None = None
 
     def __post_init__(self) -> None:
         self.results: dict[str, dict[str, dict[str, Reading]]] = {}
@@ -65,7 +78,9 @@ class Assembly:
         floors: dict[str, float] = {}
         found: dict[str, tuple[float, float]] = {}
         geometry: Geometry | None = None
-        if statistics.num_classes >= 2:
+        if pairs_of(statistics.num_classes) > self.pair_budget:
+            values, found, nulls, floors = self._large(split, statistics, head)
+        elif statistics.num_classes >= 2:
             geometry = split.moments.geometry(self.source.weight, self.source.bias)
             keys = self._wanted(applicable(head=head))
             values, notes = self._read(keys, statistics, geometry)
@@ -97,12 +112,41 @@ class Assembly:
                 floor=floors.get(key),
                 interval=found.get(key),
                 ideal=row.ideal,
-                n=statistics.num_samples,
+                n=_number(row, statistics, split),
                 definition=row.resolve(self.definition)[0] + self.pooling,
             )
             for key, row in METRICS.items()
             if key in values
         }
+
+    def _large(
+        self, split: Split, statistics: ClassStatistics, head: bool
+    ) -> tuple[
+        dict[str, float | None],
+        dict[str, tuple[float, float]],
+        dict[str, Null],
+        dict[str, float],
+    ]:
+        """Values, intervals, nulls and floors past the budget of pairs."""
+        weight, bias = (self.source.weight, self.source.bias) if head else (None, None)
+        geometry = take_geometry(split.moments, weight, bias)
+        number = int(min(SAMPLED, max(self.pair_budget, 1)))
+        reader = LargeReader(statistics, geometry, number, self.seed, self.progress)
+        values = reader.read(self._wanted(applicable(head=head)), self.definition)
+        nulls = {}
+        if self.null:
+            nulls = large_nulls(statistics, geometry, definition=self.definition, seed=self.seed)
+        if self.primary:
+            self.geometries[split.name] = geometry
+            self.warnings.append(
+                f"{split.name}: {pairs_of(statistics.num_classes):.3g} pairs of classes are more "
+                f"than the pair budget of {self.pair_budget:.3g}, so {number} are sampled (their "
+                "intervals say how well), only traces of the spread are kept, and the rows of "
+                "single classes and the nulls of NC2 and NC3 are left out; raise pair_budget for "
+                "all pairs"
+            )
+        intervals = reader.intervals if self.intervals else {}
+        return values, intervals, nulls, large_floors(geometry)
 
     def _wanted(self, keys: tuple[str, ...]) -> tuple[str, ...]:
         return keys if self.keys is None else tuple(key for key in keys if key in self.keys)
@@ -276,3 +320,10 @@ class Assembly:
             warnings=tuple(self.warnings),
         )
         return Measurement(document, tuple(self.classes), self.geometries, trace)
+
+
+def _number(row: Metric, statistics: ClassStatistics, split: Split) -> int:
+    """Samples that a reading is of: those decided on, where not all are."""
+    if "decisions" in row.needs and split.decisions is not None:
+        return split.decisions.num_samples
+    return statistics.num_samples

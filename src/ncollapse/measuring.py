@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,14 +16,17 @@ from ncollapse.collect.parts import PartSource
 from ncollapse.collect.passes import Collector
 from ncollapse.collect.plan import Plan, Progress, class_count
 from ncollapse.collect.ranks import Ranks, WholeLabels, common_fingerprint
+from ncollapse.collect.tokens import drop_rare
 from ncollapse.measurement import Measurement
 from ncollapse.metrics.catalog import DEFINITIONS, METRICS
+from ncollapse.metrics.large import PAIR_BUDGET, pairs_of
 from ncollapse.metrics.readings import within_weighting
 from ncollapse.sources.arrays import FeatureSource
 from ncollapse.trace import Trace
 
-# One matrix of this width holds 2 GB in float64.
-WIDEST = 16384
+# A matrix of features × features up to this many bytes is kept whatever the budget.
+SMALL_MATRIX = 2.0**26
+LARGE_STATE = 2e8
 log = logging.getLogger("ncollapse")
 
 
@@ -45,6 +49,8 @@ class Options:
     resume: bool = False
     progress: Progress | None = None
     keys: tuple[str, ...] | None = None
+    min_count: int = 1
+    pair_budget: float = PAIR_BUDGET
 
     @property
     def asked(self) -> str:
@@ -89,25 +95,36 @@ def measure_layers(
     sums in float64 whatever the features. With `ranks` the sources are the parts of each process,
     and every process returns the measurement of all.
     """
+    sources, notes = frequent(sources, options, ranks)
     primary = list(sources)[-1]
     K = _plan(options, sources[primary], ranks).num_classes
     assembly = Assembly(
-        options.asked, options.null, options.intervals, options.seed, chosen_keys(options.keys)
+        options.asked,
+        options.null,
+        options.intervals,
+        options.seed,
+        chosen_keys(options.keys),
+        options.pair_budget,
+        options.progress,
     )
-    assembly.warnings += warnings
+    assembly.warnings += [*notes, *warnings]
     layers: dict[str, dict[str, Any]] = {}
     config: dict[str, Any] = {}
     for number, (layer, source) in enumerate(sources.items()):
         plan = _plan(options, source, ranks)
         plan.num_classes, plan.exact = K, exact
-        if source.num_features > WIDEST and plan.mode == "full":
-            plan.mode = "trace"
-            assembly.warnings.append(
-                f"layer {layer}: second moments of {source.num_features} features do not fit into "
-                "memory, so only traces are read there; pool by the mean, or pass mode='sketch'"
-            )
+        lean(plan, source, layer, options, assembly.warnings)
         collector = Collector(source, plan, ranks)
-        log.info("%s: state estimate %.0f MB", layer, collector.state_bytes / 1e6)
+        large = exact and collector.state_bytes > LARGE_STATE
+        log.log(
+            logging.WARNING if large else logging.INFO,
+            "%s: state about %.0f MB (K = %d, d = %d, mode %s)",
+            layer,
+            collector.state_bytes / 1e6,
+            K,
+            source.num_features,
+            plan.mode,
+        )
         splits = collector.run()
         pooled = (pooling or {}).get(layer, "none")
         assembly.enter(source, layer, primary=layer == primary, pooling=pooled)
@@ -154,6 +171,66 @@ def _plan(options: Options, source: FeatureSource, ranks: Ranks | None) -> Plan:
     whole = WholeLabels(source, ranks)
     source.__dict__["fingerprint"] = common_fingerprint(source, ranks)
     return options.plan(whole)
+
+
+def lean(
+    plan: Plan, source: FeatureSource, layer: str, options: Options, warnings: list[str]
+) -> None:
+    """Set mode trace where second moments do not fit, or where pairs are sampled anyway."""
+    size = 8.0 * source.num_features**2
+    if plan.mode == "full" and size > max(options.memory_budget, SMALL_MATRIX):
+        plan.mode = "trace"
+        warnings.append(
+            f"layer {layer}: second moments of {source.num_features} features do not fit into "
+            f"the memory budget ({size / 1e9:.1f} of {options.memory_budget / 1e9:.1f} GB), so "
+            "only traces are read there; pool by the mean, pass mode='sketch' or a larger budget"
+        )
+    elif plan.mode == "full" and pairs_of(plan.num_classes) > options.pair_budget:
+        plan.mode = "trace"
+        warnings.append(
+            f"layer {layer}: {plan.num_classes} classes are past the pair budget, so only traces "
+            "of the spread are kept (mode trace): nc1_fisher and nc1_vci are null"
+        )
+
+
+def frequent(
+    sources: Mapping[str, FeatureSource], options: Options, ranks: Ranks | None
+) -> tuple[Mapping[str, FeatureSource], list[str]]:
+    """The sources without the classes that have fewer than `min_count` samples in the training (or
+    first) split, and a sentence that counts them. Raises ValueError for min_count < 1."""
+    if options.min_count < 1:
+        raise ValueError(f"min_count={options.min_count}; at least 1 sample a class is needed")
+    if options.min_count == 1:
+        return sources, []
+    if options.ignore_index is None:
+        raise ValueError("min_count leaves classes out by ignore_index, which is None; pass one")
+    source = list(sources.values())[-1]
+    K = _plan(options, source, ranks).num_classes
+    whole = source.whole if isinstance(source, PartSource) else source
+    labels, codes = whole.labels, whole.split_codes
+    if codes is not None:
+        first = whole.splits.index("train") if "train" in whole.splits else 0
+        labels = labels[codes == first]
+    counts = torch.bincount(labels[labels != options.ignore_index], minlength=K)
+    if ranks is not None and not isinstance(source, PartSource):
+        counts = ranks.total(counts)
+    kept = {}
+    for name, each in sources.items():
+        part = copy.copy(each)
+        part.labels = drop_rare(each.labels, counts, options.min_count, options.ignore_index)
+        if isinstance(part, PartSource):
+            part.whole = copy.copy(part.whole)
+            part.whole.labels = drop_rare(
+                part.whole.labels, counts, options.min_count, options.ignore_index
+            )
+        kept[name] = part
+    rare = counts < options.min_count
+    note = (
+        f"{int((rare & (counts > 0)).sum())} classes with fewer than {options.min_count} samples "
+        f"are left out, with {int(counts[rare].sum())} of {int(counts.sum())} samples; "
+        f"{int((counts == 0).sum())} of {K} classes do not occur"
+    )
+    return kept, [note]
 
 
 def chosen_keys(keys: Iterable[str] | None) -> frozenset[str] | None:

@@ -11,6 +11,7 @@ def main(arguments: list[str] | None = None) -> None:
     import typer
 
     from ncollapse.cli.app import build
+    from ncollapse.cli.ranks import speaks
 
     code: object = 0
     try:
@@ -25,7 +26,9 @@ def main(arguments: list[str] | None = None) -> None:
     except (ValueError, OSError) as error:
         if "-v" in (arguments if arguments is not None else sys.argv):
             raise
-        sys.stderr.write(f"ncollapse: {' '.join(str(error).split()) or type(error).__name__}\n")
+        if speaks():
+            said = " ".join(str(error).split()) or type(error).__name__
+            sys.stderr.write(f"ncollapse: {said}\n")
         code = 2
     except Exception as error:
         # Usage errors know how to show themselves, whichever click typer was built on.

@@ -13,6 +13,8 @@ from typing import Any
 
 import typer
 
+from ncollapse.cli.ranks import speaks
+
 UNITS = {"": 1.0, "B": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 FRAMES = "frames.safetensors"
 Progress = Callable[[str, int, int], None]
@@ -24,8 +26,9 @@ def say(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """Everything else goes to stderr."""
-    typer.echo(text, err=True)
+    """Everything else goes to stderr; under torchrun from one process only."""
+    if speaks():
+        typer.echo(text, err=True)
 
 
 def parse_size(text: str) -> float:

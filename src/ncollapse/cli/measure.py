@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ncollapse.cli.common import note, parse_size, progress_bars, say, set_logging
+from ncollapse.cli.ranks import local_device, process_group, speaks
 
 if TYPE_CHECKING:
     from ncollapse.measurement import Measurement
@@ -97,7 +98,9 @@ def measure(
     |  ncollapse measure shards/ --output out/ --resume
     |  ncollapse measure --model timm:resnet18 --weights best.pt --data imagefolder:data/
     |  ncollapse measure --model my.code:build --data my.code:loaders --layers '*' -o out/
+    |  torchrun --nproc-per-node=2 -m ncollapse measure features.npz
     """
+    quiet = quiet or not speaks()
     set_logging(quiet, verbose)
     if (file is None) == (model is None):
         raise ValueError("either a feature file, or --model and --data, is needed")
@@ -124,10 +127,10 @@ def measure(
     }
     snapshot = None if output is None or file is None else output / SNAPSHOT
     try:
-        with progress_bars(quiet, verbose) as progress:
+        with process_group() as shared, progress_bars(quiet, verbose) as progress:
             options["progress"] = progress
             if file is not None:
-                result = _file(file, snapshot, resume, quiet, options)
+                result = _file(file, snapshot, resume, quiet, shared, options)
             else:
                 from ncollapse.cli.measure_model import measure_spec
 
@@ -140,7 +143,7 @@ def measure(
                     head=head,
                     layers=layers,
                     pool=pool,
-                    device=device,
+                    device=local_device(device),
                     dtype=dtype,
                     batch_size=batch_size,
                     limit=limit,
@@ -155,6 +158,8 @@ def measure(
         if snapshot is not None and snapshot.exists():
             note(f"interrupted; continue with the same command and --resume (in {output})")
         raise
+    if not speaks():
+        return
     if output is not None:
         _save(result, output, snapshot)
     if json:
@@ -166,7 +171,12 @@ def measure(
 
 
 def _file(
-    file: Path, snapshot: Path | None, resume: bool, quiet: bool, options: dict[str, Any]
+    file: Path,
+    snapshot: Path | None,
+    resume: bool,
+    quiet: bool,
+    shared: bool,
+    options: dict[str, Any],
 ) -> Measurement:
     from ncollapse.measures import measure_source, state_estimate
     from ncollapse.sources.files import open_source
@@ -175,7 +185,7 @@ def _file(
     estimate = state_estimate(source, **options)
     if estimate > LARGE_STATE and not quiet:
         note(f"state: about {estimate / 1e6:.0f} MB beside the features")
-    return measure_source(source, **options, snapshot=snapshot, resume=resume)
+    return measure_source(source, **options, share=shared, snapshot=snapshot, resume=resume)
 
 
 def _save(result: Measurement, output: Path, snapshot: Path | None) -> None:

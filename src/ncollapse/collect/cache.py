@@ -263,6 +263,7 @@ class RecomputedSource(FeatureSource):
         with closing(iter(stream)) as batches:
             first = next(batches).features[layer]
         self.num_samples, self.num_features = labels.numel(), int(first.shape[1])
+        self._as_read = labels
         self.dtype = first.dtype
         self._set_labels(labels)
         self._set_head(weight, bias)
@@ -275,7 +276,7 @@ class RecomputedSource(FeatureSource):
         for batch in self._stream:
             features = batch.features[self._layer].cpu()
             stop = place + batch.labels.numel()
-            if not torch.equal(batch.labels.cpu(), self.labels[place:stop]):
+            if not torch.equal(batch.labels.cpu(), self._as_read[place:stop]):
                 raise ValueError(
                     "the loader gives another order at every look, and without the cache the data "
                     "is read several times; switch shuffling off, or leave the cache on"

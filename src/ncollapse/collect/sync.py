@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound=ClassSums | ForgettingMoments)
 HEADER = 6
+LOST = "another process of the group ended"
 
 
 def in_group(group: Any = None) -> bool:
@@ -41,9 +42,9 @@ def explained(what: str) -> Iterator[None]:
     except RuntimeError as error:
         reason = (str(error).strip().splitlines() or ["no reason given"])[0][:200]
         raise RuntimeError(
-            f"{what} failed on rank {dist.get_rank()}: another process of the group ended, hangs "
-            f"past the group's timeout, or holds moments of another size ({reason}); look at the "
-            "first error of the other ranks, and build the moments alike everywhere"
+            f"{what} failed on rank {dist.get_rank()}: {LOST}, hangs past the group's timeout, or "
+            f"holds moments of another size ({reason}); look at the first error of the other "
+            "ranks, and build the moments alike everywhere"
         ) from error
 
 

@@ -1,0 +1,111 @@
+"""`torchrun -m ncollapse measure`: one process's numbers, printed and written by rank 0 alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+CODE = '''
+import os
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+def data():
+    g = torch.Generator().manual_seed(1)
+    y = torch.randint(0, 3, (90,), generator=g)
+    x = torch.randn(90, 6, generator=g) + 2 * nn.functional.one_hot(y, 6)
+    return {"train": DataLoader(TensorDataset(x, y), batch_size=8)}
+
+def broken():
+    found = data()["train"].dataset.tensors
+    y = found[1].clone()
+    if os.environ.get("RANK") == "1":
+        y[0] = 7
+    return {"train": DataLoader(TensorDataset(found[0], y), batch_size=8)}
+
+def deadly():
+    if os.environ.get("RANK") == "1":
+        os._exit(9)
+    return data()
+
+def build():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
+'''
+
+
+def run(arguments: list[str], folder: Path, ranks: int) -> subprocess.CompletedProcess[str]:
+    (folder / "own_code.py").write_text(CODE)
+    start = [sys.executable, "-m"]
+    if ranks > 1:
+        start += ["torch.distributed.run", f"--nproc-per-node={ranks}", "--standalone", "-m"]
+    plain = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
+    env = {**plain, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder), "NCOLLAPSE_TIMEOUT": "20"}
+    return subprocess.run(
+        [*start, "ncollapse", "measure", *arguments],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+
+def values(text: str) -> dict[str, float | None]:
+    layers = json.loads(text)["results"]["train"]
+    return {
+        f"{layer}/{key}": reading["value"]
+        for layer, readings in layers.items()
+        for key, reading in readings.items()
+    }
+
+
+MODEL = ["--model", "own_code:build", "--data", "own_code:data", "--layers", "*"]
+
+
+def test_a_model_measured_by_two_reads_as_by_one(tmp_path: Path) -> None:
+    one = run([*MODEL, "--json"], tmp_path, 1)
+    two = run([*MODEL, "--json", "-o", "out"], tmp_path, 2)
+    assert one.returncode == 0, one.stderr
+    assert two.returncode == 0, two.stderr
+    # Rank 0 alone prints: one document on stdout.
+    left, right = values(one.stdout), values(two.stdout)
+    assert left.keys() == right.keys()
+    for key, value in left.items():
+        assert value == pytest.approx(right[key], rel=1e-12, abs=1e-14), key
+    assert (tmp_path / "out" / "results.json").exists()
+
+
+def test_a_file_measured_by_two_reads_as_by_one(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 9000)
+    features = rng.normal(size=(9000, 5)).astype(np.float32)
+    features[:, :3] += np.eye(3, dtype=np.float32)[labels]
+    np.savez(tmp_path / "f.npz", features=features, labels=labels, weight=np.eye(3, 5))
+    one = run(["f.npz", "--json"], tmp_path, 1)
+    two = run(["f.npz", "--json"], tmp_path, 2)
+    assert two.returncode == 0, two.stderr
+    left, right = values(one.stdout), values(two.stdout)
+    for key, value in left.items():
+        assert value == pytest.approx(right[key], rel=1e-12, abs=1e-14), key
+
+
+def test_a_bad_label_on_one_rank_is_one_sentence(tmp_path: Path) -> None:
+    done = run([*MODEL[:2], "--data", "own_code:broken"], tmp_path, 2)
+    assert done.returncode != 0
+    said = [line for line in done.stderr.splitlines() if line.startswith("ncollapse:")]
+    assert len(said) == 1
+    assert "rank 1: label 7 of sample 0" in said[0]
+
+
+@pytest.mark.slow
+def test_a_rank_that_dies_ends_the_other(tmp_path: Path) -> None:
+    done = run([*MODEL[:2], "--data", "own_code:deadly"], tmp_path, 2)
+    assert done.returncode != 0
