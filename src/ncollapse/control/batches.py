@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from ncollapse.collect.checks import NonFiniteError, check_batch
@@ -12,18 +12,19 @@ from ncollapse.geometry import Geometry
 
 
 def batch_statistics(
-    features: Float[Tensor, "samples dim"],
-    labels: Int[Tensor, " samples"],
+    features: Tensor,
+    labels: Tensor,
     weight: Float[Tensor, "classes dim"] | None = None,
     *,
     full: bool = True,
 ) -> tuple[ClassStatistics, Geometry] | None:
     """Statistics and geometry of the classes in a batch, in float64, differentiable in everything.
 
-    The same objects that `ClassMoments` gives for a whole data set, so every metric of the catalog
-    evaluates on them. Negative labels (ignore_index) are left out; weight: the head's, of which the
-    rows of classes in the batch are kept. full=False leaves out Σ_W (d, d). None where the batch
-    holds fewer than two classes, which have no geometry.
+    features: (samples, d); labels: (samples), integers, of which negative ones (ignore_index) are
+    left out; weight: the head's, of which the rows of classes in the batch are kept. The same
+    objects that `ClassMoments` gives for a whole data set, so every metric of the catalog evaluates
+    on them. full=False leaves out Σ_W (d, d). None where the batch holds fewer than two classes,
+    which have no geometry.
 
     Raises ValueError for shapes that disagree and for features that are not finite.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -25,12 +25,12 @@ class NearestFrameHead(nn.Module):
     Y the centred class means over their Frobenius norm, B a basis of 1⊥, Q_prox the basis before.
     One thin SVD in d × (K-1), no inner solver; memory O(dK).
 
-    forward(features, labels) in training follows the batch and returns logits through which the
-    gradient also reaches F (attached=False: F is a constant of the step). forward(features), and
-    evaluation, use F as it stands; `follow(features, labels)` updates it apart. Class means are
-    running ones: a share `momentum` of each batch. d ≥ K - 1. scale, learn_scale, bias, normalize
-    as for SimplexHead; delta: δ ≥ 0, how much F resists turning, which also settles it while some
-    classes have not been seen.
+    forward(features (samples, d), labels (samples)) in training follows the batch and returns
+    logits through which the gradient also reaches F (attached=False: F is a constant of the step).
+    forward(features), and evaluation, use F as it stands; `follow(features, labels)` updates it
+    apart. Class means are running ones: a share `momentum` of each batch. d ≥ K - 1. scale,
+    learn_scale, bias, normalize as for SimplexHead; delta: δ ≥ 0, how much F resists turning, which
+    also settles it while some classes have not been seen.
 
     Raises ValueError for K < 2, d < K - 1, momentum outside (0, 1], δ < 0, labels outside 0..K-1
     and features that are not finite. Source: Markou, Ajanthan, Gould 2024; the closed form is
@@ -89,8 +89,8 @@ class NearestFrameHead(nn.Module):
 
     def forward(
         self,
-        features: Float[Tensor, "samples dim"],
-        labels: Int[Tensor, " samples"] | None = None,
+        features: Tensor,
+        labels: Tensor | None = None,
     ) -> Float[Tensor, "samples classes"]:
         features = self.prepare(features)
         if labels is None or not self.training:
@@ -99,9 +99,7 @@ class NearestFrameHead(nn.Module):
         weight = self.linear.scale * frame.to(self.linear.frame)
         return functional.linear(features, weight, self.bias)
 
-    def follow(
-        self, features: Float[Tensor, "samples dim"], labels: Int[Tensor, " samples"]
-    ) -> Float[Tensor, "classes dim"]:
+    def follow(self, features: Tensor, labels: Tensor) -> Float[Tensor, "classes dim"]:
         """Take in a batch and turn F; returns the new F, differentiable in `features`."""
         return self._follow(self.prepare(features), labels)
 

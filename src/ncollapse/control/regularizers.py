@@ -1,24 +1,23 @@
 """Penalties on features of a batch: some pull toward collapse, some push against it.
 
-Functions return the quantity under its own name; modules return what is to be added to the loss,
-so quantities that are to grow come with a minus. Pulling: `nc1_penalty`, `frame_penalty`,
-`duality_penalty`, each a metric of `ncollapse.metrics` on the batch's statistics. Pushing:
-`coding_rate`, `rate_reduction`, `koleo`, `variance_covariance`. All raise ValueError for features
-that are not finite or not (samples, dim), and are 0, with gradient 0, on a batch too small to tell.
+Functions take features (samples, d) and labels (samples) and return the quantity under its own
+name; modules return what is to be added to the loss, so quantities that are to grow come with a
+minus. Pulling: `nc1_penalty`, `frame_penalty`, `duality_penalty`, each a metric of
+`ncollapse.metrics` on the batch's statistics. Pushing: `coding_rate`, `rate_reduction`, `koleo`,
+`variance_covariance`. All raise ValueError for features that are not finite or not (samples, d),
+and are 0, with gradient 0, on a batch too small to tell.
 """
 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ncollapse.control.batches import batch_statistics, check_features, working
 from ncollapse.metrics.catalog import METRICS
 
-Features = Float[Tensor, "samples dim"]
-Labels = Int[Tensor, " samples"]
 Scalar = Float[Tensor, ""]
 NC1 = ("nc1_ratio", "nc1_cdnv", "nc1_fisher", "nc1_vci")
 FRAMES = {
@@ -30,8 +29,8 @@ FRAMES = {
 
 # ---- pull toward collapse -------------------------------------------------------------------
 def nc1_penalty(
-    features: Features,
-    labels: Labels,
+    features: Tensor,
+    labels: Tensor,
     *,
     metric: str = "nc1_ratio",
     log: bool = False,
@@ -50,7 +49,7 @@ def nc1_penalty(
     return (value + floor).log() if log and found is not None else value
 
 
-def frame_penalty(features: Features, labels: Labels, *, frame: str = "simplex") -> Scalar:
+def frame_penalty(features: Tensor, labels: Tensor, *, frame: str = "simplex") -> Scalar:
     """Distance of the batch's class means to a frame; simplex: ‖G/‖G‖_F - E‖_F, in [0, 2], ideal 0.
 
     frame: "simplex" (nc2_etf_means), "orthogonal" (nc2_orthogonal_means, of raw means) or "gof"
@@ -62,7 +61,7 @@ def frame_penalty(features: Features, labels: Labels, *, frame: str = "simplex")
 
 
 def duality_penalty(
-    features: Features, labels: Labels, weight: Float[Tensor, "classes dim"]
+    features: Tensor, labels: Tensor, weight: Float[Tensor, "classes dim"]
 ) -> Scalar:
     """‖W/‖W‖_F - M/‖M‖_F‖_F over the classes in the batch (nc3_duality), in [0, 2], ideal 0.
 
@@ -91,7 +90,7 @@ def _nothing(features: Tensor) -> Tensor:
 
 
 # ---- push against collapse ------------------------------------------------------------------
-def coding_rate(features: Features, *, epsilon: float = 0.5**0.5, normalize: bool = True) -> Scalar:
+def coding_rate(features: Tensor, *, epsilon: float = 0.5**0.5, normalize: bool = True) -> Scalar:
     """R = ½ log det(I + d/(n ε²) ZᵀZ) in nats: how much room the features take. ≥ 0.
 
     normalize: rows on the unit sphere first. The determinant is taken on the smaller side.
@@ -108,7 +107,7 @@ def coding_rate(features: Features, *, epsilon: float = 0.5**0.5, normalize: boo
 
 
 def rate_reduction(
-    features: Features, labels: Labels, *, epsilon: float = 0.5**0.5, normalize: bool = True
+    features: Tensor, labels: Tensor, *, epsilon: float = 0.5**0.5, normalize: bool = True
 ) -> Scalar:
     """ΔR = R - Σ_c n_c/n R(Z_c) in nats: the room all classes take over that of each. ≥ 0.
 
@@ -134,7 +133,7 @@ def rate_reduction(
         )
 
 
-def koleo(features: Features) -> Scalar:
+def koleo(features: Tensor) -> Scalar:
     """-(1/n) Σ_i log( min_{j≠i} ‖z_i - z_j‖ + 1e-8 ) of unit rows: small where samples keep apart.
 
     An estimate of minus the entropy on the sphere (Kozachenko & Leonenko 1987), up to constants.
@@ -152,7 +151,7 @@ def koleo(features: Features) -> Scalar:
 
 
 def variance_covariance(
-    features: Features,
+    features: Tensor,
     *,
     target: float = 1.0,
     variance: float = 1.0,
@@ -198,7 +197,7 @@ class NC1Penalty(nn.Module):
         super().__init__()
         self.weight, self.metric, self.log, self.floor = weight, metric, log, floor
 
-    def forward(self, features: Features, labels: Labels) -> Scalar:
+    def forward(self, features: Tensor, labels: Tensor) -> Scalar:
         return self.weight * nc1_penalty(
             features, labels, metric=self.metric, log=self.log, floor=self.floor
         )
@@ -211,7 +210,7 @@ class FramePenalty(nn.Module):
         super().__init__()
         self.weight, self.frame = weight, frame
 
-    def forward(self, features: Features, labels: Labels) -> Scalar:
+    def forward(self, features: Tensor, labels: Tensor) -> Scalar:
         return self.weight * frame_penalty(features, labels, frame=self.frame)
 
 
@@ -223,7 +222,7 @@ class DualityPenalty(nn.Module):
         self.weight = weight
 
     def forward(
-        self, features: Features, labels: Labels, head_weight: Float[Tensor, "classes dim"]
+        self, features: Tensor, labels: Tensor, head_weight: Float[Tensor, "classes dim"]
     ) -> Scalar:
         return self.weight * duality_penalty(features, labels, head_weight)
 
@@ -237,7 +236,7 @@ class CodingRate(nn.Module):
         super().__init__()
         self.weight, self.epsilon, self.normalize = weight, epsilon, normalize
 
-    def forward(self, features: Features, labels: Labels | None = None) -> Scalar:
+    def forward(self, features: Tensor, labels: Tensor | None = None) -> Scalar:
         rate = coding_rate(features, epsilon=self.epsilon, normalize=self.normalize)
         return -self.weight * rate
 
@@ -251,7 +250,7 @@ class RateReduction(nn.Module):
         super().__init__()
         self.weight, self.epsilon, self.normalize = weight, epsilon, normalize
 
-    def forward(self, features: Features, labels: Labels) -> Scalar:
+    def forward(self, features: Tensor, labels: Tensor) -> Scalar:
         gain = rate_reduction(features, labels, epsilon=self.epsilon, normalize=self.normalize)
         return -self.weight * gain
 
@@ -263,7 +262,7 @@ class KoLeo(nn.Module):
         super().__init__()
         self.weight = weight
 
-    def forward(self, features: Features, labels: Labels | None = None) -> Scalar:
+    def forward(self, features: Tensor, labels: Tensor | None = None) -> Scalar:
         return self.weight * koleo(features)
 
 
@@ -282,7 +281,7 @@ class VarianceCovariance(nn.Module):
         self.weight, self.target = weight, target
         self.variance, self.covariance = variance, covariance
 
-    def forward(self, features: Features, labels: Labels | None = None) -> Scalar:
+    def forward(self, features: Tensor, labels: Tensor | None = None) -> Scalar:
         return self.weight * variance_covariance(
             features, target=self.target, variance=self.variance, covariance=self.covariance
         )

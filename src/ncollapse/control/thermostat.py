@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from ncollapse.collect.forgetting import ForgettingMoments
@@ -143,12 +143,10 @@ class Thermostat:
         return "pull" if self._weight > 0 else "push"
 
     # ---- a step -------------------------------------------------------------------------------
-    def observe(
-        self, features: Float[Tensor, "samples dim"], target: Int[Tensor, " samples"]
-    ) -> float:
-        """Take in a batch with its labels; returns the reading. Call in training, before the step.
+    def observe(self, features: Tensor, target: Tensor) -> float:
+        """Take in features (samples, d) with their labels (samples); returns the reading.
 
-        The batch is kept, with its graph, for `penalty()`.
+        Call in training, before the step: the batch is kept, with its graph, for `penalty()`.
         """
         check_features(features, target)
         self._last = (features, target)
