@@ -35,8 +35,8 @@ def token_kind(tokens: bool | str) -> str | None:
 
 
 def targets(
-    ids: Int[Tensor, "sequences time"],
-    labels: Int[Tensor, "sequences time"] | None = None,
+    ids: Tensor,
+    labels: Tensor | None = None,
     mask: Tensor | None = None,
     *,
     kind: str = "next",
