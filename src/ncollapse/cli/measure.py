@@ -40,7 +40,11 @@ def measure(
         ),
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(help="State dict (.pt, .safetensors), or 'default'.")
+        str | None,
+        typer.Option(
+            help="State dict (.pt, .safetensors), 'default', or a pattern in quotes "
+            "('ckpt/epoch_*.pt'): one trace over checkpoints."
+        ),
     ] = None,
     data: Annotated[
         str | None,
@@ -64,6 +68,16 @@ def measure(
     tokenizer: Annotated[
         str | None, typer.Option(help="For texts; default: that of an hf: model.")
     ] = None,
+    tokens: Annotated[
+        str | None,
+        typer.Option(help="next: a language model, classes are next tokens; same: token labels."),
+    ] = None,
+    min_count: Annotated[
+        int, typer.Option(min=1, help="Leave out classes with fewer training samples.")
+    ] = 1,
+    pair_budget: Annotated[
+        float, typer.Option(help="Pairs of classes that are all read; past it some are sampled.")
+    ] = 2e9,
     workers: Annotated[int, typer.Option(min=0, help="Processes that load data.")] = 0,
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Run the model again instead of keeping features.")
@@ -108,8 +122,14 @@ def measure(
         raise ValueError("--model and --data belong together: one of them is missing")
     if resume and output is None:
         raise ValueError("--resume needs --output, the folder of the interrupted run")
-    if resume and model is not None:
-        raise ValueError("--resume continues runs over files; a model's forward pass starts anew")
+    if model is not None:
+        from ncollapse.cli.measure_model import is_pattern
+
+        if resume and not is_pattern(weights):
+            raise ValueError(
+                "--resume continues runs over files and sweeps over checkpoints; one model's "
+                "forward pass starts anew"
+            )
     if weighting not in ("macro", "micro"):
         raise ValueError(f"--weighting {weighting!r} is unknown; macro or micro is needed")
     began = time.monotonic()
@@ -124,6 +144,8 @@ def measure(
         "decisions": not no_decisions,
         "seed": seed,
         "memory_budget": parse_size(memory_budget),
+        "min_count": min_count,
+        "pair_budget": pair_budget,
     }
     snapshot = None if output is None or file is None else output / SNAPSHOT
     try:
@@ -153,6 +175,9 @@ def measure(
                     cache=not no_cache,
                     cache_budget=parse_size(cache_budget),
                     options=options,
+                    tokens=tokens,
+                    output=output,
+                    resume=resume,
                 )
     except KeyboardInterrupt:
         if snapshot is not None and snapshot.exists():

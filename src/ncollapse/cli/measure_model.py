@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ncollapse.cli.common import note
+from ncollapse.cli.ranks import speaks
 
 if TYPE_CHECKING:
     from ncollapse.measurement import Measurement
@@ -30,8 +32,12 @@ def measure_spec(
     cache: bool,
     cache_budget: float,
     options: dict[str, Any],
+    tokens: str | None = None,
+    output: Path | None = None,
+    resume: bool = False,
 ) -> Measurement:
-    """Build the model and the data, say which device runs, and measure in one forward pass."""
+    """Build the model and the data, say which device runs, and measure in one forward pass; with
+    a pattern of checkpoints, one pass each and their trace."""
     import torch
     from torch.utils.data import DataLoader, Dataset
 
@@ -39,7 +45,19 @@ def measure_spec(
     from ncollapse.sources.datasets import load_data
     from ncollapse.sources.models import load_model
 
-    loaded = load_model(model, weights=weights, num_classes=num_classes, image_size=image_size)
+    first, many = weights, is_pattern(weights)
+    if many:
+        assert weights is not None
+        from ncollapse.tracking.sweep import checkpoints, sweep
+
+        first = str(checkpoints(weights)[0].path)
+    loaded = load_model(
+        model,
+        weights=first,
+        num_classes=num_classes,
+        image_size=image_size,
+        causal=tokens is not None,
+    )
     if weights is None and model.partition(":")[0] in ("torchvision", "timm"):
         note("no --weights: the model is measured as it was initialised")
     found = load_data(
@@ -56,21 +74,38 @@ def measure_spec(
         else part
         for split, part in found.splits.items()
     }
-    return measure(
-        loaded.model,
-        splits,
-        layers=list(layers) if layers else None,
-        head=False if head == "none" else head,
-        pool=pool,
-        autocast=dtype,
-        batch_size=batch_size,
-        limit=limit,
-        cache=cache,
-        cache_budget=cache_budget,
-        class_names=found.class_names,
-        description=f"{loaded.description} · {found.description} · {where}",
+    said: dict[str, Any] = {
+        "layers": list(layers) if layers else None,
+        "head": False if head == "none" else head,
+        "pool": pool,
+        "autocast": dtype,
+        "batch_size": batch_size,
+        "limit": limit,
+        "tokens": tokens or False,
+        "cache": cache,
+        "cache_budget": cache_budget,
+        "class_names": found.class_names,
+        "description": f"{loaded.description} · {found.description} · {where}",
         **options,
+    }
+    if not many:
+        return measure(loaded.model, splits, **said)
+    assert weights is not None
+    return sweep(
+        loaded.model,
+        weights,
+        splits,
+        output=output,
+        resume=resume,
+        write=speaks(),
+        say=note,
+        **said,
     )
+
+
+def is_pattern(weights: str | None) -> bool:
+    """Whether --weights names several checkpoints: a glob pattern that is no file itself."""
+    return weights is not None and any(c in weights for c in "*?[") and not Path(weights).is_file()
 
 
 def _spread(data: Any, limit: int | None) -> Any:

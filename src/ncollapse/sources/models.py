@@ -33,12 +33,14 @@ def load_model(
     weights: str | Path | None = None,
     num_classes: int | None = None,
     image_size: int | None = None,
+    causal: bool = False,
 ) -> LoadedModel:
     """Build a model from a spec and load its weights.
 
     `weights` is a file (.pt, .pth, .safetensors: a state dict, or one inside a checkpoint) or
     "default" for the library's own. The number of classes is `num_classes`, else that of the file.
-    `package.module:function` runs your own code, which returns the model.
+    `package.module:function` runs your own code, which returns the model. `causal` builds hf:
+    models as language models, whose classes are the vocabulary.
 
     Raises ValueError for specs that are not understood or do not import, missing files, and
     weights that do not fit.
@@ -59,21 +61,27 @@ def load_model(
     # Parameters are drawn as models are built: always the same, and no draw of the caller's.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        loaded = _built(kind, name, spec, count, pretrained, image_size)
+        loaded = _built(kind, name, spec, count, pretrained, image_size, causal)
     if state is not None:
         load_state(loaded.model, state, str(weights))
     return loaded
 
 
 def _built(
-    kind: str, name: str, spec: str, count: int | None, pretrained: bool, image_size: int | None
+    kind: str,
+    name: str,
+    spec: str,
+    count: int | None,
+    pretrained: bool,
+    image_size: int | None,
+    causal: bool,
 ) -> LoadedModel:
     if kind == "torchvision":
         return _torchvision(name, count, pretrained, image_size)
     if kind == "timm":
         return _timm(name, count, pretrained, image_size)
     if kind == "hf":
-        return _hugging_face(name, count)
+        return _hugging_face(name, count, causal)
     made = load_function(spec, "model")()
     if not isinstance(made, nn.Module):
         raise ValueError(f"model {spec!r} returned a {type(made).__name__}; a Module is needed")
@@ -182,16 +190,18 @@ def _sized(create: Callable[..., Any], name: str, image_size: int | None, **kept
     return create(name, **kept)
 
 
-def _hugging_face(name: str, count: int | None) -> LoadedModel:
+def _hugging_face(name: str, count: int | None, causal: bool) -> LoadedModel:
     transformers = optional("transformers")
     if name.startswith(("/", ".", "~")) and not Path(name).is_dir():
         raise ValueError(f"model 'hf:{name}': no such folder; one with config.json is needed")
-    kept = {} if count is None else {"num_labels": count}
+    kept = {} if count is None or causal else {"num_labels": count}
     try:
         config = transformers.AutoConfig.from_pretrained(name)
         kinds = [getattr(transformers, kind, None) for kind in config.architectures or ()]
         kind = next((k for k in kinds if k is not None), None)
-        if kind is None or not kind.__name__.endswith("Classification"):
+        if causal:
+            kind = transformers.AutoModelForCausalLM
+        elif kind is None or not kind.__name__.endswith("Classification"):
             kind = transformers.AutoModelForSequenceClassification
         model = kind.from_pretrained(name, **kept)
     except (OSError, ValueError) as error:
