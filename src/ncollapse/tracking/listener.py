@@ -17,6 +17,10 @@ from ncollapse.collect.select import Layers
 from ncollapse.collect.taps import HEAD, Taps
 
 
+class DivergedError(ValueError):
+    """The model returned NaN or infinity, so what it is made of cannot be told."""
+
+
 @dataclass(frozen=True, eq=False)
 class Heard:
     """One forward pass: features (samples, dim) by layer, logits' width (None without a head), and
@@ -123,6 +127,9 @@ class Listener:
             self._heard = Heard(dict(features), width, self._labels)
         except ValueError as error:
             self.error = error
+            logits = logits_of(output)
+            if logits is not None and not bool(logits.isfinite().all()):
+                self.error = DivergedError(f"the model's output holds NaN or infinity ({error})")
         finally:
             self._leave()
 

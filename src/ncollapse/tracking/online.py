@@ -11,12 +11,13 @@ from ncollapse.collect.batches import unpack_batch
 from ncollapse.collect.forgetting import ForgettingMoments, check_half_life
 from ncollapse.collect.pooling import Pool
 from ncollapse.collect.select import Layers
+from ncollapse.collect.sync import all_merge, in_group
 from ncollapse.collect.taps import HEAD
 from ncollapse.errors import NCollapseWarning
 from ncollapse.metrics.catalog import METRICS
 from ncollapse.metrics.readings import applicable, read
 from ncollapse.schema import Reading
-from ncollapse.tracking.listener import Heard, Listener
+from ncollapse.tracking.listener import DivergedError, Heard, Listener
 
 SPLIT = "online"
 DEFINITION = "micro"
@@ -76,6 +77,9 @@ class Online:
         model was given (`labels=…`, as Hugging Face models are)."""
         try:
             heard = self.listener.take()
+        except DivergedError as error:
+            self._warn_once(f"nothing is followed: {error}; training goes on", name="diverged")
+            return
         except ValueError as error:
             if not self.batches:
                 raise
@@ -139,11 +143,12 @@ class Online:
             _warn(f"online following stops: {error}")
 
     # ---- what was found -----------------------------------------------------------------------
-    def readings(self) -> dict[str, dict[str, Reading]]:
+    def readings(self, *, together: bool = False) -> dict[str, dict[str, Reading]]:
         """Readings by layer: NC1 to NC3 in micro weighting, the half-life in their definition.
 
         The value is None, with a warning, where a batch since the last call held NaN or infinite
-        features or labels out of range. Empty before the first batch.
+        features. Empty before the first batch. `together` reads the batches of all ranks of
+        torch.distributed; then every rank must call, and all find the same.
         """
         taps = self.listener.taps
         if taps.head is not None:
@@ -151,7 +156,10 @@ class Online:
         found = {}
         for layer in taps.layers:
             if layer in self.moments:
-                found[layer] = self._read(layer, self.moments[layer])
+                own = self.moments[layer]
+                moments = all_merge(own) if together and in_group() else own
+                found[layer] = self._read(layer, moments)
+                own.rejected()
         return found
 
     def _read(self, layer: str, moments: ForgettingMoments) -> dict[str, Reading]:

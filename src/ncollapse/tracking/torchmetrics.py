@@ -29,12 +29,10 @@ class NeuralCollapseMetric(Metric):  # type: ignore[misc, unused-ignore]
     Arguments are those of `NeuralCollapse`; others go to torchmetrics.Metric. `set_head` adds NC3.
     mode "full" keeps K d² numbers up to `memory_budget` bytes, else d²; "trace" K d.
 
-    There is one tensor state. torchmetrics reduces every state by itself, and sums about pilots
-    can only be added once they are moved to common ones, for which counts, pilots and sums must be
-    at hand together: so all of them lie in one flat float64 vector, whose reduction unpacks each
-    rank's row, merges exactly and packs the result. `forward`, `merge_state` and DDP all go
-    through it, and one gather serves them. The vector begins with the arguments, so that metrics
-    built differently are never taken for one compute group.
+    torchmetrics reduces every state by itself, but sums about pilots can be added only once they
+    are moved to common ones, for which all must be at hand: so there is one state, a flat float64
+    vector, whose reduction merges rows exactly, for `forward`, `merge_state` and DDP alike. It
+    begins with `ignore_index`, so that metrics that differ never share a compute group.
 
     Raises ValueError as `NeuralCollapse` does, and where torchmetrics is missing.
     """
@@ -68,14 +66,13 @@ class NeuralCollapseMetric(Metric):  # type: ignore[misc, unused-ignore]
             "weighting": within_weighting(definition),
             "memory_budget": memory_budget,
             "ignore_index": ignore_index,
-            # Every batch is taken in at once: what waits would not be in the state.
-            "block_rows": 1,
+            "block_rows": 1,  # What waits for a full block would not be in the state.
         }
         self._head: tuple[Tensor | None, Tensor | None] = (None, None)
         self.add_state("state", default=self._pack(self._new()), dist_reduce_fx=self._merge)
 
     def set_head(self, weight: Tensor, bias: Tensor | None = None) -> None:
-        """The classifier's weight (K, d) and bias (K), read by the next `compute`."""
+        """The classifier's weight (K, d) and bias (K), for `compute`."""
         self._head = (weight.detach(), None if bias is None else bias.detach())
 
     def update(self, features: Tensor, target: Tensor) -> None:
@@ -92,7 +89,6 @@ class NeuralCollapseMetric(Metric):  # type: ignore[misc, unused-ignore]
         """(fig, ax): one set of readings as points, a list of them as curves."""
         return plot(self.compute() if val is None else val, ax)
 
-    # ---- the state ----------------------------------------------------------------------------
     def _new(self) -> ClassMoments:
         return ClassMoments(**self._options, device=self.device)
 
@@ -102,7 +98,7 @@ class NeuralCollapseMetric(Metric):  # type: ignore[misc, unused-ignore]
         state.setdefault("pilots", torch.zeros_like(state["sums"]))
         ignored = float(self._options["ignore_index"] or 0)
         header = torch.tensor([ignored, state["rows"], state["resolution"]], dtype=torch.float64)
-        parts = [state[name].to("cpu", torch.float64).flatten() for name in NAMES if name in state]
+        parts = (state[name].to("cpu", torch.float64).flatten() for name in NAMES if name in state)
         return torch.cat([header, *parts]).to(self.device)
 
     def _unpack(self, state: Tensor) -> ClassMoments:

@@ -1,0 +1,264 @@
+"""CollapseCallback under the real Lightning: keys, values, the sanity check, resuming."""
+
+from __future__ import annotations
+
+import math
+import random
+import subprocess
+import sys
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import ncollapse as nc
+from ncollapse.sources.optional import optional
+from tests.models import K, blobs, built, seeded
+
+optional("torchvision")
+lightning = pytest.importorskip("lightning.pytorch")
+
+from ncollapse.tracking.lightning import CollapseCallback  # noqa: E402
+
+INPUTS, LABELS = blobs(64)
+TEST = blobs(32, seed=1)
+ROOT = Path(__file__).resolve().parent.parent.parent
+KEYS = ("nc1_ratio", "nc1_fisher", "nc3_duality")
+
+
+@contextmanager
+def apart():
+    """Lightning draws from the global generators and warns about small machines."""
+    numpy, plain = np.random.get_state(), random.getstate()
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning.*")
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy)
+            random.setstate(plain)
+
+
+class Module(lightning.LightningModule):
+    def __init__(self, rate: float = 0.05) -> None:
+        super().__init__()
+        self.rate = rate
+        self.net = nn.Sequential(
+            nn.Flatten(), nn.Linear(192, 16), nn.ReLU(), nn.Linear(16, 8), nn.ReLU()
+        ).append(nn.Linear(8, K))
+        seeded(self)
+
+    def training_step(self, batch, index):
+        return nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+
+    def validation_step(self, batch, index, dataloader_idx=0):
+        self.log("val_loss", nn.functional.cross_entropy(self.net(batch[0]), batch[1]))
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=self.rate)
+
+
+def made_of(rate: float = 0.05) -> Module:
+    return built(Module, rate)
+
+
+def loader(data, size=16) -> DataLoader:
+    return DataLoader(TensorDataset(*data), batch_size=size)
+
+
+def trainer(folder, *callbacks, epochs=2, **options):
+    return lightning.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        devices=1,
+        callbacks=list(callbacks),
+        default_root_dir=folder,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **{"logger": False, "enable_checkpointing": False, **options},
+    )
+
+
+def fit(module, callback, folder, **options):
+    with apart():
+        made = trainer(folder, callback, **options)
+        made.fit(module, loader((INPUTS, LABELS)), loader(TEST))
+    return made
+
+
+def test_validation_reads_what_measure_reads(tmp_path) -> None:
+    module = made_of()
+    made = fit(module, CollapseCallback(layers="1", half_life=64), tmp_path)
+    found = made.callback_metrics
+    m = nc.measure(module.net, TEST, layers="1", null=False, intervals=False)
+    for layer in ("1", "head"):
+        for key in ("nc1_ratio", "nc1_fisher", "class_share", "nc2_etf_means"):
+            value = float(found[f"nc/val/{layer}/{key}"])
+            assert value == pytest.approx(m.value(key, layer=layer), rel=1e-4), key
+    assert float(found["nc/val/head/nc3_duality"]) == pytest.approx(
+        m.value("nc3_duality"), rel=1e-5
+    )
+    assert float(found["nc/online/head/nc1_ratio"]) > 0
+    assert "nc/online/1/nc1_fisher" in found
+    assert not {key for key in found if "nc/val/1/nc3" in key}
+    assert not module.net._forward_hooks and not module.net._forward_pre_hooks
+
+
+def test_a_model_that_stands_still_reads_online_as_measured(tmp_path) -> None:
+    module = made_of(rate=0.0)
+    callback = CollapseCallback(half_life=math.inf, keys=KEYS, validation=False)
+    found = fit(module, callback, tmp_path).callback_metrics
+    m = nc.measure(module.net, (INPUTS, LABELS), weighting="micro", null=False, intervals=False)
+    assert {key for key in found if key.startswith("nc/")} == {f"nc/online/head/{k}" for k in KEYS}
+    for key in KEYS:
+        assert float(found[f"nc/online/head/{key}"]) == pytest.approx(m.value(key), rel=1e-4)
+
+
+def test_readings_reach_the_logger_with_its_steps(tmp_path) -> None:
+    class Logger(lightning.loggers.logger.DummyLogger):
+        rows: list = []  # noqa: RUF012
+
+        def log_metrics(self, metrics, step=None):
+            self.rows.append((step, dict(metrics)))
+
+    logger = Logger()
+    fit(
+        made_of(),
+        CollapseCallback(every=2, keys=KEYS),
+        tmp_path,
+        logger=logger,
+        log_every_n_steps=1,
+    )
+    steps = [step for step, values in logger.rows if "nc/online/head/nc1_ratio" in values]
+    # Lightning repeats the last value in between.
+    assert {1, 3, 5, 7} <= set(steps)
+    epochs = [values for _, values in logger.rows if "nc/val/head/nc1_ratio" in values]
+    assert len(epochs) == 2
+
+
+def test_the_sanity_check_is_left_out_and_early_stopping_finds_the_keys(tmp_path) -> None:
+    seen = []
+
+    class Counting(CollapseCallback):
+        def on_validation_epoch_end(self, trainer, pl_module):
+            super().on_validation_epoch_end(trainer, pl_module)
+            seen.append((trainer.sanity_checking, self._evaluation is None))
+
+    stop = lightning.callbacks.EarlyStopping("nc/val/head/nc1_ratio", patience=1, min_delta=1e9)
+    with apart():
+        made = trainer(tmp_path, Counting(online=False), stop, epochs=9, num_sanity_val_steps=2)
+        made.fit(made_of(), loader((INPUTS, LABELS)), loader(TEST))
+    assert seen[0] == (True, True)
+    assert made.current_epoch == 2
+
+
+def test_a_resumed_run_reads_what_a_whole_one_reads(tmp_path) -> None:
+    def run(name, epochs, path=None):
+        callback = CollapseCallback(half_life=300, keys=KEYS)
+        with apart():
+            made = trainer(tmp_path / name, callback, epochs=epochs)
+            made.fit(made_of(), loader((INPUTS, LABELS)), loader(TEST), ckpt_path=path)
+            made.save_checkpoint(tmp_path / f"{name}.ckpt")
+        return {k: float(v) for k, v in made.callback_metrics.items()}, callback
+
+    whole, first = run("whole", 3)
+    run("cut", 2)
+    resumed, second = run("resumed", 3, tmp_path / "cut.ckpt")
+    assert resumed == pytest.approx(whole)
+    assert torch.equal(
+        first.state_dict()["online"]["head"]["weights"],
+        second.state_dict()["online"]["head"]["weights"],
+    )
+
+
+def test_validating_alone_and_other_batches(tmp_path) -> None:
+    module = made_of()
+    with apart():
+        made = trainer(tmp_path, CollapseCallback(model="net", keys=KEYS))
+        made.validate(module, [loader(TEST), loader((INPUTS, LABELS))], verbose=False)
+    m = nc.measure(module.net, TEST, null=False, intervals=False)
+    found = float(made.callback_metrics["nc/val/head/nc1_ratio"])
+    assert found == pytest.approx(m.value("nc1_ratio"), rel=1e-5)
+
+    class Odd(Module):
+        def training_step(self, batch, index):
+            return nn.functional.cross_entropy(self.net(batch["x"][0]), batch["z"])
+
+    batches = [{"x": [INPUTS[:32]], "z": LABELS[:32]}, {"x": [INPUTS[32:]], "z": LABELS[32:]}]
+    with apart():
+        callback = CollapseCallback(unpack=lambda b: (b["x"], b["z"]), keys=KEYS)
+        made = trainer(tmp_path, callback, epochs=1)
+        made.fit(Odd(), DataLoader(batches, batch_size=None))
+    assert float(made.callback_metrics["nc/online/head/nc1_ratio"]) > 0
+
+
+def test_nan_is_said_and_training_goes_on(tmp_path) -> None:
+    module = made_of(rate=1e30)
+    with pytest.warns(nc.NCollapseWarning, match="NaN or infinit"):
+        made = fit(module, CollapseCallback(keys=KEYS), tmp_path, epochs=3)
+    assert made.current_epoch == 3
+    assert math.isnan(made.callback_metrics["nc/online/head/nc1_ratio"])
+    assert math.isnan(made.callback_metrics["nc/val/head/nc1_ratio"])
+
+
+def test_bad_arguments_are_explained(tmp_path) -> None:
+    with pytest.raises(ValueError, match="every=0"):
+        CollapseCallback(every=0)
+    with pytest.raises(ValueError, match="model 'nut' is no module"):
+        fit(made_of(), CollapseCallback(model="nut"), tmp_path)
+
+
+WORKER = """
+import os, sys, warnings
+warnings.filterwarnings("ignore")
+import torch
+from tests.tracking.test_lightning import K, KEYS, LABELS, INPUTS, TEST, lightning, loader, made_of
+from ncollapse.tracking.lightning import CollapseCallback
+import ncollapse as nc
+
+os.environ.update(LOCAL_RANK=sys.argv[1], MASTER_ADDR="127.0.0.1", MASTER_PORT=sys.argv[2],
+                  WORLD_SIZE="2", NODE_RANK="0", PL_GLOBAL_SEED="0")
+torch.set_num_threads(1)
+module = made_of(rate=0.0)
+made = lightning.Trainer(max_epochs=1, accelerator="cpu", devices=2, strategy="ddp", logger=False,
+    callbacks=[CollapseCallback(keys=KEYS, half_life=float("inf"))], enable_progress_bar=False,
+    enable_checkpointing=False, enable_model_summary=False)
+made.fit(module, loader((INPUTS, LABELS), 8), loader(TEST, 8))
+found = {k: float(v) for k, v in made.callback_metrics.items() if k.startswith("nc/")}
+for split, data in (("val", TEST), ("online", (INPUTS, LABELS))):
+    m = nc.measure(module.net, data, weighting="micro", null=False, intervals=False)
+    for key in KEYS:
+        value = found.pop(f"nc/{split}/head/{key}")
+        assert abs(value / m.value(key) - 1) < 1e-4, (split, key, value, m.value(key))
+assert not found
+print("same on rank", sys.argv[1])
+"""
+
+
+def test_two_processes_log_what_one_reads() -> None:
+    import socket
+
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(rank), str(port)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    for rank, run in enumerate(runs):
+        out, err = run.communicate(timeout=120)
+        assert run.returncode == 0, err
+        assert f"same on rank {rank}" in out

@@ -1,0 +1,183 @@
+"""CollapseCallback under the real Hugging Face Trainer: keys, loggers, best model, resuming."""
+
+from __future__ import annotations
+
+import math
+import random
+import warnings
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+
+import ncollapse as nc
+from ncollapse.sources.optional import optional
+from tests.models import K, seeded
+
+try:
+    transformers = optional("transformers")
+except ValueError:
+    pytest.skip("transformers is not installed", allow_module_level=True)
+
+from ncollapse.tracking.transformers import CollapseCallback
+
+KEYS = ("nc1_ratio", "nc1_fisher", "nc3_duality")
+
+
+@contextmanager
+def apart():
+    """The Trainer seeds and draws from the global generators."""
+    numpy, plain = np.random.get_state(), random.getstate()
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", message=".*pin_memory.*")
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy)
+            random.setstate(plain)
+
+
+def words(samples: int, seed: int) -> list[dict]:
+    """Sentences whose first word leans to their class."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(K, 20, (samples, 6), generator=generator)
+    labels = torch.arange(samples) % K
+    ids[:, 0] = labels
+    mask = torch.ones_like(ids)
+    mask[::3, 4:] = 0
+    return [
+        {"input_ids": ids[i], "attention_mask": mask[i], "labels": labels[i]}
+        for i in range(samples)
+    ]
+
+
+TRAIN, TEST = words(48, 0), words(24, 1)
+
+
+def model():
+    config = transformers.BertConfig(
+        vocab_size=20, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=16, max_position_embeddings=8, num_labels=K,
+        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+    )  # fmt: skip
+    return seeded(transformers.BertForSequenceClassification(config))
+
+
+class Logger(transformers.TrainerCallback):
+    """What a reporter sees: it stands before our callback, as W&B's does."""
+
+    def __init__(self) -> None:
+        self.rows = []
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        self.rows.append((state.global_step, dict(logs)))
+
+
+def trainer(folder, callbacks=(), data=TEST, **options):
+    arguments = transformers.TrainingArguments(
+        **{
+            "output_dir": str(folder),
+            "num_train_epochs": 2,
+            "per_device_train_batch_size": 12,
+            "per_device_eval_batch_size": 8,
+            "eval_strategy": "epoch",
+            "save_strategy": "no",
+            "report_to": [],
+            "use_cpu": True,
+            "disable_tqdm": True,
+            "learning_rate": 1e-3,
+            **options,
+        }
+    )
+    return transformers.Trainer(
+        model(), arguments, train_dataset=TRAIN, eval_dataset=data, callbacks=list(callbacks)
+    )
+
+
+def test_readings_reach_loggers_metrics_and_the_best_model(tmp_path) -> None:
+    logger = Logger()
+    with apart():
+        made = trainer(
+            tmp_path,
+            [logger],
+            save_strategy="epoch",
+            load_best_model_at_end=True,
+            metric_for_best_model="eval_nc/eval/head/nc1_ratio",
+            greater_is_better=False,
+        )
+        callback = CollapseCallback(half_life=30).attach(made)
+        assert callback.attach(made) is callback
+        made.train()
+        metrics = made.evaluate()
+        found = nc.measure(made.model, TEST_LOADER, null=False, intervals=False)
+    assert made.callback_handler.callbacks.count(callback) == 1
+    for key in ("class_share", *KEYS):
+        assert metrics[f"eval_nc/eval/head/{key}"] == pytest.approx(found.value(key), rel=1e-4)
+    assert metrics["eval_nc/online/head/nc1_ratio"] > 0
+    logged = [(step, row) for step, row in logger.rows if "eval_nc/eval/head/nc1_ratio" in row]
+    assert [step for step, _ in logged] == [4, 8, 8]
+    assert all(key.startswith("eval_") for key in logged[0][1] if "nc" in key)
+    assert made.state.best_metric == min(r["eval_nc/eval/head/nc1_ratio"] for _, r in logged)
+    assert any("eval_nc/eval/head/nc1_fisher" in row for row in made.state.log_history)
+
+
+def test_a_model_that_stands_still_reads_online_as_measured(tmp_path) -> None:
+    with apart():
+        made = trainer(tmp_path, learning_rate=0.0, gradient_accumulation_steps=2)
+        CollapseCallback(half_life=math.inf, keys=KEYS).attach(made)
+        made.train()
+        metrics = made.state.log_history[-2]
+        data = [{name: torch.stack([row[name] for row in TRAIN]) for name in TRAIN[0]}]
+        m = nc.measure(made.model, data, weighting="micro", null=False, intervals=False)
+    for key in KEYS:
+        assert metrics[f"eval_nc/online/head/{key}"] == pytest.approx(m.value(key), rel=1e-4)
+
+
+def test_a_resumed_run_reads_what_a_whole_one_reads(tmp_path) -> None:
+    def run(folder, resume=None):
+        with apart():
+            made = trainer(tmp_path / folder, save_strategy="epoch")
+            CollapseCallback(half_life=200, keys=KEYS).attach(made)
+            made.train(resume_from_checkpoint=resume)
+        rows = [row for row in made.state.log_history if "eval_nc/online/head/nc1_ratio" in row]
+        return [{k: v for k, v in row.items() if k.startswith("eval_nc")} for row in rows]
+
+    whole = run("a")
+    assert (tmp_path / "a/checkpoint-4/ncollapse.pt").exists()
+    again = run("a", str(tmp_path / "a/checkpoint-4"))
+    assert len(whole) == len(again) == 2
+    assert again[1] == pytest.approx(whole[1], rel=1e-6)
+
+
+def test_several_data_sets_and_evaluating_alone(tmp_path) -> None:
+    with apart():
+        made = trainer(tmp_path, data={"easy": TEST, "hard": TRAIN})
+        CollapseCallback(keys=KEYS).attach(made)
+        made.predict(TEST)
+        metrics = made.evaluate()
+        m = nc.measure(made.model, TEST_LOADER, null=False, intervals=False)
+    names = {key.split("/")[1] for key in metrics if key.startswith("eval_nc")}
+    assert names == {"easy", "hard"}
+    assert metrics["eval_nc/easy/head/nc1_ratio"] == pytest.approx(m.value("nc1_ratio"), rel=1e-4)
+
+
+def test_what_is_missing_is_said(tmp_path) -> None:
+    with apart():
+        made = trainer(tmp_path, [callback := CollapseCallback(keys=KEYS)], num_train_epochs=1)
+        with pytest.warns(nc.NCollapseWarning, match="attach"):
+            made.train()
+        assert callback in made.callback_handler.callbacks
+        # Label smoothing keeps the labels from the model.
+        smooth = trainer(tmp_path, num_train_epochs=1, label_smoothing_factor=0.1)
+        CollapseCallback(keys=KEYS).attach(smooth)
+        with pytest.warns(nc.NCollapseWarning, match="no labels were passed"):
+            smooth.train()
+    with pytest.raises(ValueError, match="half_life=0"), apart():
+        made = trainer(tmp_path, [CollapseCallback(half_life=0)])
+        made.train()
+
+
+TEST_LOADER = [{name: torch.stack([row[name] for row in TEST]) for name in TEST[0]}]
