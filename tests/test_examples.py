@@ -1,0 +1,44 @@
+"""Every script in examples/ runs to its end, offline."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
+# A torchvision built for CUDA does not import beside a CPU torch, and trainers import it.
+RUN = (
+    "import runpy, sys; from ncollapse.sources.optional import optional\n"
+    "try: optional('torchvision')\n"
+    "except ValueError: pass\n"
+    "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+)
+NEEDS = {"lightning_callback": "lightning", "hugging_face_trainer": "transformers"}
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_examples_run(script: Path, tmp_path: Path) -> None:
+    if script.stem in NEEDS:
+        from importlib.util import find_spec
+
+        if find_spec(NEEDS[script.stem]) is None:
+            pytest.skip(f"{NEEDS[script.stem]} is not installed")
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, str(script), str(tmp_path / "out")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+def test_there_are_examples() -> None:
+    assert len(SCRIPTS) >= 3
