@@ -120,7 +120,7 @@ def test_dot_regression_aligns_features_whatever_the_counts(form: str) -> None:
     # The pull is (1 - cos)², flat at its minimum: cosines come near 1 slowly.
     found = functional.normalize(free_features(objective, 26, 6, 1000, 10.0), dim=1)
     cosines = (found * head.weight[y]).sum(1)
-    assert float(cosines.min()) > 0.98
+    assert float(cosines.min()) > 0.97
     assert float(cosines[y == 3]) > float(cosines[y == 0].min()) - 0.02
 
 
