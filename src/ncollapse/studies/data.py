@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from ncollapse.sources.datasets import digit_arrays
+
+SPLITS = ("train", "test")
+
+
+@runtime_checkable
+class Data(Protocol):
+    """What `train` trains on and studies measure: samples of the splits "train" and "test".
+
+    evaluation_batch: how many samples one forward pass without gradients takes.
+    """
+
+    evaluation_batch: ClassVar[int]
+
+    @property
+    def num_classes(self) -> int: ...
+
+    def count(self, split: str) -> int:
+        """How many samples a split has."""
+        ...
+
+    def batches(self, split: str, parts: Sequence[Tensor]) -> Iterator[Any]:
+        """One batch, (inputs, labels) or a mapping with labels, for every part: the numbers of
+        its samples, int64."""
+        ...
+
+    def loader(self, split: str) -> Any:
+        """The split in its own order, as `measure` takes it."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,10 +50,26 @@ class Dataset:
     test_x: Float[Tensor, "test dim"]
     test_y: Int[Tensor, " test"]
     class_names: tuple[str, ...]
+    evaluation_batch: ClassVar[int] = 4096
 
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
+
+    def count(self, split: str) -> int:
+        return self.loader(split)[1].numel()
+
+    def batches(self, split: str, parts: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        inputs, labels = self.loader(split)
+        return ((inputs[part], labels[part]) for part in parts)
+
+    def loader(self, split: str) -> tuple[Tensor, Tensor]:
+        """Inputs and labels. Raises ValueError for a split that is neither train nor test."""
+        if split not in SPLITS:
+            raise ValueError(f"split {split!r} is unknown; one of {', '.join(SPLITS)} is needed")
+        if split == "train":
+            return self.train_x, self.train_y
+        return self.test_x, self.test_y
 
     @property
     def num_features(self) -> int:

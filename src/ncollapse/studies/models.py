@@ -39,6 +39,33 @@ def mlp(
         return nn.Sequential(layers)
 
 
+def conv(
+    num_classes: int,
+    channels: Sequence[int] = (32, 64, 128),
+    *,
+    side: int = 8,
+    seed: int = 0,
+) -> nn.Sequential:
+    """Convolutions with BatchNorm and ReLU on flat images of side × side pixels, halving the side
+    after the first, then an average over places and `head`. The global random state is left as it
+    was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        layers["image"] = nn.Unflatten(1, (1, side, side))
+        before = 1
+        for number, width in enumerate(channels):
+            stride = 2 if number else 1
+            layers[f"conv{number}"] = nn.Conv2d(before, width, 3, stride, padding=1, bias=False)
+            layers[f"norm{number}"] = nn.BatchNorm2d(width)
+            layers[f"relu{number}"] = nn.ReLU()
+            before = width
+        layers["pool"] = nn.AdaptiveAvgPool2d(1)
+        layers["flat"] = nn.Flatten()
+        layers["head"] = nn.Linear(before, num_classes)
+        return nn.Sequential(layers)
+
+
 def penultimate(model: nn.Sequential, inputs: torch.Tensor) -> torch.Tensor:
     """What enters the head of a model of this file, in eval mode; the mode is restored."""
     training = model.training

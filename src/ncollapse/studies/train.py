@@ -1,23 +1,36 @@
 """The training core of every study: SGD past zero error, with callbacks, checkpoint and resume.
 
 A resumed run gives the same weights, bit for bit, as one that was never stopped: checkpoints hold
-model, optimiser, schedule, the generator that shuffles, and the history.
+model, optimiser, schedule, the generator that shuffles, the history and what callbacks gathered.
+In an initialised process group ranks share every batch, and all end with the same model.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ncollapse.collect.batches import unpack_batch
+from ncollapse.collect.ranks import Ranks
 from ncollapse.losses import named
-from ncollapse.studies.data import Dataset
+from ncollapse.studies import checkpoint
+from ncollapse.studies.data import Data
+from ncollapse.studies.evaluate import decisions, logits_of
+from ncollapse.studies.parallel import (
+    device_here,
+    distributed,
+    share,
+    share_buffers,
+    split_batches,
+    weight_of,
+)
 
 SCHEDULES = ("cosine", "constant", "step")
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -94,13 +107,16 @@ class Epoch:
 
 @dataclass
 class State:
-    """What callbacks see: the live model and data, and the history so far."""
+    """What callbacks see: the live model and data, the history so far, and what the model decides
+    about every test sample now (samples)."""
 
     model: nn.Module
-    data: Dataset
+    data: Data
     settings: Settings
     history: list[Epoch] = field(default_factory=list)
     step: int = 0
+    decisions: Int[Tensor, " test"] | None = None
+    ranks: Ranks | None = None
 
     @property
     def epoch(self) -> int:
@@ -110,7 +126,9 @@ class State:
 
 @runtime_checkable
 class Callback(Protocol):
-    """Called while training; a callback may read the model but leaves its mode as it was."""
+    """Called while training, on every rank; a callback may read the model but leaves its mode as
+    it was. One with `state_dict` and `load_state_dict` (tensors and plain values) is kept in
+    checkpoints."""
 
     def on_start(self, state: State) -> None: ...
 
@@ -140,18 +158,34 @@ class TrainResult:
 
 def train(
     model: nn.Module,
-    data: Dataset,
+    data: Data,
     settings: Settings,
     callbacks: Sequence[Callback] = (),
 ) -> TrainResult:
     """Train `model` in place and return it with its history.
 
-    Batches are shuffled by an own generator; a last batch of one sample is joined to the one
-    before it (batch normalisation needs two). With `settings.checkpoint` a checkpoint is written
-    every `checkpoint_every` epochs, at the end and on Ctrl-C (of the last whole epoch).
-    Raises ValueError for a checkpoint made with other settings.
+    `data` is a `Dataset` of tensors or anything else with its methods (`Data`), such as
+    `Samples`. Batches are shuffled by an own generator; a last batch of one sample is joined to
+    the one before it (batch normalisation needs two). With `settings.checkpoint` a checkpoint is
+    written every `checkpoint_every` epochs, at the end and on Ctrl-C (of the last whole epoch).
+
+    In an initialised process group the call is collective: each rank runs its share of every
+    batch of `batch_size` samples on its own device, gradients are averaged
+    (DistributedDataParallel), batch statistics stay a rank's own within an epoch and are rank 0's
+    at its end, the history is the same on all ranks, and rank 0 writes checkpoints. How many
+    ranks there are may differ when a run is resumed.
+
+    Raises ValueError for a checkpoint made with other settings, a device that cannot be used, and
+    fewer than two samples a rank and batch.
     """
-    device = torch.device(settings.device)
+    ranks = Ranks.current()
+    device = device_here(settings.device, ranks)
+    least = 2 if ranks is None else 2 * ranks.size
+    if settings.batch_size < least:
+        raise ValueError(
+            f"batch_size={settings.batch_size} for {least // 2} processes; at least {least} is "
+            "needed, two samples each"
+        )
     model.to(device)
     optimizer = torch.optim.SGD(
         model.parameters(),
@@ -160,133 +194,64 @@ def train(
         weight_decay=settings.weight_decay,
     )
     generator = torch.Generator().manual_seed(settings.seed)
-    state = State(model, data, settings)
+    state = State(model, data, settings, ranks=ranks)
     loss = LOSSES[settings.loss] if isinstance(settings.loss, str) else settings.loss
-    inputs, labels = data.train_x.to(device), data.train_y.to(device)
+    kept = [] if settings.checkpoint is None else list(callbacks)
     if settings.resume:
-        _restore(settings, state, optimizer, generator)
+        found = checkpoint.read(settings, ranks)
+        if found is not None:
+            checkpoint.restore(found, model, optimizer, generator, kept)
+            state.history = [Epoch(**entry) for entry in found["history"]]
+            state.step = int(found["step"])
+    running = distributed(model, device, ranks)
     for callback in callbacks:
         callback.on_start(state)
-    saved = _capture(state, optimizer, generator)
+
+    def capture() -> dict[str, object]:
+        if settings.checkpoint is None:
+            return {}
+        history = [asdict(entry) for entry in state.history]
+        progress = {"history": history, "step": state.step}
+        return checkpoint.capture(settings, model, optimizer, generator, progress, kept)
+
+    def save(content: dict[str, object]) -> None:
+        if settings.checkpoint is not None and (ranks is None or ranks.rank == 0):
+            checkpoint.write(settings.checkpoint, content)
+
+    saved = capture()
     try:
         for epoch in range(state.epoch, settings.epochs):
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * settings.factor(epoch)
             model.train()
+            parts = split_batches(data.count("train"), settings.batch_size, generator, least)
+            shares = [share(part, ranks) for part in parts]
             total = 0.0
-            for batch in _batches(labels.numel(), settings.batch_size, generator):
+            batches = zip(parts, shares, data.batches("train", shares), strict=True)
+            for part, mine, raw in batches:
+                batch = unpack_batch(raw)
                 optimizer.zero_grad(set_to_none=True)
-                value = loss(model(inputs[batch]), labels[batch])
-                value.backward()
+                value = loss(logits_of(running, batch, device), batch.labels.to(device))
+                (value * weight_of(mine, part, ranks)).backward()
                 optimizer.step()
-                total += float(value.detach()) * batch.numel()
+                total += float(value.detach()) * mine.numel()
                 state.step += 1
-            state.history.append(
-                Epoch(
-                    epoch + 1,
-                    state.step,
-                    total / labels.numel(),
-                    error(model, data.train_x, data.train_y),
-                    error(model, data.test_x, data.test_y),
-                )
-            )
+            share_buffers(model, ranks)
+            if ranks is not None:
+                total = float(ranks.total(torch.tensor(total, dtype=torch.float64)))
+            _, train_error = decisions(model, data, "train", ranks)
+            state.decisions, test_error = decisions(model, data, "test", ranks)
+            mean = total / data.count("train")
+            state.history.append(Epoch(epoch + 1, state.step, mean, train_error, test_error))
             for callback in callbacks:
                 callback.on_epoch_end(state)
-            last = epoch + 1 == settings.epochs
-            if settings.checkpoint is not None:
-                saved = _capture(state, optimizer, generator)
-                if last or (epoch + 1) % settings.checkpoint_every == 0:
-                    _write(settings.checkpoint, saved)
+            saved = capture()
+            if epoch + 1 == settings.epochs or (epoch + 1) % settings.checkpoint_every == 0:
+                save(saved)
     except KeyboardInterrupt:
-        if settings.checkpoint is not None:
-            _write(settings.checkpoint, saved)
+        save(saved)
         raise
     for callback in callbacks:
         callback.on_end(state)
     model.eval()
     return TrainResult(model, tuple(state.history))
-
-
-def error(model: nn.Module, inputs: Tensor, labels: Tensor, batch: int = 4096) -> float:
-    """Share of samples classified wrongly, in eval mode; the mode is restored."""
-    training = model.training
-    model.eval()
-    device = next(model.parameters()).device
-    wrong = 0
-    with torch.inference_mode():
-        for start in range(0, labels.numel(), batch):
-            part = slice(start, start + batch)
-            decided = model(inputs[part].to(device)).argmax(1)
-            wrong += int((decided != labels[part].to(device)).sum())
-    model.train(training)
-    return wrong / labels.numel()
-
-
-def _batches(count: int, size: int, generator: torch.Generator) -> list[Tensor]:
-    parts = list(torch.randperm(count, generator=generator).split(size))
-    if len(parts) > 1 and parts[-1].numel() == 1:
-        parts[-2:] = [torch.cat(parts[-2:])]
-    return parts
-
-
-def _identity(settings: Settings) -> dict[str, Any]:
-    """The settings that a checkpoint must agree with; how long and where to are free."""
-    loss = settings.loss if isinstance(settings.loss, str) else settings.loss.__qualname__
-    free = ("checkpoint", "checkpoint_every", "resume", "device", "loss")
-    return {**{k: v for k, v in vars(settings).items() if k not in free}, "loss": loss}
-
-
-def _capture(
-    state: State, optimizer: torch.optim.Optimizer, generator: torch.Generator
-) -> dict[str, Any]:
-    """A copy of everything a run needs to go on."""
-    import copy
-
-    if state.settings.checkpoint is None:
-        return {}
-    return {
-        "settings": _identity(state.settings),
-        "model": copy.deepcopy(state.model.state_dict()),
-        "optimizer": copy.deepcopy(optimizer.state_dict()),
-        "generator": generator.get_state(),
-        "history": [asdict(entry) for entry in state.history],
-        "step": state.step,
-    }
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as handle:
-            torch.save(content, handle)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _restore(
-    settings: Settings,
-    state: State,
-    optimizer: torch.optim.Optimizer,
-    generator: torch.Generator,
-) -> None:
-    path = settings.checkpoint
-    assert path is not None
-    if not path.exists():
-        return
-    found = torch.load(path, weights_only=True, map_location="cpu")
-    mine = _identity(settings)
-    if found["settings"] != mine:
-        keys = sorted(key for key in mine if found["settings"].get(key) != mine[key])
-        raise ValueError(
-            f"the checkpoint {path} was made with another {', '.join(keys)}; resume with the same "
-            "settings, or train anew"
-        )
-    state.model.load_state_dict(found["model"])
-    optimizer.load_state_dict(found["optimizer"])
-    generator.set_state(found["generator"])
-    state.history = [Epoch(**entry) for entry in found["history"]]
-    state.step = int(found["step"])
