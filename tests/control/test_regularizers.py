@@ -71,6 +71,25 @@ def test_nc1_penalties_are_the_metrics(key: str) -> None:
     torch.testing.assert_close(logarithm, (wanted + 0.5).log())
 
 
+@pytest.mark.parametrize("classes", ["wide", "narrow", "coinciding"])
+def test_fisher_without_a_scatter_agrees_with_the_metric(classes: str) -> None:
+    """Where the class means lack full rank the metric itself takes over."""
+    features, labels, _ = batch()
+    if classes == "narrow":
+        features = features[:, :2]
+    if classes == "coinciding":
+        features[labels == 1] += features[labels == 0].mean(0) - features[labels == 1].mean(0)
+    found = nc.ClassMoments(5, features.shape[1])
+    found.update(features, labels)
+    wanted = METRICS["nc1_fisher"].evaluate(
+        statistics=found.statistics(), geometry=found.geometry()
+    )
+    value = nc1_penalty(features, labels, metric="nc1_fisher")
+    assert bool(value.isfinite())
+    if classes != "coinciding":
+        torch.testing.assert_close(value, wanted)
+
+
 @pytest.mark.parametrize(
     ("frame", "key"),
     [

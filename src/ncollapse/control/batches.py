@@ -8,7 +8,9 @@ from torch import Tensor
 
 from ncollapse.collect.checks import NonFiniteError, check_batch
 from ncollapse.collect.statistics import ClassStatistics
+from ncollapse.control.frames import into_complement
 from ncollapse.geometry import Geometry
+from ncollapse.linalg import EPSILON
 
 
 def batch_statistics(
@@ -28,27 +30,61 @@ def batch_statistics(
 
     Raises ValueError for shapes that disagree and for features that are not finite.
     """
-    check_features(features, labels)
-    keep = labels >= 0
     with torch.autocast(features.device.type, enabled=False):
-        present, place = labels[keep].unique(return_inverse=True)
-        K = present.numel()
-        if K < 2:
+        parts = _parts(features, labels)
+        if parts is None:
             return None
-        wide = features[keep].to(torch.float64)
-        counts = torch.bincount(place, minlength=K)
-        number = counts.to(torch.float64)
-        means = wide.new_zeros(K, wide.shape[1]).index_add(0, place, wide) / number[:, None]
-        rest = wide - means[place]
-        traces = wide.new_zeros(K).index_add(0, place, (rest * rest).sum(1)) / number
+        present, place, number, means, rest = parts
+        K = present.numel()
+        traces = rest.new_zeros(K).index_add(0, place, (rest * rest).sum(1)) / number
         macro = micro = None
         if full:
-            share = (1 / (K * number))[place]
-            macro = (rest * share[:, None]).T @ rest
+            macro = (rest * (1 / (K * number))[place][:, None]).T @ rest
             micro = rest.T @ rest / place.numel()
         rows = None if weight is None else weight.to(torch.float64)[present]
+        counts = number.to(torch.int64)
         statistics = ClassStatistics(counts, traces, macro, micro, present=present)
         return statistics, Geometry(means, rows, counts=counts)
+
+
+def batch_fisher(features: Tensor, labels: Tensor) -> Float[Tensor, ""] | None:
+    """nc1_fisher of a batch without any d × d matrix: ‖P R A⁺‖²/K, R the deviations from class
+    means, P their weights' roots, AᵀA = Σ_B.
+
+    In a basis of 1⊥ the centred means have full row rank, so A⁺ comes from a thin QR, whose
+    derivative equal singular values do not disturb: O(n d K) where the scatter costs d³. None where
+    that rank is missing (d < K - 1, or means that coincide) or the batch holds one class.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        parts = _parts(features, labels)
+        if parts is None or parts[0].numel() - 1 > features.shape[1]:
+            return None
+        _, place, number, means, rest = parts
+        K = number.numel()
+        basis, upper = torch.linalg.qr(into_complement(means).T / K**0.5)
+        pivots = upper.detach().diagonal().abs()
+        if not bool(pivots.min() > EPSILON * max(means.shape) * pivots.max()):
+            return None
+        weighed = rest @ basis * (K * number).rsqrt()[place][:, None]
+        whitened = torch.linalg.solve_triangular(upper, weighed.T, upper=True)
+        return (whitened * whitened).sum() / K
+
+
+Parts = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+def _parts(features: Tensor, labels: Tensor) -> Parts | None:
+    """Classes present, each sample's place among them, counts, means, and deviations."""
+    check_features(features, labels)
+    keep = labels >= 0
+    present, place = labels[keep].unique(return_inverse=True)
+    K = present.numel()
+    if K < 2:
+        return None
+    wide = features[keep].to(torch.float64)
+    number = torch.bincount(place, minlength=K).to(torch.float64)
+    means = wide.new_zeros(K, wide.shape[1]).index_add(0, place, wide) / number[:, None]
+    return present, place, number, means, wide - means[place]
 
 
 def check_features(features: Tensor, labels: Tensor | None = None) -> None:
@@ -67,6 +103,11 @@ def check_features(features: Tensor, labels: Tensor | None = None) -> None:
         )
 
 
+def working_dtype(features: Tensor) -> torch.dtype:
+    """The dtype of features, but at least float32."""
+    return torch.promote_types(features.dtype, torch.float32)
+
+
 def working(features: Tensor) -> Tensor:
     """In at least float32."""
-    return features.to(torch.promote_types(features.dtype, torch.float32))
+    return features.to(working_dtype(features))

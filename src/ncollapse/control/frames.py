@@ -105,14 +105,14 @@ def nearest_simplex(
     Source: the problem is that of Markou, Ajanthan, Gould 2024; its closed form is derived here.
     """
     K = rows.shape[0]
-    lifted = 2 / (K - 1) ** 0.5 * _into_complement(rows).T
+    lifted = 2 / (K - 1) ** 0.5 * into_complement(rows).T
     if previous is not None and proximal:
         lifted = lifted + proximal * previous.to(lifted.dtype)
     basis = polar_factor(lifted)
     return (K / (K - 1)) ** 0.5 * _out_of_complement(basis.T), basis
 
 
-def _into_complement(rows: Tensor) -> Tensor:
+def into_complement(rows: Tensor) -> Tensor:
     """BᵀY: rows (K, d) → (K-1, d)."""
     return _reflect(rows)[1:]
 

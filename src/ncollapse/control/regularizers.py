@@ -15,7 +15,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ncollapse.control.batches import batch_statistics, check_features, working
+from ncollapse.control.batches import (
+    batch_fisher,
+    batch_statistics,
+    check_features,
+    working,
+    working_dtype,
+)
 from ncollapse.metrics.catalog import METRICS
 
 Scalar = Float[Tensor, ""]
@@ -44,9 +50,14 @@ def nc1_penalty(
     """
     if metric not in NC1:
         raise ValueError(f"metric={metric!r}; one of {', '.join(NC1)} is needed")
-    found = batch_statistics(features, labels, full="full" in METRICS[metric].needs)
-    value = _metric(metric, found, features)
-    return (value + floor).log() if log and found is not None else value
+    value = batch_fisher(features, labels) if metric == "nc1_fisher" else None
+    if value is None:
+        found = batch_statistics(features, labels, full="full" in METRICS[metric].needs)
+        if found is None:
+            return _nothing(features)
+        value = _metric(metric, found, features)
+    value = value.to(working_dtype(features))
+    return (value + floor).log() if log else value
 
 
 def frame_penalty(features: Tensor, labels: Tensor, *, frame: str = "simplex") -> Scalar:
@@ -82,7 +93,7 @@ def _metric(key: str, found: object, features: Tensor) -> Tensor:
     assert isinstance(found, tuple)
     statistics, geometry = found
     value = METRICS[key].evaluate(statistics=statistics, geometry=geometry)
-    return value.to(torch.promote_types(features.dtype, torch.float32))
+    return value.to(working_dtype(features))
 
 
 def _nothing(features: Tensor) -> Tensor:
