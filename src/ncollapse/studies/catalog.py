@@ -12,6 +12,7 @@ MODULES = {
     "peeled": "ncollapse.studies.peeled",
     "imbalance": "ncollapse.studies.imbalance",
     "minority": "ncollapse.studies.minority",
+    "terminal-phase": "ncollapse.studies.terminal_phase",
 }
 
 

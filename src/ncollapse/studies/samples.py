@@ -93,15 +93,16 @@ def open_data(
     parts: dict[str, Any] = {}
     collate: Collate | None = None
     for split, names in (("train", TRAIN), ("test", TEST)):
-        part = next((found.splits[name] for name in names if name in found.splits), None)
+        part: Any = next((found.splits[name] for name in names if name in found.splits), None)
         if part is None:
             raise ValueError(
                 f"data {spec!r} has splits {', '.join(found.splits)}; train and test are needed"
             )
-        if isinstance(part, tuple):
-            part = TensorDataset(*part)
         if isinstance(part, DataLoader):
-            part, collate = part.dataset, part.collate_fn
+            collate = part.collate_fn
+            part = part.dataset
+        elif isinstance(part, tuple):
+            part = TensorDataset(*part)
         if isinstance(part, IterableDataset) or not hasattr(part, "__len__"):
             raise ValueError(
                 f"data {spec!r}: split {split} can be read in its own order only; training needs "
@@ -117,7 +118,7 @@ def labels_of(dataset: Any) -> Int[Tensor, " samples"]:
     """The label of every sample, without reading inputs where the dataset lists its labels."""
     for name in ("targets", "labels", "_labels"):
         listed = getattr(dataset, name, None)
-        if isinstance(listed, Tensor) or isinstance(listed, Sequence):
+        if isinstance(listed, (Tensor, Sequence)):
             return torch.as_tensor(listed).to(torch.int64)
     if isinstance(dataset, TensorDataset):
         return dataset.tensors[1].to(torch.int64)

@@ -147,9 +147,9 @@ STUDY = Study(
         "mini": {
             **COMMON,
             "seeds": 1,
-            "epochs": 8,
-            "batch_size": 16,
-            "every": 2,
+            "epochs": 30,
+            "batch_size": 20,
+            "every": 3,
             "samples": 100,
             "random": {"samples": 40, "model": "mlp"},
         },
