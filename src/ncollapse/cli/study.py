@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json as text_of
 import os
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from ncollapse.cli.common import note, progress_bars, say, set_logging
+from ncollapse.cli.common import Progress, note, progress_bars, say, set_logging
+from ncollapse.cli.ranks import process_group, speaks
 
 ALL = "all"
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
@@ -32,7 +34,7 @@ def list_studies(json: JsonOption = False) -> None:
         say(text_of.dumps({"studies": rows}, indent=2, ensure_ascii=False))
         return
     for study in found:
-        say(f"{study.name:<12} {len(study.claims):>2} claims   {study.question}")
+        say(f"{study.name:<14} {len(study.claims):>2} claims   {study.question}")
 
 
 def show(
@@ -81,6 +83,38 @@ def run_studies(
         int | None, typer.Option(min=1, help="Seeds a study; what the size says by default.")
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", help="Processes; -1 is one a core.")] = -1,
+    backend: Annotated[
+        str, typer.Option(help="Where runs go: loky (processes), threading, dask.")
+    ] = "loky",
+    scheduler: Annotated[
+        str | None, typer.Option(help="With --backend dask: address of its scheduler.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="torchvision:NAME, timm:NAME, hf:NAME; or package.module:function, "
+            "which runs your own code."
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="digits, imagefolder:DIR, torchvision:NAME, hf:NAME, or package.module:function."
+        ),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of training.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=2, help="Samples a step, of all processes together.")
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Of the first epoch.")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="On every parameter.")] = None,
+    schedule: Annotated[
+        str | None, typer.Option(help="Of the learning rate: cosine, constant or step.")
+    ] = None,
+    every: Annotated[int | None, typer.Option(min=1, help="Epochs from look to look.")] = None,
+    image_size: Annotated[int | None, typer.Option(min=1, help="Side that images get.")] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes that load data.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder; ./ncollapse-runs/NAME-DATE by default."),
@@ -94,52 +128,89 @@ def run_studies(
 ) -> None:
     """Run studies and judge their claims. Several of them with --output lie in folders of it.
 
+    --model to --device replace settings that a study has (see `ncollapse study show NAME --json`).
+    Under torchrun all processes share the training of one run after the other.
+
     Examples:  ncollapse study run imbalance
-    |  ncollapse study run landscape minority --size mini
     |  ncollapse study run all --seeds 5 --output runs/all
+    |  ncollapse study run all --backend dask --scheduler tcp://HOST:8786
+    |  ncollapse study run terminal-phase --model torchvision:resnet18 --data torchvision:CIFAR10
+    --epochs 350 --device cuda
     """
     set_logging(quiet, verbose)
     if resume and output is None:
         raise ValueError("--resume needs --output, the folder of the interrupted run")
     if jobs == 0:
         raise ValueError("--jobs 0 runs nothing; a positive number, or -1 for one a core")
+    options = {
+        "model": model,
+        "data": data,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "schedule": schedule,
+        "every": every,
+        "image_size": image_size,
+        "workers": workers,
+        "device": device,
+    }
     # Before anything loads torch: two threads buy nothing on problems of this size.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    with process_group():
+        _run(
+            names,
+            size,
+            {key: value for key, value in options.items() if value is not None},
+            output,
+            json,
+            progress_bars(quiet or json or not speaks(), verbose),
+            seeds=seeds,
+            jobs=jobs,
+            backend=backend,
+            scheduler=scheduler,
+            resume=resume,
+        )
+
+
+def _run(
+    names: list[str],
+    size: str,
+    options: dict[str, Any],
+    output: Path | None,
+    json: bool,
+    bars: AbstractContextManager[Progress | None],
+    **how: Any,
+) -> None:
     from ncollapse.studies.catalog import find
     from ncollapse.studies.catalog import names as known
-    from ncollapse.studies.runner import run
+    from ncollapse.studies.runner import run, with_options
     from ncollapse.studies.scoreboard import scoreboard
 
     wanted = list(dict.fromkeys(known() if ALL in names else names))
     for name in wanted:
-        find(name).units(size, seeds)
+        with_options(find(name), size, options).units(size, how["seeds"])
     date = f"{datetime.now():%Y-%m-%d-%H%M%S}"
     folders = {name: Path("ncollapse-runs") / f"{name}-{date}" for name in wanted}
     if output is not None:
         folders = {name: output / name if len(wanted) > 1 else output for name in wanted}
     try:
-        with progress_bars(quiet or json, verbose) as progress:
-            results = run(
-                wanted,
-                size,
-                seeds=seeds,
-                output=folders,
-                jobs=jobs,
-                resume=resume,
-                progress=progress,
-            )
+        with bars as progress:
+            results = run(wanted, size, options=options, output=folders, progress=progress, **how)
     except KeyboardInterrupt:
         place = output or (folders[wanted[0]] if len(wanted) == 1 else None)
         if place is not None:
             note(f"interrupted; finished runs are kept, continue with --output {place} --resume")
         raise
+    if not speaks():
+        return
     if json:
         shown = {"studies": [result.brief() for result in results]}
         say(text_of.dumps(shown, indent=2, ensure_ascii=False, allow_nan=False))
         return
     say(scoreboard(results))
     for name in wanted:
-        say(f"{name:<12} {folders[name] / 'summary.html'}")
+        say(f"{name:<14} {folders[name] / 'summary.html'}")
 
 
 def application() -> typer.Typer:

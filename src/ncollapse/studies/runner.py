@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
-import math
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from ncollapse.schema import write_text
 from ncollapse.studies.catalog import find
 from ncollapse.studies.claims import ClaimResult
+from ncollapse.studies.place import FOLDER, Place
 from ncollapse.studies.study import Study, StudyResult, Unit, UnitResult, by_part, resolve
+from ncollapse.studies.workers import execute, finite
+
+if TYPE_CHECKING:
+    from ncollapse.collect.ranks import Ranks
 
 log = logging.getLogger("ncollapse")
 Progress = Callable[[str, int, int], None]
@@ -33,6 +37,8 @@ def run(
     output: Outputs | None = ...,
     jobs: int = ...,
     backend: str = ...,
+    scheduler: Any = ...,
+    options: Mapping[str, Any] | None = ...,
     resume: bool = ...,
     progress: Progress | None = ...,
 ) -> StudyResult: ...
@@ -47,6 +53,8 @@ def run(
     output: Outputs | None = ...,
     jobs: int = ...,
     backend: str = ...,
+    scheduler: Any = ...,
+    options: Mapping[str, Any] | None = ...,
     resume: bool = ...,
     progress: Progress | None = ...,
 ) -> list[StudyResult]: ...
@@ -60,19 +68,30 @@ def run(
     output: Outputs | None = None,
     jobs: int = -1,
     backend: str = "loky",
+    scheduler: Any = None,
+    options: Mapping[str, Any] | None = None,
     resume: bool = False,
     progress: Progress | None = None,
 ) -> StudyResult | list[StudyResult]:
     """Run one study (returns its result) or several (returns a list).
 
     names: of the catalog, or `Study` values. size: mini, quick or full. seeds: how many, else what
-    the size says. jobs: processes, -1 for one a core; each works at one thread. backend: of
-    joblib. With `output` every finished run is written at once (a folder for one study, `output`/
-    NAME for several, or folders by name) and the results are saved at the end; `resume` takes
-    finished runs with the same settings from there. A run that raises is reported in its study and
-    leaves the others alone. progress: called with (study, finished runs, all runs).
+    the size says. options: settings of the size to replace, such as {"model":
+    "torchvision:resnet18", "epochs": 350}. jobs: processes, -1 for one a core; each works at one
+    thread. backend: of joblib, or "dask" with `scheduler`, its address or a Client. progress:
+    called with (study, finished runs, all runs).
 
-    Raises ValueError for unknown names and sizes, and for `resume` without `output`.
+    With `output` every finished run is written at once (a folder for one study, `output`/NAME for
+    several, or folders by name) and the results are saved at the end; `resume` takes finished runs
+    with the same settings from there. A run that trains keeps checkpoints there until it ends, and
+    `resume` goes on from them. A run that raises is reported in its study and leaves the others
+    alone.
+
+    In an initialised process group (torchrun) the call is collective: all ranks work on one run
+    after the other, share its training, and return the same results; rank 0 writes.
+
+    Raises ValueError for unknown names, sizes and options, for `resume` without `output`, and for
+    a cluster that cannot be reached.
     """
     single = isinstance(names, str | Study)
     studies = [_study(name) for name in ([names] if isinstance(names, str | Study) else names)]
@@ -82,32 +101,71 @@ def run(
         raise ValueError("a study was named twice; name each once")
     if resume and output is None:
         raise ValueError("resume=True needs output=FOLDER, where the finished runs lie")
+    studies = [with_options(study, size, options or {}) for study in studies]
+    ranks = _ranks()
     folders = _folders(studies, output)
     planned = {study.name: study.units(size, seeds) for study in studies}
     finished: dict[str, list[UnitResult]] = {name: [] for name in planned}
     waiting: list[Unit] = []
     for name, units in planned.items():
         for unit in units:
-            known = _read(folders.get(name), unit) if resume else None
+            known = _known(folders.get(name), unit, ranks) if resume else None
             finished[name].append(known) if known is not None else waiting.append(unit)
         if progress is not None:
             progress(name, len(finished[name]), len(units))
-    for unit, done in _execute(waiting, jobs, backend):
+    places = {
+        number: Place(
+            (folders[unit.study] / FOLDER / f"{unit.name}-{unit.fingerprint}").absolute(), resume
+        )
+        for number, unit in enumerate(waiting)
+        if unit.study in folders
+    }
+    writes = ranks is None or ranks.rank == 0
+    for unit, done in execute(waiting, 1 if ranks else jobs, backend, scheduler, places):
         finished[unit.study].append(done)
-        _write(folders.get(unit.study), unit, done)
+        if writes:
+            _write(folders.get(unit.study), unit, done)
         if done.error:
             log.warning("study %s, run %s failed: %s", unit.study, unit.name, done.error)
         if progress is not None:
             progress(unit.study, len(finished[unit.study]), len(planned[unit.study]))
     results = [_judge(study, size, finished[study.name]) for study in studies]
     for result in results:
-        if result.name in folders:
+        if result.name in folders and writes:
             result.save(folders[result.name])
     return results[0] if single else results
 
 
 def _study(name: str | Study) -> Study:
     return find(name) if isinstance(name, str) else name
+
+
+def with_options(study: Study, size: str, options: Mapping[str, Any]) -> Study:
+    """The study with settings of a size replaced. Raises ValueError for settings it lacks."""
+    if not options or size not in study.settings:
+        return study
+    settings = study.settings[size]
+    odd = [name for name in options if name not in settings]
+    if odd:
+        raise ValueError(
+            f"study {study.name!r} has no setting {', '.join(odd)}; it has {', '.join(settings)}"
+        )
+    return replace(study, settings={**study.settings, size: {**settings, **options}})
+
+
+def _ranks() -> Ranks | None:
+    """The process group, if there is one; asking must not load torch."""
+    if "torch" not in sys.modules:
+        return None
+    from ncollapse.collect.ranks import Ranks
+
+    return Ranks.current()
+
+
+def _known(folder: Path | None, unit: Unit, ranks: Ranks | None) -> UnitResult | None:
+    """A finished run; with ranks as rank 0 finds it."""
+    found = _read(folder, unit) if ranks is None or ranks.rank == 0 else None
+    return found if ranks is None else ranks.from_rank(0, found)
 
 
 def _folders(studies: Sequence[Study], output: Outputs | None) -> dict[str, Path]:
@@ -120,55 +178,6 @@ def _folders(studies: Sequence[Study], output: Outputs | None) -> dict[str, Path
     return {study.name: Path(output) / study.name for study in studies}
 
 
-def _execute(units: Sequence[Unit], jobs: int, backend: str) -> Iterable[tuple[Unit, UnitResult]]:
-    """Units with their results, in the order in which they end."""
-    from joblib import Parallel, cpu_count, delayed, parallel_config
-
-    workers = min(cpu_count() if jobs < 0 else jobs, len(units))
-    if workers <= 1:
-        for unit in units:
-            yield unit, attempt(unit)
-        return
-    config: dict[str, Any] = {"backend": backend, "n_jobs": workers}
-    if backend == "loky":
-        config["inner_max_num_threads"] = 1
-    left = dict(enumerate(units))
-    with parallel_config(**config):
-        pool = Parallel(return_as="generator_unordered", batch_size=1)
-        try:
-            for index, result in pool(delayed(_numbered)(i, unit) for i, unit in enumerate(units)):
-                yield left.pop(index), result
-        except RuntimeError as error:
-            # A process was killed, for memory say: what it had not finished has failed.
-            log.debug("the pool of processes broke", exc_info=True)
-            sentence = f"{type(error).__name__}: a process ended; resume, or use fewer jobs"
-            for unit in left.values():
-                yield unit, UnitResult(unit.part.name, unit.seed, error=sentence)
-
-
-def _numbered(index: int, unit: Unit) -> tuple[int, UnitResult]:
-    return index, attempt(unit)
-
-
-def attempt(unit: Unit) -> UnitResult:
-    """Run a unit; an exception becomes the sentence of its failure."""
-    began = time.perf_counter()
-    try:
-        found = resolve(unit.part.work)(unit.settings, unit.seed)
-        values = {name: _finite(found["values"][name]) for name in found["values"]}
-        data = json.loads(json.dumps(_plain(found.get("data", {})), allow_nan=False))
-        unknown = set(values) - set(unit.part.claims)
-        if unknown:
-            raise ValueError(f"part {unit.part.name!r} gave numbers for unknown {sorted(unknown)}")
-    except Exception as error:
-        log.debug("run %s of study %s failed", unit.name, unit.study, exc_info=True)
-        sentence = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        return UnitResult(
-            unit.part.name, unit.seed, seconds=time.perf_counter() - began, error=sentence
-        )
-    return UnitResult(unit.part.name, unit.seed, values, data, time.perf_counter() - began)
-
-
 def _judge(study: Study, size: str, units: Sequence[UnitResult]) -> StudyResult:
     order = {part.name: i for i, part in enumerate(study.parts)}
     ordered = tuple(sorted(units, key=lambda unit: (order[unit.part], unit.seed)))
@@ -178,7 +187,7 @@ def _judge(study: Study, size: str, units: Sequence[UnitResult]) -> StudyResult:
         mine = [u for u in ordered if claim.id in study.parts[order[u.part]].claims]
         failed = sum(bool(unit.error) for unit in mine)
         if claim.id in combined:
-            values: list[float | None] = [_finite(value) for value in combined[claim.id]]
+            values: list[float | None] = [finite(value) for value in combined[claim.id]]
         else:
             values = [u.values[claim.id] for u in mine if claim.id in u.values]
         claims.append(claim.judge(values, failed, trial=size == "mini"))
@@ -187,6 +196,11 @@ def _judge(study: Study, size: str, units: Sequence[UnitResult]) -> StudyResult:
 
 def _path(folder: Path, unit: Unit) -> Path:
     return folder / RUNS / f"{unit.name}.json"
+
+
+def _checkpoints(folder: Path, unit: Unit) -> Path:
+    """Runs with other settings must not meet each other's checkpoints."""
+    return (folder / FOLDER / f"{unit.name}-{unit.fingerprint}").absolute()
 
 
 def _write(folder: Path | None, unit: Unit, result: UnitResult) -> None:
@@ -209,21 +223,3 @@ def _read(folder: Path | None, unit: Unit) -> UnitResult | None:
         return UnitResult(**found)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
-
-
-def _finite(value: Any) -> float | None:
-    number = float(value)
-    return number if math.isfinite(number) else None
-
-
-def _plain(value: Any) -> Any:
-    """Numbers of numpy and torch as Python's own; what is not finite becomes None."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
