@@ -151,6 +151,21 @@ def test_eval_passes_and_copies_are_not_followed(model) -> None:
     assert all(not module._forward_hooks for module in list(model.modules())[1:])
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*[Dd]ynamo.*")
+def test_a_compiled_model_is_followed(model) -> None:
+    """Hooks that silently do not fire are what users of torch.compile meet elsewhere."""
+    plain = nc.Tracker(model, online=True, every=4)
+    feed(plain, model)
+    plain.close()
+    compiled = torch.compile(model, backend="eager")
+    compiled(INPUTS)
+    tracker = nc.Tracker(compiled, online=True, every=4)
+    feed(tracker, compiled)
+    tracker.close()
+    assert last(tracker) == pytest.approx(last(plain))
+
+
 # ---- going on after an interruption ------------------------------------------------------------
 def test_a_resumed_run_reads_what_a_whole_one_reads(model, tmp_path) -> None:
     whole = nc.Tracker(model, online=True, half_life=40, every=1, output=tmp_path / "a")
