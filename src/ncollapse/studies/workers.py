@@ -8,9 +8,9 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
-from ncollapse.sources.optional import optional
 from ncollapse.studies.place import Place, at, clear
 from ncollapse.studies.study import Unit, UnitResult, resolve
 
@@ -98,10 +98,12 @@ def _on_dask(units: Sequence[Unit], scheduler: Any) -> Iterator[tuple[Unit, Unit
     """Runs as futures of a Dask client. joblib's own Dask backend waits forever for a run whose
     worker died; here such a run fails with a sentence and the others are kept."""
     with _client(scheduler) as client:
-        as_completed: Any = optional("dask.distributed").as_completed
         futures = {client.submit(attempt, unit, pure=False): unit for unit in units}
+        ended = _distributed().as_completed(
+            list(futures), loop=client.loop, with_results=True, raise_errors=False
+        )
         try:
-            for future, found in as_completed(list(futures), with_results=True, raise_errors=False):
+            for future, found in ended:
                 unit = futures[future]
                 if future.status != "finished":
                     found = UnitResult(unit.part.name, unit.seed, error=_said(found))
@@ -120,10 +122,21 @@ def _said(found: Any) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
+def _distributed() -> Any:
+    """The client's library. Raises ValueError that says how to install it."""
+    try:
+        return import_module("distributed")
+    except ImportError as error:
+        raise ValueError(
+            f"backend 'dask' needs dask[distributed], which could not be imported ({error}); pip "
+            "install 'ncollapse[dask]' (from a checkout: pip install '.[dask]')"
+        ) from None
+
+
 @contextmanager
 def _client(scheduler: Any) -> Iterator[Any]:
     """A client of the scheduler: one passed stays open, one made for an address is closed."""
-    distributed = optional("dask.distributed")
+    distributed = _distributed()
     if scheduler is None:
         raise ValueError(
             "backend 'dask' needs a scheduler: its address (--scheduler tcp://HOST:8786), or a "
