@@ -20,6 +20,7 @@ NAMES = {
     "capture": "capture",
     "page": "page",
     "prediction": "prediction",
+    "vocabulary": "vocabulary",
 }
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,11 +13,13 @@ from torch import Tensor, nn
 
 from ncollapse.collect.batches import Unpack
 from ncollapse.collect.cache import FeatureCache, RecomputedSource
+from ncollapse.collect.kept import KeptCache, fingerprint
 from ncollapse.collect.parts import PartSource
 from ncollapse.collect.passes import Collector
 from ncollapse.collect.pooling import Pool
 from ncollapse.collect.ranks import Ranks, fill_gaps, together
 from ncollapse.collect.select import Layers
+from ncollapse.collect.shares import check_order
 from ncollapse.collect.stream import ModelStream
 from ncollapse.collect.taps import HEAD, Taps
 from ncollapse.collect.tokens import token_kind
@@ -65,7 +69,8 @@ def measure(
     the next token (see `ncollapse.collect.tokens`); "same" reads a label a token; `min_count`
     leaves rare classes out. In an initialised process group the call is collective: ranks share
     the samples (a DistributedSampler's padding is dropped, a loader that all ranks have alike is
-    dealt in batches) and each returns the measurement of all.
+    dealt in batches) and each returns the measurement of all. `snapshot` is then a folder in which
+    the pass is kept as it goes; `resume` continues there, on any number of ranks.
 
     The model's mode, its hooks and the global random states are put back.
 
@@ -93,6 +98,26 @@ def measure(
         ranks=ranks,
     )
     said = {"class_names": class_names, "description": description or type(taps.model).__name__}
+    if chosen.snapshot is not None:
+        if not cache:
+            raise ValueError("a snapshot keeps the features, and cache=False keeps none; pass one")
+        with together(ranks):
+            check_order(loaders)
+        how = (stream.tokens, limit, str(pool), str(stream.autocast), chosen.ignore_index)
+        kept = KeptCache(
+            Path(chosen.snapshot),
+            every=chosen.snapshot_every,
+            splits=tuple(loaders),
+            fingerprint=fingerprint(taps.model, taps.modules, how),
+            ranks=ranks,
+        )
+        stream.done = kept.begin(chosen.resume)
+        chosen = replace(chosen, snapshot=None, resume=False)
+        with kept:
+            with together(ranks):
+                kept.fill(stream)
+                kept.save()
+            return measure_cache(kept, taps, chosen, trace=trace, ranks=ranks, **said)
     if not cache:
         return _recomputed(stream, chosen, said, trace)
     with FeatureCache(cache_budget, splits=() if ranks is None else tuple(loaders)) as features:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,10 @@ def load_snapshot(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def remove_snapshot(path: Path) -> None:
-    """Delete both generations."""
+    """Delete both generations, or the folder of a kept forward pass."""
+    if path.is_dir():
+        shutil.rmtree(path)
+        return
     path.unlink(missing_ok=True)
     previous(path).unlink(missing_ok=True)
 

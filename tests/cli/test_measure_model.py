@@ -74,7 +74,7 @@ def test_a_limit_is_spread_over_all_classes(capsys, tmp_path) -> None:
 BAD = {
     "no data": (["--model", MODEL], "belong together"),
     "neither": ([], "either a feature file, or --model and --data"),
-    "resume": (["--model", MODEL, "--data", DATA, "--resume", "-o", "x"], "starts anew"),
+    "resume": (["--model", MODEL, "--data", DATA, "--resume"], "--resume needs --output"),
     "no such model": (["--model", "no.module:f", "--data", DATA], "does not import"),
     "no such layer": (["--model", MODEL, "--data", DATA, "--layers", "conv9"], "matches nothing"),
     "no such head": (["--model", MODEL, "--data", DATA, "--head", "fc9"], "linear layers are"),

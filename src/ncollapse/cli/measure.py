@@ -14,7 +14,7 @@ from ncollapse.cli.ranks import local_device, process_group, speaks
 if TYPE_CHECKING:
     from ncollapse.measurement import Measurement
 
-SNAPSHOT = "snapshot.safetensors"
+SNAPSHOT, KEPT = "snapshot.safetensors", "snapshot"
 LARGE_STATE = 2e8
 MODEL = "Models"
 
@@ -30,7 +30,7 @@ def measure(
         typer.Option("--output", "-o", help="Folder for results, tables, geometry, report."),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue an interrupted run of --output (files).")
+        bool, typer.Option("--resume", help="Continue an interrupted run of --output.")
     ] = False,
     model: Annotated[
         str | None,
@@ -122,14 +122,6 @@ def measure(
         raise ValueError("--model and --data belong together: one of them is missing")
     if resume and output is None:
         raise ValueError("--resume needs --output, the folder of the interrupted run")
-    if model is not None:
-        from ncollapse.cli.measure_model import is_pattern
-
-        if resume and not is_pattern(weights):
-            raise ValueError(
-                "--resume continues runs over files and sweeps over checkpoints; one model's "
-                "forward pass starts anew"
-            )
     if weighting not in ("macro", "micro"):
         raise ValueError(f"--weighting {weighting!r} is unknown; macro or micro is needed")
     began = time.monotonic()
@@ -147,7 +139,7 @@ def measure(
         "min_count": min_count,
         "pair_budget": pair_budget,
     }
-    snapshot = None if output is None or file is None else output / SNAPSHOT
+    snapshot = None if output is None else output / (SNAPSHOT if file is not None else KEPT)
     try:
         with process_group() as shared, progress_bars(quiet, verbose) as progress:
             options["progress"] = progress
@@ -177,6 +169,7 @@ def measure(
                     options=options,
                     tokens=tokens,
                     output=output,
+                    snapshot=snapshot,
                     resume=resume,
                 )
     except KeyboardInterrupt:
@@ -210,6 +203,11 @@ def _file(
     estimate = state_estimate(source, **options)
     if estimate > LARGE_STATE and not quiet:
         note(f"state: about {estimate / 1e6:.0f} MB beside the features")
+    if shared:
+        # Rows are read by turns: a part of a file is soon read again, and no snapshot is kept.
+        if resume:
+            raise ValueError("--resume over files needs one process; start it without torchrun")
+        snapshot = None
     return measure_source(source, **options, share=shared, snapshot=snapshot, resume=resume)
 
 

@@ -34,6 +34,7 @@ def measure_spec(
     options: dict[str, Any],
     tokens: str | None = None,
     output: Path | None = None,
+    snapshot: Path | None = None,
     resume: bool = False,
 ) -> Measurement:
     """Build the model and the data, say which device runs, and measure in one forward pass; with
@@ -89,7 +90,9 @@ def measure_spec(
         **options,
     }
     if not many:
-        return measure(loaded.model, splits, **said)
+        kept = snapshot if resume or _ordered(splits) else None
+        kept = kept if cache else None
+        return measure(loaded.model, splits, **said, snapshot=kept, resume=resume)
     assert weights is not None
     return sweep(
         loaded.model,
@@ -101,6 +104,17 @@ def measure_spec(
         say=note,
         **said,
     )
+
+
+def _ordered(splits: dict[str, Any]) -> bool:
+    """Whether another run would read the data in the same order."""
+    from ncollapse.collect.shares import check_order
+
+    try:
+        check_order(splits)
+    except ValueError:
+        return False
+    return True
 
 
 def is_pattern(weights: str | None) -> bool:

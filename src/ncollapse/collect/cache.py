@@ -70,6 +70,14 @@ class _Rows:
             left -= BLOCK_ROWS
         self.blocks = []
 
+    def reopen(self, path: Path, count: int) -> None:
+        """Go on in a file of which the first `count` rows are known to be whole."""
+        width = self.dim * torch.empty(0, dtype=self.dtype).element_size()
+        self.path, self.count = path, count
+        self.file = path.open("r+b")
+        self.file.truncate(count * width)
+        self.file.seek(count * width)
+
     def read(self, start: int, size: int) -> Iterator[Tensor]:
         if self.path is None:
             for place in range(start, self.count, size):
@@ -120,6 +128,7 @@ class FeatureCache:
         self.budget = budget
         self._folder = folder
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._where: Path | None = None
         self._layers: dict[str, _Rows] = {}
         self._labels: list[Tensor] = []
         self._codes: list[Tensor] = []
@@ -140,7 +149,7 @@ class FeatureCache:
 
     @property
     def on_disk(self) -> bool:
-        return self._temporary is not None
+        return self._where is not None
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -175,23 +184,24 @@ class FeatureCache:
         self._codes.append(torch.full_like(self._labels[-1], code))
         for layer, features in batch.features.items():
             rows = self._layers.setdefault(layer, _Rows())
-            if self._temporary is not None and rows.file is None:
+            if self._where is not None and rows.file is None:
                 self._spill(layer, rows)
             try:
                 self._bytes += rows.append(features.cpu())
             except ValueError as error:
                 raise ValueError(f"layer {layer!r}: {error}") from None
-        if self._temporary is None and self._bytes > self.budget:
+        if self._where is None and self._bytes > self.budget:
             self._temporary = tempfile.TemporaryDirectory(
                 prefix="ncollapse-cache-", dir=self._folder
             )
+            self._where = Path(self._temporary.name)
             for layer, rows in self._layers.items():
                 self._spill(layer, rows)
 
     def _spill(self, layer: str, rows: _Rows) -> None:
-        assert self._temporary is not None
+        assert self._where is not None
         number = list(self._layers).index(layer)
-        rows.spill(Path(self._temporary.name) / f"{number}.bin")
+        rows.spill(self._where / f"{number}.bin")
 
     def source(self, layer: str, **head: Any) -> CachedSource:
         """The rows of a layer as a source; keywords weight, bias, class_names, description."""

@@ -8,7 +8,7 @@ that a single process would run. Loaders that differ are the ranks' own parts.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,38 @@ class Place:
 
     order: Tensor
     wanted: Tensor
+
+
+class Done:
+    """Samples that an interrupted pass has read: places and labels by split."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def add(self, split: str, order: Tensor, labels: Tensor) -> None:
+        """Samples of one split, at these places among all."""
+        if split in self._held:
+            order = torch.cat([self._held[split][0], order])
+            labels = torch.cat([self._held[split][1], labels])
+        order, sort = order.sort()
+        self._held[split] = order, labels[sort]
+
+    def left(self, split: str, place: Place, labels: Tensor) -> Place:
+        """The place with what is done no longer wanted.
+
+        Raises ValueError where a sample that is done has another label now.
+        """
+        if split not in self._held or place.order.numel() == 0:
+            return place
+        order, known = self._held[split]
+        where = torch.searchsorted(order, place.order).clamp(max=order.numel() - 1)
+        found = (order[where] == place.order) & place.wanted
+        if not torch.equal(known[where[found]], labels.cpu()[found]):
+            raise ValueError(
+                f"the loader of split {split!r} gives other samples than the run that is resumed; "
+                "the same data in the same order are needed, or start without resume"
+            )
+        return Place(place.order, place.wanted & ~found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +171,17 @@ def shares(loaders: dict[str, Any], ranks: Ranks, size_of: Sizes) -> dict[str, S
             kind = "own"
         result[split] = Share(loader, ranks, kind, size_of)
     return result
+
+
+def check_order(loaders: Mapping[str, Any]) -> None:
+    """Raises ValueError for loaders whose order another run would not repeat."""
+    for split, loader in loaders.items():
+        sampler = _sampler(loader)
+        if isinstance(sampler, RandomSampler) or getattr(sampler, "shuffle", False):
+            raise ValueError(
+                f"the loader of split {split!r} shuffles, so a resumed run could not tell what was "
+                "read already; pass shuffle=False to measure with a snapshot"
+            )
 
 
 def _sampler(loader: Any) -> Any:

@@ -23,7 +23,7 @@ from ncollapse.collect.batches import (
 )
 from ncollapse.collect.heads import is_sharded
 from ncollapse.collect.ranks import Ranks
-from ncollapse.collect.shares import Place, Share, shares
+from ncollapse.collect.shares import Done, Place, Share, shares
 from ncollapse.collect.taps import Taps
 from ncollapse.collect.tokens import token_batch, token_order
 
@@ -47,8 +47,9 @@ class ModelStream:
 
     `limit` stops each split after so many samples; `autocast` is a dtype for mixed precision;
     `unpack` maps unusual batches to (inputs, labels). With `tokens` ("next", "same") every token
-    is a sample, and `limit` counts sequences. With `ranks` each runs its share. The model runs in
-    eval mode and inference mode; its mode and the global random states are put back.
+    is a sample, and `limit` counts sequences. With `ranks` each runs its share; `done` holds what
+    an interrupted pass has read already. The model runs in eval mode and inference mode; its mode
+    and the global random states are put back.
 
     Raises ValueError for empty loaders, unexpected batches and labels beyond the head's width.
     """
@@ -63,6 +64,7 @@ class ModelStream:
     progress: Progress | None = None
     tokens: str | None = None
     ranks: Ranks | None = None
+    done: Done | None = None
 
     def __post_init__(self) -> None:
         if not self.loaders:
@@ -131,6 +133,11 @@ class ModelStream:
                 rows = batch.rows
                 if place is not None:
                     batch, place = _wanted(batch, place, always=is_sharded(self.taps.model))
+                    if self.done is not None:
+                        place = self.done.left(split, place, batch.labels)
+                        # The first batch finds the head, whoever has its samples.
+                        if self.taps.batches and not bool(place.wanted.any()):
+                            batch = _first(batch, 0)
                 elif self.limit is not None and start + rows > self.limit:
                     batch = _first(batch, self.limit - start)
                 if batch.labels.numel():
@@ -148,8 +155,17 @@ class ModelStream:
         if isinstance(loader, Share):
             yield from loader.batches(self.limit, even=is_sharded(self.taps.model))
             return
+        start = 0
         for raw in loader:
-            yield raw, None
+            if self.done is None:
+                yield raw, None
+                continue
+            order = torch.arange(start, start + self._size(raw))
+            start += order.numel()
+            limit = start if self.limit is None else self.limit
+            yield raw, Place(order, order < limit)
+            if start >= limit and self.limit is not None:
+                return
 
     def _total(self) -> int:
         total = 0
