@@ -21,6 +21,8 @@ NAMES = {
     "page": "page",
     "prediction": "prediction",
     "vocabulary": "vocabulary",
+    "online": "online",
+    "control": "control",
 }
 
 

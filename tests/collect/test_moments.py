@@ -252,3 +252,14 @@ def test_deferred_faults_are_counted_at_flush() -> None:
 
 def test_class_moments_are_moments() -> None:
     assert isinstance(build("trace"), Moments)
+
+
+def test_a_label_to_skip_may_lie_among_the_classes(rng) -> None:
+    labels = torch.arange(60) % 3
+    features = torch.from_numpy(rng.normal(size=(60, 4)))
+    skipping = ClassMoments(3, 4, ignore_index=0)
+    skipping.update(features, labels)
+    plain = ClassMoments(3, 4)
+    plain.update(features[labels > 0], labels[labels > 0])
+    assert skipping.counts.tolist() == [0, 20, 20]
+    assert torch.equal(skipping.statistics().traces, plain.statistics().traces)

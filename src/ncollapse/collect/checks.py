@@ -42,10 +42,9 @@ def valid_samples(
     features: Tensor, labels: Tensor, rows: Tensor, num_classes: int, ignore_index: int | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Drop samples labelled `ignore_index`; raise ValueError for any other label out of range."""
-    keep = (labels >= 0) & (labels < num_classes)
+    keep, wrong = kept_and_wrong(labels, num_classes, ignore_index)
     if bool(keep.all()):
         return features, labels, rows
-    wrong = ~keep if ignore_index is None else ~keep & (labels != ignore_index)
     places = wrong.nonzero()
     if places.numel():
         where = int(places[0])
@@ -54,3 +53,14 @@ def valid_samples(
             f"0..{num_classes - 1}; pass the right num_classes, or ignore_index to skip a label"
         )
     return features[keep], labels[keep], rows[keep]
+
+
+def kept_and_wrong(
+    labels: Tensor, num_classes: int, ignore_index: int | None
+) -> tuple[Tensor, Tensor]:
+    """Which labels count, and which are mistakes; `ignore_index` is neither, wherever it lies."""
+    inside = (labels >= 0) & (labels < num_classes)
+    if ignore_index is None:
+        return inside, ~inside
+    skipped = labels == ignore_index
+    return inside & ~skipped, ~inside & ~skipped

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ncollapse.collect.checks import NonFiniteError, check_batch, valid_samples
+from ncollapse.collect.checks import NonFiniteError, check_batch, kept_and_wrong, valid_samples
 from ncollapse.collect.moments import first_rows, working_dtype
 from ncollapse.collect.scatter import (
     PerClass,
@@ -96,11 +96,8 @@ class ClassMoments(ClassSums):
         valid: Tensor | None = None
         if self._deferred:
             # No host synchronisation: bad samples weigh nothing and are reported at flush.
-            inside = (labels >= 0) & (labels < self.num_classes)
+            inside, outside = kept_and_wrong(labels, self.num_classes, self.ignore_index)
             finite = features.isfinite().all(1)
-            outside = (
-                ~inside if self.ignore_index is None else ~inside & (labels != self.ignore_index)
-            )
             self._bad += torch.stack([outside.sum(), (inside & ~finite).sum()])
             valid = inside & finite
             labels = labels.clamp(0, self.num_classes - 1)

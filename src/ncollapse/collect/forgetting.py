@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ncollapse.collect.checks import check_batch
+from ncollapse.collect.checks import check_batch, kept_and_wrong
 from ncollapse.collect.moments import first_rows, state_dtype, working_dtype
 from ncollapse.collect.statistics import ClassStatistics
 from ncollapse.geometry import Geometry
@@ -142,11 +142,8 @@ class ForgettingMoments:
                 self._resolution.clamp_(min=torch.finfo(torch.float32).eps)
 
     def _valid(self, features: Tensor, labels: Tensor) -> Tensor:
-        inside = (labels >= 0) & (labels < self.num_classes)
+        inside, outside = kept_and_wrong(labels, self.num_classes, self.ignore_index)
         finite = features.isfinite().all(1)
-        outside = ~inside
-        if self.ignore_index is not None:
-            outside = outside & (labels != self.ignore_index)
         self._rejected += torch.stack([outside.sum(), (inside & ~finite).sum()])
         return inside & finite
 

@@ -10,14 +10,18 @@ EXTRAS = {
     "timm": "vision",
     "transformers": "transformers",
     "datasets": "transformers",
+    "torchmetrics": "torchmetrics",
+    "lightning": "lightning",
 }
+# These import torchvision wherever it is installed.
+IMPORT_TORCHVISION = ("torchvision", "timm", "transformers", "torchmetrics", "lightning")
 # Kept alive: operators vanish with the library object that defined them.
 _placeholders: list[Any] = []
 
 
 def optional(name: str) -> Any:
     """The module `name`. Raises ValueError that says how to install it."""
-    if name in ("torchvision", "timm", "transformers"):
+    if name.partition(".")[0] in IMPORT_TORCHVISION:
         _prepare_torchvision()
     try:
         return import_module(name)
