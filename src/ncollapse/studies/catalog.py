@@ -13,6 +13,10 @@ MODULES = {
     "imbalance": "ncollapse.studies.imbalance",
     "minority": "ncollapse.studies.minority",
     "terminal-phase": "ncollapse.studies.terminal_phase",
+    "fixed-head": "ncollapse.studies.fixed_head",
+    "imbalanced-head": "ncollapse.studies.imbalanced_head",
+    "thermostat": "ncollapse.studies.thermostat",
+    "over-collapse": "ncollapse.studies.over_collapse",
 }
 
 
