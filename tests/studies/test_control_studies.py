@@ -1,0 +1,193 @@
+"""Parts of the studies of control: folds, held-out classes, few-shot accuracy, dials, memory.
+
+Their mini runs are among those of test_studies_mini.
+"""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from ncollapse.control import KoLeo, Thermostat, fix_head
+from ncollapse.studies import find
+from ncollapse.studies.control_networks import (
+    kept_for_backward,
+    resnet18,
+    resnet50,
+    small_resnet,
+    training_bytes,
+)
+from ncollapse.studies.control_parts import (
+    Dial,
+    Tap,
+    everything,
+    few_shot,
+    folds,
+    penalised,
+    reading,
+    recalls,
+    slope,
+    transfer,
+)
+from ncollapse.studies.fixed_head_runs import combine
+from ncollapse.studies.models import mlp, penultimate
+from ncollapse.studies.train import Settings, train
+from tests.models import built
+
+
+def small(classes: int, seed: int = 0) -> nn.Sequential:
+    return mlp(64, (16,), classes, seed=seed)
+
+
+# ---- data -------------------------------------------------------------------------------------
+def test_folds_test_every_digit_once() -> None:
+    found = folds(3, seed=1)
+    inputs, labels = everything()
+    assert inputs.shape == (1797, 64)
+    assert sum(data.count("test") for data in found) == 1797
+    for data in found:
+        assert data.count("train") + data.count("test") == 1797
+        share = torch.bincount(data.test_y) / torch.bincount(labels)
+        assert float((share - 1 / 3).abs().max()) < 0.02
+    tested = torch.cat([data.test_x for data in found]).sum(0)
+    assert torch.allclose(tested, inputs.sum(0), atol=0.1)
+    assert torch.equal(found[1].test_x, folds(3, seed=1)[1].test_x)
+    assert not torch.equal(found[1].test_y, folds(3, seed=2)[1].test_y)
+
+
+def test_unseen_classes_are_never_trained_on() -> None:
+    found = transfer(6, seed=3)
+    unseen = set(range(10)) - set(found.classes)
+    assert set(found.unseen_y.tolist()) == unseen and len(unseen) == 4
+    assert found.seen.num_classes == 6
+    assert set(found.seen.train_y.tolist()) == set(range(6)) == set(found.seen.test_y.tolist())
+    parts = found.seen.count("train") + found.seen.count("test") + found.unseen_y.numel()
+    assert parts == 1797
+    assert found.classes != transfer(6, seed=4).classes
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: folds(1, 0), "count=1; cross-validation"),
+        (lambda: transfer(9, 0), "count=9 of 10 classes"),
+        (lambda: few_shot(torch.zeros(4, 2), torch.tensor([0, 0, 1, 1]), shots=2), "shots=2"),
+        (lambda: Tap(small(3)).take(), "no training step"),
+        (lambda: training_bytes(small(3), torch.zeros(3, 64), 8), "3 samples"),
+    ],
+)
+def test_what_cannot_be_is_explained(call, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        call()
+
+
+# ---- readings -----------------------------------------------------------------------------------
+def test_few_shot_accuracy_of_known_features() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(200) % 4
+    apart = 10 * torch.eye(4)[labels] + 0.1 * torch.randn(200, 4, generator=generator)
+    assert few_shot(apart, labels + 5, draws=3) == 1.0
+    noise = torch.randn(200, 4, generator=generator)
+    assert few_shot(noise, labels, draws=50) == pytest.approx(0.25, abs=0.05)
+    before = torch.get_rng_state()
+    assert few_shot(noise, labels, draws=5, seed=1) == few_shot(noise, labels, draws=5, seed=1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_recall_and_slope() -> None:
+    labels = torch.tensor([0, 0, 1, 1, 2])
+    assert recalls(torch.tensor([0, 1, 1, 1, 0]), labels) == [0.5, 1.0, 0.0]
+    assert slope([-1, 0, 1], [5.0, 3.0, 1.0]) == pytest.approx(-2)
+
+
+# ---- losses that read features ------------------------------------------------------------------
+def test_penalties_see_what_enters_the_head_with_its_graph() -> None:
+    model = small(10)
+    data = folds(2, 0)[0]
+    seen = []
+
+    def penalty(features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        seen.append((features.shape, labels.shape, features.requires_grad))
+        return KoLeo(0.1)(features)
+
+    settings = Settings(epochs=1, batch_size=300, loss=penalised(model, penalty))
+    train(model, data, settings)
+    assert len(seen) == 3  # evaluation in between leaves no trace
+    assert seen[0] == ((300, 16), (300,), True)
+
+
+def test_a_dial_keeps_both_readings_of_every_epoch() -> None:
+    found = transfer(6, 0)
+    model = small(6)
+    dial = Dial(model, Thermostat(0.5))
+    settings = Settings(epochs=3, batch_size=128, loss=dial.loss)
+    train(model, found.seen, settings, [dial])
+    assert len(dial.readings) == len(dial.online) == len(dial.weights) == 3
+    assert dial.readings[-1] == reading(model, found.seen.loader("train"))
+    assert all(math.isfinite(value) and value > 0 for value in dial.readings + dial.online)
+    plain = small(6)
+    free = Dial(plain, None)
+    train(plain, found.seen, Settings(epochs=3, batch_size=128, loss=free.loss), [free])
+    twin = small(6)
+    train(twin, found.seen, Settings(epochs=3, batch_size=128))
+    assert torch.equal(penultimate(plain, found.unseen_x), penultimate(twin, found.unseen_x))
+    assert not free.online
+
+
+# ---- networks and memory ------------------------------------------------------------------------
+def test_parameter_counts_are_those_of_torchvision() -> None:
+    assert sum(p.numel() for p in resnet18(10).parameters()) == 11_181_642
+    with torch.device("meta"):
+        deep = resnet50(1000)
+    assert sum(p.numel() for p in deep.parameters()) == 25_557_032
+
+
+def test_a_small_resnet_is_narrowed_and_reads_flat_images() -> None:
+    before = torch.get_rng_state()
+    model = small_resnet(10, width=4)
+    done = fix_head(model, bottleneck=True)
+    assert done.bottleneck == "layer4.0"
+    assert model(torch.zeros(3, 64)).shape == (3, 10)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_what_backward_keeps_is_counted_once() -> None:
+    inputs = torch.randn(8, 5, generator=torch.Generator().manual_seed(0))
+    model = built(lambda: nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3)))
+    # Tanh keeps its output, which the second layer keeps too; inputs and weights are not counted.
+    assert kept_for_backward(model, inputs) == 8 * 7 * 4
+    activations, whole = training_bytes(model, inputs, batch=100)
+    assert activations == 100 * 7 * 4
+    parameters = 5 * 7 + 7 + 7 * 3 + 3
+    assert whole == activations + 3 * 4 * parameters
+
+
+def test_counting_leaves_the_model_as_it_was() -> None:
+    model = small(10).eval()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    kept_for_backward(model, torch.ones(4, 64))
+    assert not model.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_differences_are_paired_within_folds() -> None:
+    rows = [
+        {"accuracy": {"learned": 0.9, "full": 0.92, "narrow": 0.9}},
+        {"accuracy": {"learned": 0.5, "full": 0.51, "narrow": 0.4}},
+    ]
+    found = combine({"mlp": [{"seed": 0, "rows": rows}], "resnet": []})
+    assert found["fixed-head-mlp-full"] == pytest.approx([2.0, 1.0])
+    assert found["fixed-head-mlp-full-mean"] == pytest.approx([1.5])
+    assert found["fixed-head-mlp-narrow"] == pytest.approx([0.0, -10.0])
+    assert found["fixed-head-resnet-full-mean"] == []
+
+
+def test_full_sizes_are_the_literal_claims() -> None:
+    fixed = find("fixed-head").settings["full"]
+    assert (fixed["folds"], fixed["seeds"]) == (5, 3)
+    dial = find("thermostat").settings["full"]
+    assert dial["points"] == [0.03, 0.1, 0.3, 1.0] and dial["seeds"] == 3
+    assert find("over-collapse").settings["full"]["seeds"] >= 5
