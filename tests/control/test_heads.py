@@ -21,6 +21,7 @@ from ncollapse.control import (
     OrthogonalHead,
     SimplexHead,
     simplex_frame,
+    spread_rows,
 )
 from tests.models import blobs, built
 
@@ -250,9 +251,24 @@ def test_a_code_head_says_how_good_its_code_is() -> None:
     )
     assert "optimal" in repr(head)
     assert isinstance(head, FrameHead)
-    found = CodeHead(3, 7, restarts=2)
-    assert 0.6 < found.code.margin <= found.code.bound
-    assert "at most" in repr(found) or found.code.proven
+    quick, searched = CodeHead(3, 7), CodeHead(3, 7, restarts=2)
+    for found in (quick, searched):
+        assert 0.6 < found.code.margin <= found.code.bound
+        assert "not proven" in found.code.statement
+        assert "at most" in repr(found)
+    again = CodeHead(3, 7, code=quick.code)
+    assert torch.equal(again.weight, quick.weight)
+
+
+def test_rows_spread_by_descent_are_nearly_as_good_as_known_codes() -> None:
+    """Twelve points on a sphere: the icosahedron, whose largest cosine is 1/√5."""
+    rows = spread_rows(12, 3, seed=0)
+    assert float((rows @ rows.T).fill_diagonal_(-1).max()) < 5**-0.5 + 0.01
+    assert torch.equal(rows, spread_rows(12, 3, seed=0))
+    many = CodeHead(16, 320, scale=20.0, normalize=True)
+    assert "lower bound" in many.code.statement
+    assert many.code.margin == pytest.approx(1 - many.code.max_cosine)
+    assert many.code.max_cosine >= many.code.welch - 1e-9
 
 
 # ---- bad input ------------------------------------------------------------------------------
@@ -270,6 +286,8 @@ def test_a_code_head_says_how_good_its_code_is() -> None:
         (lambda: NearestFrameHead(8, 3, momentum=0.0), r"\(0, 1\]"),
         (lambda: NearestFrameHead(8, 3, delta=-1.0), "≥ 0"),
         (lambda: CodeHead(4, 1), "at least 2"),
+        (lambda: CodeHead(1, 3), "one dimension"),
+        (lambda: CodeHead(2, 5, code=CodeHead(2, 4).code), r"\(5, 2\)"),
         (lambda: GeometryHead(nc.Geometry.simplex_etf(4, 6), in_features=5), "at least 6"),
         (lambda: GeometryHead(nc.Geometry.simplex_etf(4, 6), rows="bias"), "'weight' or 'means'"),
         (lambda: GeometryHead(nc.Geometry(means=torch.eye(3)), rows="weight"), "does not hold"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ncollapse.control.batches import batch_statistics
-    from ncollapse.control.codes import CodeHead
+    from ncollapse.control.codes import CodeHead, spread_rows
     from ncollapse.control.frames import nearest_simplex, orthogonal_frame, simplex_frame
     from ncollapse.control.heads import FrameHead, GeometryHead, OrthogonalHead, SimplexHead
     from ncollapse.control.losses import (
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "batches": ("batch_statistics",),
-    "codes": ("CodeHead",),
+    "codes": ("CodeHead", "spread_rows"),
     "frames": ("nearest_simplex", "orthogonal_frame", "simplex_frame"),
     "heads": ("FrameHead", "GeometryHead", "OrthogonalHead", "SimplexHead"),
     "losses": (
@@ -130,6 +130,7 @@ __all__ = [
     "orthogonal_frame",
     "rate_reduction",
     "simplex_frame",
+    "spread_rows",
     "variance_covariance",
 ]
 

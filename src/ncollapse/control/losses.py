@@ -200,7 +200,7 @@ class DotRegressionLoss(nn.Module):
                 "their direction is left open. Use a head with normalize=True, or "
                 "form='released'",
                 NCollapseWarning,
-                stacklevel=3,
+                stacklevel=5,
             )
 
 

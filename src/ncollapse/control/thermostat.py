@@ -27,8 +27,9 @@ PUSH: dict[str, Callable[[], Penalty]] = {
 CLOSE = 1.25
 # Below this share of the target the push grows no further: a force like 1/r would overshoot.
 FAR_BELOW = 0.1
-# Moments reach back until they hold about this many samples a class.
-SAMPLES = 4
+# Moments reach back until they hold about this many samples a class: often the last batch alone,
+# by a half-life after which the one before weighs a thousandth.
+SAMPLES, LATEST = 4, 0.1
 
 
 class Thermostat:
@@ -176,7 +177,8 @@ class Thermostat:
             seen = int(labels.max()) + 1 if labels.numel() else 0
             K = max(2, seen, known.num_classes if known else 0)
         if known is None or known.num_classes != K:
-            half_life = self.half_life or max(0.1, SAMPLES * K / max(labels.numel(), 1))
+            batches = SAMPLES * K / max(labels.numel(), 1)
+            half_life = self.half_life or (LATEST if batches <= 1 else batches)
             known = self._new(K, features.shape[1], half_life, features.device)
             self._moments = known
         return known
@@ -233,7 +235,7 @@ class Thermostat:
             f"{self.patience} readings: the target is out of reach. Raise max_weight, choose "
             f"another {other}, or another target",
             NCollapseWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
     # ---- saving -------------------------------------------------------------------------------
