@@ -148,6 +148,11 @@ class Looks:
         pairs = zip(self.decisions[:1] + self.decisions[:-1], self.decisions, strict=True)
         return [float((one != two).float().mean()) for one, two in pairs]
 
+    def differ(self, look: int) -> float:
+        """Per cent of test decisions that differ between a look and the last one."""
+        pair = self.decisions[look], self.decisions[-1]
+        return 100 * float((pair[0] != pair[1]).double().mean())
+
     def state_dict(self) -> dict[str, Any]:
         """Rows of the trace and the decisions, as plain values and tensors."""
         rows = [tuple(vars(row).values()) for row in self.trace.rows]

@@ -41,9 +41,8 @@ def checkpoint(name: str) -> dict[str, Any]:
     return {} if here is None else {"checkpoint": here.folder / f"{name}.pt", "resume": here.resume}
 
 
-def clear(place: Place | None) -> None:
-    """A finished run needs no checkpoints."""
-    if place is not None:
-        shutil.rmtree(place.folder, ignore_errors=True)
-        if place.folder.parent.exists() and not any(place.folder.parent.iterdir()):
-            place.folder.parent.rmdir()
+def clear(folder: Path) -> None:
+    """A finished run needs no checkpoints; the last one takes the folder of all with it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.parent.exists() and not any(folder.parent.iterdir()):
+        folder.parent.rmdir()

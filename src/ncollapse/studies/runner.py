@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, overload
 from ncollapse.schema import write_text
 from ncollapse.studies.catalog import find
 from ncollapse.studies.claims import ClaimResult
-from ncollapse.studies.place import FOLDER, Place
+from ncollapse.studies.place import FOLDER, Place, clear
 from ncollapse.studies.study import Study, StudyResult, Unit, UnitResult, by_part, resolve
 from ncollapse.studies.workers import execute, finite
 
@@ -123,8 +123,9 @@ def run(
     writes = ranks is None or ranks.rank == 0
     for unit, done in execute(waiting, 1 if ranks else jobs, backend, scheduler, places):
         finished[unit.study].append(done)
-        if writes:
-            _write(folders.get(unit.study), unit, done)
+        if writes and unit.study in folders and not done.error:
+            _write(folders[unit.study], unit, done)
+            clear(_checkpoints(folders[unit.study], unit))
         if done.error:
             log.warning("study %s, run %s failed: %s", unit.study, unit.name, done.error)
         if progress is not None:
@@ -203,9 +204,7 @@ def _checkpoints(folder: Path, unit: Unit) -> Path:
     return (folder / FOLDER / f"{unit.name}-{unit.fingerprint}").absolute()
 
 
-def _write(folder: Path | None, unit: Unit, result: UnitResult) -> None:
-    if folder is None or result.error:
-        return
+def _write(folder: Path, unit: Unit, result: UnitResult) -> None:
     path = _path(folder, unit)
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"fingerprint": unit.fingerprint, **asdict(result)}

@@ -12,7 +12,8 @@ CLAIMS = (
     Claim(
         "terminal-phase-nc1",
         "NC1 falls tenfold after training error reached zero. Measured: nc1_fisher at the end over "
-        "its value at the epoch of zero error; the network where it fell least.",
+        "its value at zero error (the first epoch from which it stays zero); the network where it "
+        "fell least.",
         PAPYAN,
         Bar(high=0.1),
     ),

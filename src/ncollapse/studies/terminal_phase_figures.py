@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from ncollapse.studies.figures import axes, finish
 from ncollapse.studies.study import Units
@@ -43,7 +44,7 @@ def _short(model: str) -> str:
     return model.rpartition(":")[2].rpartition(".")[2]
 
 
-def _array(values: Sequence[float | None]) -> np.ndarray[Any, Any]:
+def _array(values: Sequence[float | None]) -> Float[np.ndarray, " looks"]:
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 

@@ -146,7 +146,8 @@ def _networks(settings: Mapping[str, Any], seed: int, loss: str) -> dict[str, An
 def phase_of(looks: Looks) -> dict[str, Any]:
     """What the looks of one network say: a number for each claim, curves, both splits' readings.
 
-    Numbers are nan where training error did not end at zero. margin_normalised: margin_min over
+    The terminal phase begins at the first look from which training error stays zero; numbers are
+    nan where it did not end there. margin_normalised: margin_min over
     the mean norm of features times the Frobenius norm of the classifier, so that it cannot grow
     by scale alone.
     """
@@ -169,7 +170,35 @@ def phase_of(looks: Looks) -> dict[str, Any]:
         "test_accuracy": trace.series("test", "head", "accuracy")[1][-1],
     }
     found["numbers"] = _numbers(looks, phase, start, changed)
+    found["since_first_zero"] = _since_first(looks, [error == 0 for error in errors])
     return found
+
+
+def _since_first(looks: Looks, zeros: Sequence[bool]) -> dict[str, float | int] | None:
+    """The same ratios from the first look at zero training error, after which it may come back:
+    the other reading of where the terminal phase begins. No claim is judged by it."""
+    if True not in zeros:
+        return None
+    first = list(zeros).index(True)
+
+    def ratio(values: Sequence[float | None]) -> float:
+        before, after = values[first], values[-1]
+        return math.nan if not before or after is None else after / before
+
+    def largest(keys: Sequence[str]) -> float:
+        return max(ratio(looks.trace.series("train", "head", key)[1]) for key in keys)
+
+    return {
+        "look": first,
+        "later_errors": list(zeros)[first:].count(False),
+        "nc1": largest(NC1),
+        "nc2": largest(NC2),
+        "nc3": largest(NC3),
+        "margin": largest(("margin_min",)),
+        "margin_normalised": ratio(normalised_margin(looks.trace)),
+        "decisions-kept": 100
+        * float((looks.decisions[first] != looks.decisions[-1]).double().mean()),
+    }
 
 
 def _ends(trace: Trace, start: int | None) -> dict[str, Any]:
@@ -223,7 +252,6 @@ def _numbers(
     ]
     late = changed[start + 1 :]
     mismatch = looks.trace.series("train", "head", "nc4_mismatch")[1][-1]
-    kept = (looks.decisions[start] != looks.decisions[-1]).double().mean()
     return {
         "nc1": ratio(NC1),
         "nc2": ratio(NC2),
@@ -231,7 +259,7 @@ def _numbers(
         "slopes": max(upper),
         "margin": changes["margin_min"].last / changes["margin_min"].first,
         "decisions": 100 * max(late[-max(1, len(late) // 4) :]),
-        "decisions-kept": 100 * float(kept),
+        "decisions-kept": looks.differ(start),
         "nc4": 100 * (math.nan if mismatch is None else mismatch),
     }
 

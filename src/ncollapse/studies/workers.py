@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-from ncollapse.studies.place import Place, at, clear
+from ncollapse.studies.place import Place, at
 from ncollapse.studies.study import Unit, UnitResult, resolve
 
 log = logging.getLogger("ncollapse")
@@ -89,7 +89,6 @@ def attempt(unit: Unit, place: Place | None = None) -> UnitResult:
         return UnitResult(
             unit.part.name, unit.seed, seconds=time.perf_counter() - began, error=sentence
         )
-    clear(place)
     return UnitResult(unit.part.name, unit.seed, values, data, time.perf_counter() - began)
 
 
