@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-CODE = '''
+from tests.cli.test_commands import run as alone
+
+CODE = """
 import os
 import torch
 from torch import nn
@@ -38,18 +40,16 @@ def deadly():
 def build():
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
-'''
+"""
 
 
-def run(arguments: list[str], folder: Path, ranks: int) -> subprocess.CompletedProcess[str]:
+def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     (folder / "own_code.py").write_text(CODE)
-    start = [sys.executable, "-m"]
-    if ranks > 1:
-        start += ["torch.distributed.run", f"--nproc-per-node={ranks}", "--standalone", "-m"]
+    start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
     plain = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
     env = {**plain, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder), "NCOLLAPSE_TIMEOUT": "20"}
     return subprocess.run(
-        [*start, "ncollapse", "measure", *arguments],
+        [*start, "-m", "ncollapse", "measure", *arguments],
         cwd=folder,
         env=env,
         capture_output=True,
@@ -70,35 +70,35 @@ def values(text: str) -> dict[str, float | None]:
 MODEL = ["--model", "own_code:build", "--data", "own_code:data", "--layers", "*"]
 
 
-def test_a_model_measured_by_two_reads_as_by_one(tmp_path: Path) -> None:
-    one = run([*MODEL, "--json"], tmp_path, 1)
-    two = run([*MODEL, "--json", "-o", "out"], tmp_path, 2)
-    assert one.returncode == 0, one.stderr
+def test_a_model_measured_by_two_reads_as_by_one(capsys, monkeypatch, tmp_path: Path) -> None:
+    two = run([*MODEL, "--json", "-o", "out"], tmp_path)
     assert two.returncode == 0, two.stderr
+    monkeypatch.syspath_prepend(tmp_path)
+    _, one, _ = alone(capsys, "measure", *MODEL, "--json")
     # Rank 0 alone prints: one document on stdout.
-    left, right = values(one.stdout), values(two.stdout)
+    left, right = values(one), values(two.stdout)
     assert left.keys() == right.keys()
     for key, value in left.items():
         assert value == pytest.approx(right[key], rel=1e-12, abs=1e-14), key
     assert (tmp_path / "out" / "results.json").exists()
 
 
-def test_a_file_measured_by_two_reads_as_by_one(tmp_path: Path) -> None:
+def test_a_file_measured_by_two_reads_as_by_one(capsys, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 9000)
     features = rng.normal(size=(9000, 5)).astype(np.float32)
     features[:, :3] += np.eye(3, dtype=np.float32)[labels]
     np.savez(tmp_path / "f.npz", features=features, labels=labels, weight=np.eye(3, 5))
-    one = run(["f.npz", "--json"], tmp_path, 1)
-    two = run(["f.npz", "--json"], tmp_path, 2)
+    two = run(["f.npz", "--json"], tmp_path)
     assert two.returncode == 0, two.stderr
-    left, right = values(one.stdout), values(two.stdout)
+    _, one, _ = alone(capsys, "measure", tmp_path / "f.npz", "--json")
+    left, right = values(one), values(two.stdout)
     for key, value in left.items():
         assert value == pytest.approx(right[key], rel=1e-12, abs=1e-14), key
 
 
 def test_a_bad_label_on_one_rank_is_one_sentence(tmp_path: Path) -> None:
-    done = run([*MODEL[:2], "--data", "own_code:broken"], tmp_path, 2)
+    done = run([*MODEL[:2], "--data", "own_code:broken"], tmp_path)
     assert done.returncode != 0
     said = [line for line in done.stderr.splitlines() if line.startswith("ncollapse:")]
     assert len(said) == 1
@@ -107,5 +107,5 @@ def test_a_bad_label_on_one_rank_is_one_sentence(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_rank_that_dies_ends_the_other(tmp_path: Path) -> None:
-    done = run([*MODEL[:2], "--data", "own_code:deadly"], tmp_path, 2)
+    done = run([*MODEL[:2], "--data", "own_code:deadly"], tmp_path)
     assert done.returncode != 0

@@ -8,6 +8,7 @@ that a single process would run. Loaders that differ are the ranks' own parts.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Sequential
 
 from ncollapse.collect.ranks import Ranks
 
+log = logging.getLogger("ncollapse")
 Sizes = Callable[[Any], int]
 
 
@@ -165,6 +167,16 @@ def shares(loaders: dict[str, Any], ranks: Ranks, size_of: Sizes) -> dict[str, S
         prints = ranks.gather((sampled, print_of))
         if sampled:
             kind = "sampler"
+            sampler = _sampler(loader)
+            left = len(sampler.dataset) - getattr(sampler, "total_size", len(sampler.dataset))
+            if left > 0 and ranks.rank == 0:
+                log.warning(
+                    "split %r: the sampler drops %d of %d samples to make ranks even (drop_last); "
+                    "they are not measured",
+                    split,
+                    left,
+                    len(sampler.dataset),
+                )
         elif print_of is not None and all(other == prints[0] for other in prints):
             kind = "dealt"
         else:
