@@ -80,7 +80,19 @@ def test_layers_are_read_beside_the_head_with_their_pooling() -> None:
 def test_frame_columns() -> None:
     frame = nc.measure(net(), (INPUTS, LABELS), layers="*").to_frame()
     assert list(frame.columns) == (
-        ["split", "layer", "key", "value", "null_mean", "floor", "low", "high", "ideal", "n", "definition"]
+        [
+            "split",
+            "layer",
+            "key",
+            "value",
+            "null_mean",
+            "floor",
+            "low",
+            "high",
+            "ideal",
+            "n",
+            "definition",
+        ]
     )
     assert set(frame.layer) == {"conv1", "relu", "stack.0", "stack.1", "stack.2", "head"}
 

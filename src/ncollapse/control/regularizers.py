@@ -195,7 +195,7 @@ def _rows(features: Tensor, normalize: bool) -> Tensor:
 
 # ---- modules: what to add to a loss ---------------------------------------------------------
 class NC1Penalty(nn.Module):
-    """weight · `nc1_penalty`(features, labels): pulls features of a class together."""
+    """weight · nc1_penalty(features, labels): pulls features of a class together."""
 
     def __init__(
         self,
@@ -215,7 +215,7 @@ class NC1Penalty(nn.Module):
 
 
 class FramePenalty(nn.Module):
-    """weight · `frame_penalty`(features, labels): pulls class means to a frame."""
+    """weight · frame_penalty(features, labels): pulls class means to a frame."""
 
     def __init__(self, weight: float = 1.0, *, frame: str = "simplex"):
         super().__init__()
@@ -226,7 +226,7 @@ class FramePenalty(nn.Module):
 
 
 class DualityPenalty(nn.Module):
-    """weight · `duality_penalty`(features, labels, head_weight): features and head attract."""
+    """weight · duality_penalty(features, labels, head_weight): features and head attract."""
 
     def __init__(self, weight: float = 1.0):
         super().__init__()
@@ -239,7 +239,7 @@ class DualityPenalty(nn.Module):
 
 
 class CodingRate(nn.Module):
-    """-weight · `coding_rate`(features): pushes features to take more room. Labels are not read."""
+    """-weight · coding_rate(features): pushes features to take more room. Labels are not read."""
 
     def __init__(
         self, weight: float = 1.0, *, epsilon: float = 0.5**0.5, normalize: bool = True
@@ -253,7 +253,7 @@ class CodingRate(nn.Module):
 
 
 class RateReduction(nn.Module):
-    """-weight · `rate_reduction`(features, labels): pushes classes apart and each of them wide."""
+    """-weight · rate_reduction(features, labels): pushes classes apart and each of them wide."""
 
     def __init__(
         self, weight: float = 1.0, *, epsilon: float = 0.5**0.5, normalize: bool = True
@@ -267,7 +267,7 @@ class RateReduction(nn.Module):
 
 
 class KoLeo(nn.Module):
-    """weight · `koleo`(features): pushes nearest neighbours apart. Labels are not read."""
+    """weight · koleo(features): pushes nearest neighbours apart. Labels are not read."""
 
     def __init__(self, weight: float = 0.1) -> None:
         super().__init__()
@@ -278,7 +278,7 @@ class KoLeo(nn.Module):
 
 
 class VarianceCovariance(nn.Module):
-    """weight · `variance_covariance`(features): keeps features alive and uncorrelated."""
+    """weight · variance_covariance(features): keeps features alive and uncorrelated."""
 
     def __init__(
         self,

@@ -39,7 +39,7 @@ class Thermostat:
 
         u = clip( proportional · e + I, -max_weight, max_weight ),    I ← I + gain · e,
 
-    and `penalty()` is u · pull for u > 0, |u| · push for u < 0. I stands still while u is clipped
+    and `penalty()` is u · pull for u > 0, -u · push for u < 0. I stands still while u is clipped
     and e would take it further (no wind-up). r is read from moments with forgetting, in micro
     weighting, times N/(N - K) for the few samples in them. Drift of the features over a half-life
     adds to r, so the half-life is short: as a rule one batch (0.1), more where a batch holds fewer
@@ -48,9 +48,9 @@ class Thermostat:
     target: r > 0 to hold; may be set anew at any time. metric: nc1_fisher, nc1_ratio, nc1_cdnv, or
     nc1_vci (target < 1; batches larger than d). pull: "nc1", log(r + target) of the batch. push:
     "nc1", -log(r + target/10); "koleo", "coding_rate", "rate_reduction"; either may be a function
-    of (features, labels). gain, proportional: per unit of e. max_weight: bound of |u|. half_life:
-    in batches. every: batches between two readings. patience: readings at the bound, with r off
-    the target by more than a quarter, until `saturated` says so and one warning is given: the
+    of (features, labels). gain, proportional: per unit of e. max_weight: largest u and -u.
+    half_life: in batches. every: batches between two readings. patience: readings at the bound,
+    with r off the target by more than a quarter, until `saturated` says so and one warning is given: the
     target is then out of reach. num_classes: taken from the labels where not given.
 
     Raises ValueError for targets that no features can have, arguments out of range, features that

@@ -193,8 +193,9 @@ def check_loss(loss: Loss, num_classes: int) -> None:
     """ValueError when a loss is of no known kind or its entries do not match the classes."""
     if not isinstance(loss, CrossEntropy | MeanSquaredError | Focal):
         raise ValueError(
-            f"loss {loss!r} is unknown to theory; a loss of ncollapse.losses is needed "
-            "(`ncollapse.losses.named` makes one from its short name)"
+            f"theory does not predict for {getattr(loss, 'name', repr(loss))}; CrossEntropy (with "
+            "smoothing, weight, scale, shift), MeanSquaredError or Focal of ncollapse.losses is "
+            "needed (`ncollapse.losses.named` makes one from its short name)"
         )
     for name in ("weight", "scale", "shift"):
         values = getattr(loss, name, None)
