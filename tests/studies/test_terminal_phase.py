@@ -13,6 +13,7 @@ from ncollapse.studies.data import digits, long_tailed
 from ncollapse.studies.looks import FEATURE_NORM, WEIGHT_NORM, Looks, features_of, look
 from ncollapse.studies.models import conv, mlp, penultimate
 from ncollapse.studies.terminal_phase_runs import KEYS, phase_of, random_labels
+from ncollapse.studies.train import Epoch, Settings, State
 
 SMALL = long_tailed(digits(), [8] * 10)
 
@@ -66,6 +67,15 @@ def test_a_look_reads_norms_of_features_and_head() -> None:
     assert found["test"][WEIGHT_NORM] == pytest.approx(float(weight.detach().norm()))
     seen = features_of(model, SMALL, "train")
     assert torch.equal(seen.features, features) and torch.equal(seen.labels, SMALL.train_y)
+
+
+def test_a_network_that_diverges_is_named() -> None:
+    model = mlp(64, (16, 16), 10)
+    with torch.no_grad():
+        next(model.parameters())[0, 0] = torch.nan
+    state = State(model, SMALL, Settings(learning_rate=2.5), [Epoch(1, 3, 1e8, 0.9, 0.9)])
+    with pytest.raises(ValueError, match=r"diverged by epoch 1: .* below 2\.5 is needed"):
+        Looks(KEYS).on_epoch_end(state)
 
 
 def test_looks_survive_a_checkpoint() -> None:

@@ -67,6 +67,11 @@ def look(model: nn.Module, data: Data, keys: Sequence[str], ranks: Ranks | None 
     return values
 
 
+def finite(model: nn.Module) -> bool:
+    """Whether all parameters and running statistics are finite numbers."""
+    return all(bool(value.isfinite().all()) for value in model.state_dict().values())
+
+
 @dataclass(frozen=True, eq=False)
 class Features:
     """What enters the classifier on a split, its labels, and the classifier."""
@@ -123,6 +128,12 @@ class Looks:
         if state.epoch % self.every and state.epoch != state.settings.epochs:
             return
         last = state.history[-1]
+        if not finite(state.model):
+            raise ValueError(
+                f"the network diverged by epoch {state.epoch}: mean loss {last.train_loss:.3g}, "
+                "weights that are not finite; a learning rate below "
+                f"{state.settings.learning_rate} is needed"
+            )
         values = look(state.model, state.data, self.keys, state.ranks)
         values["train"][ERROR] = last.train_error
         values["test"]["test_error"] = last.test_error

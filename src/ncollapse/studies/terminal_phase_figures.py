@@ -57,7 +57,7 @@ def _nc1(first: Mapping[str, Any]) -> tuple[str, Any]:
         if zero is not None:
             there = epochs == zero
             area.plot(epochs[there], values[there], "o", color=colour)
-    alt = "NC1 of four networks keeps falling after the epoch of zero training error (dots)"
+    alt = "NC1 keeps falling after the epoch from which training error stays zero (dots), one seed"
     return alt, finish(figure, area)
 
 
@@ -121,7 +121,8 @@ def _random(units: Sequence[Mapping[str, Any]]) -> tuple[str, Any]:
     for place, (name, values) in enumerate(columns):
         colour = ink.second if "random" in name else ink.first
         area.plot([place] * len(values), values, "o", color=colour)
-    area.axhline(float(np.mean(nulls)), color=ink.faint, linewidth=1, label="shuffled labels")
+    area.axhline(float(np.mean(nulls)), color=ink.faint, linewidth=1, label="null, random net")
+    area.set_xlim(-0.5, len(columns) - 0.5)
     area.set_xticks(range(len(columns)), [name for name, _ in columns])
     area.tick_params(axis="x", labelsize=9)
     alt = (
