@@ -15,12 +15,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ncollapse.control.thermostat import Thermostat
-from ncollapse.measures import measure
+from ncollapse.measurement import Measurement
+from ncollapse.measures import measure, measure_features
 from ncollapse.studies.data import Dataset, digits
 from ncollapse.studies.train import Loss, State
 
 Penalty = Callable[[Tensor, Tensor], Tensor]
-NC1 = "nc1_fisher"
+# What the claims read, and the ratio of traces beside it: nc1_fisher sees spread within classes
+# only along the differences of class means, nc1_ratio sees all of it.
+NC1, RATIO = "nc1_fisher", "nc1_ratio"
 
 
 # ---- data -------------------------------------------------------------------------------------
@@ -156,11 +159,20 @@ class Dial:
 
 
 # ---- readings -----------------------------------------------------------------------------------
-def reading(model: nn.Module, split: tuple[Tensor, Tensor]) -> float:
-    """`nc1_fisher` of a model on inputs and labels, in eval mode, by `nc.measure`; the mode is
-    restored."""
-    found = measure(model, train=split, null=False, intervals=False, keys=(NC1,))
-    value = found.results["train"]["head"][NC1].value
+def reading(model: nn.Module, split: tuple[Tensor, Tensor], key: str = NC1) -> float:
+    """`nc1_fisher`, or another metric, of a model on inputs and labels, in eval mode, by
+    `nc.measure`; the mode is restored."""
+    return _value(measure(model, train=split, null=False, intervals=False, keys=(key,)), key)
+
+
+def reading_of(features: Tensor, labels: Tensor, key: str = NC1) -> float:
+    """The same of features; labels need not count from 0."""
+    _, place = labels.unique(return_inverse=True)
+    return _value(measure_features(features, place, null=False, intervals=False, keys=(key,)), key)
+
+
+def _value(found: Measurement, key: str) -> float:
+    value = found.results["train"]["head"][key].value
     return math.nan if value is None else float(value)
 
 

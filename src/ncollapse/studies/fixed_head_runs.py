@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ncollapse.control.heads import SimplexHead
 from ncollapse.control.surgery import fix_head
 from ncollapse.studies.control_networks import (
     ResNet,
@@ -32,8 +33,17 @@ PLAIN, FIXED = 11_181_642, 8_867_442
 def perceptron(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """The MLP with its learned head, and with a fixed one at both widths, on every fold."""
 
-    def build(number: int) -> nn.Module:
-        return mlp(64, WIDTHS, CLASSES, seed=number)
+    def build(arm: str, number: int) -> nn.Module:
+        if arm != "narrow":
+            model = mlp(64, WIDTHS, CLASSES, seed=number)
+            if arm == "full":
+                fix_head(model, seed=number)
+            return model
+        # A projection d → K before the frame would be a learned head in two factors; so the last
+        # hidden layer itself has K units. They are not negative: the frame lies along the axes.
+        model = mlp(64, (*WIDTHS[:-1], CLASSES), CLASSES, seed=number)
+        fix_head(model, head=lambda d, K: SimplexHead(d, K, bias=True, seed=None))
+        return model
 
     return _compare(build, settings["mlp"], settings["folds"], seed)
 
@@ -42,16 +52,19 @@ def residual(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """The small ResNet likewise."""
     wanted = settings["resnet"]
 
-    def build(number: int) -> nn.Module:
-        return small_resnet(CLASSES, wanted["width"], seed=number)
+    def build(arm: str, number: int) -> nn.Module:
+        model = small_resnet(CLASSES, wanted["width"], seed=number)
+        if arm != "learned":
+            fix_head(model, bottleneck=arm == "narrow", seed=number)
+        return model
 
     return _compare(build, wanted, settings["folds"], seed)
 
 
 def _compare(
-    build: Callable[[int], nn.Module], wanted: Mapping[str, Any], count: int, seed: int
+    build: Callable[[str, int], nn.Module], wanted: Mapping[str, Any], count: int, seed: int
 ) -> dict[str, Any]:
-    """Three networks a fold from one start, with the same batches."""
+    """Three networks a fold with the same batches, from one start as far as they are alike."""
     rows = []
     for place, data in enumerate(folds(count, seed)):
         number = seed * count + place
@@ -63,9 +76,7 @@ def _compare(
         )
         row: dict[str, Any] = {"fold": place, "accuracy": {}, "nc1": {}, "train_error": {}}
         for arm in ("learned", "full", "narrow"):
-            model = build(number)
-            if arm != "learned":
-                fix_head(model, head="simplex", bottleneck=arm == "narrow", seed=number)
+            model = build(arm, number)
             last = train(model, data, how).history[-1]
             row["accuracy"][arm] = 1 - last.test_error
             row["train_error"][arm] = last.train_error

@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from ncollapse.control.regularizers import CodingRate, KoLeo
-from ncollapse.studies.control_parts import Penalty, few_shot, penalised, reading, transfer
+from ncollapse.studies.control_parts import (
+    RATIO,
+    Penalty,
+    few_shot,
+    penalised,
+    reading,
+    reading_of,
+    transfer,
+)
 from ncollapse.studies.models import mlp, penultimate
 from ncollapse.studies.networks import WIDTHS
 from ncollapse.studies.study import Units
@@ -44,6 +52,7 @@ def split(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
             "source": 1 - last.test_error,
             "train_error": last.train_error,
             "nc1": reading(model, digits.seen.loader("train")),
+            "nc1_ratio": reading(model, digits.seen.loader("train"), RATIO),
             "nc1_unseen": reading_of(features, digits.unseen_y),
         }
     inputs = few_shot(
@@ -59,16 +68,6 @@ def split(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
         "values": values,
         "data": {"classes": digits.classes, "rows": rows, "unseen_pixels": inputs},
     }
-
-
-def reading_of(features: Any, labels: Any) -> float:
-    """`nc1_fisher` of features of the unseen classes."""
-    from ncollapse.measures import measure_features
-
-    _, place = labels.unique(return_inverse=True)
-    found = measure_features(features, place, null=False, intervals=False, keys=("nc1_fisher",))
-    value = found.results["train"]["head"]["nc1_fisher"].value
-    return math.nan if value is None else float(value)
 
 
 def draw(units: Units) -> dict[str, Any]:

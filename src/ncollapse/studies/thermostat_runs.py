@@ -11,7 +11,15 @@ import numpy as np
 
 from ncollapse.control.thermostat import Thermostat
 from ncollapse.errors import NCollapseWarning
-from ncollapse.studies.control_parts import Dial, Transfer, few_shot, slope, transfer
+from ncollapse.studies.control_parts import (
+    RATIO,
+    Dial,
+    Transfer,
+    few_shot,
+    reading,
+    slope,
+    transfer,
+)
 from ncollapse.studies.models import mlp, penultimate
 from ncollapse.studies.networks import WIDTHS
 from ncollapse.studies.study import Units
@@ -61,6 +69,7 @@ def _train(
         "point": point,
         "readings": watch.readings,
         "median": float(np.median(readings)),
+        "nc1_ratio": reading(model, digits.seen.loader("train"), RATIO),
         "accuracy": 1 - last.test_error,
         "train_error": last.train_error,
         "unseen": few_shot(
