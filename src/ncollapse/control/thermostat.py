@@ -50,8 +50,8 @@ class Thermostat:
     "nc1", -log(r + target/10); "koleo", "coding_rate", "rate_reduction"; either may be a function
     of (features, labels). gain, proportional: per unit of e. max_weight: largest u and -u.
     half_life: in batches. every: batches between two readings. patience: readings at the bound,
-    with r off the target by more than a quarter, until `saturated` says so and one warning is given: the
-    target is then out of reach. num_classes: taken from the labels where not given.
+    with r off the target by more than a quarter, until `saturated` says so and one warning is
+    given: the target is then out of reach. num_classes: taken from the labels where not given.
 
     Raises ValueError for targets that no features can have, arguments out of range, features that
     are not finite, and `penalty()` before `observe()`. Source: this library.
