@@ -120,9 +120,9 @@ def penalised(model: nn.Sequential, penalty: Penalty) -> Loss:
 class Dial:
     """A thermostat in training: its loss, and as a callback of `train` what each epoch left.
 
-    readings: `nc1_fisher` of the training split in eval mode; online: median of the thermostat's
-    own readings over the epoch's batches; weights: its last weight. Without a thermostat the loss
-    is cross-entropy and `readings` alone are kept.
+    readings: the thermostat's metric on the training split in eval mode; online: median of its own
+    readings over the epoch's batches; weights: its last weight. Without a thermostat the loss is
+    cross-entropy, and `readings` of `nc1_fisher` alone are kept.
     """
 
     model: nn.Sequential
@@ -148,7 +148,8 @@ class Dial:
         pass
 
     def on_epoch_end(self, state: State) -> None:
-        self.readings.append(reading(state.model, state.data.loader("train")))
+        key = NC1 if self.thermostat is None else self.thermostat.metric
+        self.readings.append(reading(state.model, state.data.loader("train"), key))
         if self.thermostat is not None:
             self.online.append(float(np.median(self._batches)))
             self.weights.append(self.thermostat.weight)

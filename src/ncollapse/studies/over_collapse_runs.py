@@ -71,21 +71,24 @@ def split(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
 
 
 def draw(units: Units) -> dict[str, Any]:
-    """5-shot accuracy on unseen digits against NC1 of the seen ones."""
-    from ncollapse.studies.figures import axes, finish
-
+    """5-shot accuracy on unseen digits against NC1 of the seen ones, in two metrics."""
     if not units["split"]:
         return {}
-    figure, area, ink = axes("nc1_fisher of the seen classes", "5-shot accuracy, unseen", "x")
-    for (arm, name), colour in zip(NAMES.items(), ink.all, strict=False):
+    said = "5-shot accuracy on unseen digits against collapse of the seen ones, by training loss"
+    return {
+        "transfer": (f"{said}: nc1_fisher", _scatter(units, "nc1", "nc1_fisher")),
+        "transfer-ratio": (f"{said}: nc1_ratio", _scatter(units, "nc1_ratio", "nc1_ratio")),
+    }
+
+
+def _scatter(units: Units, key: str, name: str) -> Any:
+    from ncollapse.studies.figures import axes, finish
+
+    figure, area, ink = axes(f"{name} of the seen classes", "5-shot accuracy, unseen", "x")
+    for (arm, label), colour in zip(NAMES.items(), ink.all, strict=False):
         rows = [unit["rows"][arm] for unit in units["split"]]
-        area.plot([r["nc1"] for r in rows], [r["unseen"] for r in rows], "o", color=colour,
-                  label=name)  # fmt: skip
+        area.plot([r[key] for r in rows], [r["unseen"] for r in rows], "o", color=colour,
+                  label=label)  # fmt: skip
     pixels = [unit["unseen_pixels"] for unit in units["split"]]
     area.axhline(sum(pixels) / len(pixels), color=ink.faint, linestyle="--", label="on pixels")
-    return {
-        "transfer": (
-            "5-shot accuracy on unseen digits against collapse of the seen ones, by training loss",
-            finish(figure, area),
-        )
-    }
+    return finish(figure, area)

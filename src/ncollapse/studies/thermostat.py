@@ -62,7 +62,13 @@ CLAIMS = (
     ),
 )
 RUNS = "ncollapse.studies.thermostat_runs"
-COMMON = {"seen": 6, "weight_decay": 5e-3, "batch_size": 128, "points": POINTS}
+COMMON = {
+    "seen": 6,
+    "weight_decay": 5e-3,
+    "batch_size": 128,
+    "points": POINTS,
+    "ratios": [0.1, 0.3, 1.0, 3.0],
+}
 
 STUDY = Study(
     name="thermostat",
@@ -73,10 +79,20 @@ STUDY = Study(
     paper="this library; the question is that of Harun, Gallardo & Kanan 2025",
     claims=CLAIMS,
     settings={
-        "mini": {**COMMON, "seeds": 1, "epochs": 3, "draws": 5, "points": [0.1, 1.0]},
+        "mini": {
+            **COMMON,
+            "seeds": 1,
+            "epochs": 3,
+            "draws": 5,
+            "points": [0.1, 1.0],
+            "ratios": [1.0],
+        },
         "quick": {**COMMON, "seeds": 3, "epochs": 150, "draws": 100},
         "full": {**COMMON, "seeds": 3, "epochs": 300, "draws": 400},
     },
-    parts=(Part("dial", f"{RUNS}:dial", tuple(claim.id for claim in CLAIMS)),),
+    parts=(
+        Part("dial", f"{RUNS}:dial", tuple(claim.id for claim in CLAIMS)),
+        Part("ratio", f"{RUNS}:ratio", ()),
+    ),
     draw=f"{RUNS}:draw",
 )

@@ -12,6 +12,7 @@ import numpy as np
 from ncollapse.control.thermostat import Thermostat
 from ncollapse.errors import NCollapseWarning
 from ncollapse.studies.control_parts import (
+    NC1,
     RATIO,
     Dial,
     Transfer,
@@ -46,12 +47,25 @@ def dial(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
     }
 
 
+def ratio(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """No claim: the same with thermostats of nc1_ratio, which sees spread in all directions."""
+    digits = transfer(settings["seen"], seed)
+    rows = [_train(settings, digits, seed, point, RATIO) for point in settings["ratios"]]
+    levels = [math.log10(row["point"]) for row in rows]
+    rise = 100 * slope(levels, [row["unseen"] for row in rows])
+    return {"values": {}, "data": {"rows": rows, "slope": rise}}
+
+
 def _train(
-    settings: Mapping[str, Any], digits: Transfer, seed: int, point: float | None
+    settings: Mapping[str, Any],
+    digits: Transfer,
+    seed: int,
+    point: float | None,
+    metric: str = NC1,
 ) -> dict[str, Any]:
     """One network; `point` None trains without a thermostat."""
     model = mlp(digits.seen.num_features, WIDTHS, settings["seen"], seed=seed)
-    watch = Dial(model, None if point is None else Thermostat(point))
+    watch = Dial(model, None if point is None else Thermostat(point, metric))
     how = Settings(
         epochs=settings["epochs"],
         batch_size=settings["batch_size"],
@@ -107,6 +121,9 @@ def draw(units: Units) -> dict[str, Any]:
     for unit in found:
         label = "no thermostat" if unit is found[0] else None
         area.plot(epochs, unit["plain"]["readings"], color=ink.faint, linewidth=1, label=label)
+    # Room for the legend below the curves.
+    low = min(min(unit["plain"]["readings"]) for unit in found)
+    area.set_ylim(bottom=low / 20)
     made["readings"] = (
         "NC1 of the training split by epoch, with the thermostat at four set points and without",
         finish(figure, area),
@@ -122,4 +139,14 @@ def draw(units: Units) -> dict[str, Any]:
         "they reach",
         finish(figure, area),
     )
+    if units["ratio"]:
+        figure, area, ink = axes("set point of nc1_ratio", "5-shot accuracy, unseen", "x")
+        for unit, colour in zip(units["ratio"], ink.all * len(found), strict=False):
+            points = [row["point"] for row in unit["rows"]]
+            area.plot(points, [row["unseen"] for row in unit["rows"]], "o-", color=colour,
+                      label=f"seed {unit['seed']}")  # fmt: skip
+        made["unseen-ratio"] = (
+            "5-shot accuracy on unseen digits by set point, where the thermostat holds nc1_ratio",
+            finish(figure, area),
+        )
     return made
