@@ -85,7 +85,7 @@ STUDY = Study(
             "epochs": 3,
             "draws": 5,
             "points": [0.1, 1.0],
-            "ratios": [1.0],
+            "ratios": [0.3, 1.0],
         },
         "quick": {**COMMON, "seeds": 3, "epochs": 150, "draws": 100},
         "full": {**COMMON, "seeds": 3, "epochs": 300, "draws": 400},
