@@ -21,6 +21,8 @@ from ncollapse.studies.control_networks import (
     training_bytes,
 )
 from ncollapse.studies.control_parts import (
+    NC1,
+    RATIO,
     Dial,
     Tap,
     everything,
@@ -28,6 +30,7 @@ from ncollapse.studies.control_parts import (
     folds,
     penalised,
     reading,
+    reading_of,
     recalls,
     slope,
     transfer,
@@ -97,6 +100,15 @@ def test_few_shot_accuracy_of_known_features() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_spread_off_the_class_means_is_seen_by_the_ratio_alone() -> None:
+    labels = torch.arange(40) % 2 + 7
+    features = torch.zeros(40, 3, dtype=torch.float64)
+    features[:, 0] = 2.0 * (labels - 7) - 1
+    features[:, 2] = torch.tensor([1.0, 1.0, -1.0, -1.0]).repeat(10)
+    assert reading_of(features, labels, NC1) == pytest.approx(0, abs=1e-12)
+    assert reading_of(features, labels, RATIO) == pytest.approx(1)
+
+
 def test_recall_and_slope() -> None:
     labels = torch.tensor([0, 0, 1, 1, 2])
     assert recalls(torch.tensor([0, 1, 1, 1, 0]), labels) == [0.5, 1.0, 0.0]
@@ -128,6 +140,9 @@ def test_a_dial_keeps_both_readings_of_every_epoch() -> None:
     assert len(dial.readings) == len(dial.online) == len(dial.weights) == 3
     assert dial.readings[-1] == reading(model, found.seen.loader("train"))
     assert all(math.isfinite(value) and value > 0 for value in dial.readings + dial.online)
+    wide = Dial(small(6), Thermostat(0.5, RATIO))
+    train(wide.model, found.seen, Settings(epochs=1, loss=wide.loss), [wide])
+    assert wide.readings == [reading(wide.model, found.seen.loader("train"), RATIO)]
     plain = small(6)
     free = Dial(plain, None)
     train(plain, found.seen, Settings(epochs=3, batch_size=128, loss=free.loss), [free])
