@@ -25,6 +25,7 @@ from ncollapse.studies.control_parts import (
     RATIO,
     Dial,
     Tap,
+    along_means,
     everything,
     few_shot,
     folds,
@@ -107,6 +108,16 @@ def test_spread_off_the_class_means_is_seen_by_the_ratio_alone() -> None:
     features[:, 2] = torch.tensor([1.0, 1.0, -1.0, -1.0]).repeat(10)
     assert reading_of(features, labels, NC1) == pytest.approx(0, abs=1e-12)
     assert reading_of(features, labels, RATIO) == pytest.approx(1)
+
+
+def test_directions_of_the_means_add_up_to_fisher() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.tensor([0] * 20 + [1] * 30 + [4] * 50)
+    features = torch.randn(100, 6, generator=generator) + 3 * torch.eye(6)[labels]
+    ratios, share = along_means(features, labels)
+    assert len(ratios) == 2 and ratios[0] >= ratios[1]
+    assert sum(ratios) / 3 == pytest.approx(reading_of(features, labels, NC1), rel=1e-6)
+    assert 0.1 < share < 0.6
 
 
 def test_recall_and_slope() -> None:

@@ -16,6 +16,7 @@ from ncollapse.studies.control_parts import (
     RATIO,
     Dial,
     Transfer,
+    along_means,
     few_shot,
     reading,
     slope,
@@ -79,8 +80,12 @@ def _train(
         last = train(model, digits.seen, how, [watch]).history[-1]
     third = max(1, settings["epochs"] // 3)
     readings = np.array(watch.readings[-third:])
+    inputs, labels = digits.seen.loader("train")
+    along, share = along_means(penultimate(model, inputs), labels)
     row: dict[str, Any] = {
         "point": point,
+        "along_means": along,
+        "share_along_means": share,
         "readings": watch.readings,
         "median": float(np.median(readings)),
         "nc1_ratio": reading(model, digits.seen.loader("train"), RATIO),
