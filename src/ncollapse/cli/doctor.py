@@ -18,7 +18,11 @@ CORE = (
 EXTRAS = {
     "data": ("pyarrow",),
     "vision": ("torchvision", "timm"),
-    "transformers": ("transformers", "tokenizers", "datasets"),
+    "transformers": ("transformers", "tokenizers", "datasets", "accelerate"),
+    "torchmetrics": ("torchmetrics",),
+    "lightning": ("lightning",),
+    "dask": ("dask", "distributed"),
+    "loggers": ("tensorboard", "wandb", "trackio"),
 }
 
 

@@ -37,9 +37,7 @@ class NeuralCollapseMetric(Metric):  # type: ignore[misc, unused-ignore]
     Raises ValueError as `NeuralCollapse` does, and where torchmetrics is missing.
     """
 
-    is_differentiable = False
-    higher_is_better = None
-    full_state_update = False
+    is_differentiable, higher_is_better, full_state_update = False, None, False
     state: Tensor
 
     def __init__(

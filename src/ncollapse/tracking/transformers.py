@@ -74,8 +74,7 @@ class CollapseCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self._watch(kwargs["model"])
         if self.follows:
             self._online = Online(kwargs["model"], keys=self.keys, **self._taps, **self._fading)
-            saved = _file(args, state)
-            if state.global_step and saved.exists():
+            if state.global_step and (saved := _file(args, state)).exists():
                 self._online.load_state_dict(torch.load(saved, "cpu", weights_only=True))
 
     def on_substep_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -89,9 +88,9 @@ class CollapseCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
             self._online.close()
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        saved = _file(args, state)
-        if self._online is not None and state.is_world_process_zero and saved.parent.is_dir():
-            torch.save(self._online.state_dict(), saved)
+        place = _file(args, state)
+        if self._online is not None and state.is_world_process_zero and place.parent.is_dir():
+            torch.save(self._online.state_dict(), place)
 
     def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self._evaluation is not None:
@@ -108,11 +107,11 @@ class CollapseCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
             found[SPLIT] = numbers(self._online.readings(together=True))
         values = flat(found, PREFIX)
         (metrics if metrics is not None else {}).update(values)
-        if self._trainer is not None:
+        if self._trainer is None:
+            said = "call CollapseCallback(…).attach(trainer), or readings do not reach the loggers"
+            warnings.warn(said, NCollapseWarning, stacklevel=2)
+        else:
             self._trainer.log(values)
-            return
-        said = "call CollapseCallback(…).attach(trainer), or readings do not reach the loggers"
-        warnings.warn(said, NCollapseWarning, stacklevel=2)
 
     def on_predict(self, args: Any, state: Any, control: Any, metrics: Any, **kwargs: Any) -> None:
         if self._evaluation is not None:
