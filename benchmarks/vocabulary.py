@@ -95,5 +95,5 @@ def all_pairs(K: int, d: int, N: int, *, full: bool) -> list[Row]:
     return [
         Row("vocabulary", f"{named}, all pairs", seconds, "CPU-s", 240.0 if full else None),
         Row("vocabulary", f"{named}, the same from sampled pairs", quick, "CPU-s"),
-        Row("vocabulary", f"{named}, sampled intervals that miss", outside, "of 6"),
+        Row("vocabulary", f"{named}, sampled intervals that miss (of one draw)", outside, "of 6"),
     ]
