@@ -141,6 +141,8 @@ class Looks:
             self.trace.append(state.step, readings, split=split, epoch=float(state.epoch))
         assert state.decisions is not None
         self.decisions.append(state.decisions.to(torch.int32))
+        if state.ranks is not None and state.ranks.rank:
+            return
         log.info(
             "%s epoch %d of %d: training error %.4f, test error %.4f, NC1 %s",
             self.name,

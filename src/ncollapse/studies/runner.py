@@ -15,7 +15,7 @@ from ncollapse.studies.catalog import find
 from ncollapse.studies.claims import ClaimResult
 from ncollapse.studies.place import FOLDER, Place, clear
 from ncollapse.studies.study import Study, StudyResult, Unit, UnitResult, by_part, resolve
-from ncollapse.studies.workers import execute, finite
+from ncollapse.studies.workers import DASK, execute, finite
 
 if TYPE_CHECKING:
     from ncollapse.collect.ranks import Ranks
@@ -103,6 +103,8 @@ def run(
         raise ValueError("resume=True needs output=FOLDER, where the finished runs lie")
     studies = [with_options(study, size, options or {}) for study in studies]
     ranks = _ranks()
+    if ranks is not None and backend == DASK:
+        raise ValueError("backend 'dask' under torchrun; runs go to a cluster from one process")
     folders = _folders(studies, output)
     planned = {study.name: study.units(size, seeds) for study in studies}
     finished: dict[str, list[UnitResult]] = {name: [] for name in planned}
@@ -114,9 +116,7 @@ def run(
         if progress is not None:
             progress(name, len(finished[name]), len(units))
     places = {
-        number: Place(
-            (folders[unit.study] / FOLDER / f"{unit.name}-{unit.fingerprint}").absolute(), resume
-        )
+        number: Place(_checkpoints(folders[unit.study], unit), resume)
         for number, unit in enumerate(waiting)
         if unit.study in folders
     }
