@@ -250,3 +250,17 @@ def test_demo_in_small(capsys, tmp_path, monkeypatch) -> None:
     code, out, _ = run(capsys, "demo", "--epochs", "2", "--json")
     assert set(json.loads(out)["results"]) == {"train", "test"}
     assert [p.name[:5] for p in Path("ncollapse-runs").iterdir()] == ["demo-"]
+
+
+def test_other_libraries_do_not_log_in_our_name(capsys) -> None:
+    import logging
+
+    from ncollapse.cli.common import set_logging
+
+    for _ in range(2):
+        set_logging(quiet=False, verbose=False)
+    logging.getLogger("somebody.else").warning("their word")
+    logging.getLogger("ncollapse").warning("our word")
+    said = capsys.readouterr().err.splitlines()
+    assert said.count("ncollapse: our word") == 1
+    assert "ncollapse: their word" not in said

@@ -87,7 +87,7 @@ def test_a_cluster_that_is_not_there_is_one_sentence(monkeypatch, capsys) -> Non
         main(["study", "run", "peeled", "--size", "mini", "--backend", "dask", "--scheduler",
               "tcp://127.0.0.1:1", "--output", os.devnull])  # fmt: skip
     assert stop.value.code == 2
-    # The client's own threads may log beside it.
+    # The client's own threads may log beside it, unsigned.
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("ncollapse:")]
     assert len(said) == 1 and "no Dask scheduler answers" in said[0]
 

@@ -17,6 +17,7 @@ from ncollapse.cli.ranks import speaks
 
 UNITS = {"": 1.0, "B": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 FRAMES = "frames.safetensors"
+HANDLER = "ncollapse command line"
 Progress = Callable[[str, int, int], None]
 
 
@@ -56,9 +57,15 @@ def parse_limits(entries: list[str], option: str) -> dict[str, float]:
 
 def set_logging(quiet: bool, verbose: bool) -> None:
     """Log lines of the library on stderr: warnings, all with -v, none with -q."""
-    level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(stream=sys.stderr, format="ncollapse: %(message)s", force=True)
-    logging.getLogger("ncollapse").setLevel(level)
+    logger = logging.getLogger("ncollapse")
+    logger.setLevel(logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING)
+    for handler in [h for h in logger.handlers if h.name == HANDLER]:
+        logger.removeHandler(handler)
+    # On this logger only: what other libraries log is not ours to sign.
+    handler = logging.StreamHandler(sys.stderr)
+    handler.name = HANDLER
+    handler.setFormatter(logging.Formatter("ncollapse: %(message)s"))
+    logger.addHandler(handler)
 
 
 @contextmanager
