@@ -12,7 +12,7 @@ import pytest
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "ncollapse"
 # From bottom to top; rooms of one line may import each other only where `WITHIN` says so.
 LAYERS = [
-    {"errors"},
+    {"errors", "atomic"},
     {"linalg", "pairs", "trace", "schema", "tables", "provenance", "snapshots", "sources"},
     {"geometry"},
     {"collect"},

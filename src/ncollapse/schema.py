@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any, cast
+
+from ncollapse.atomic import replacing
 
 SCHEMA_VERSION = "1.0"
 ANSWERS = ("yes", "partly", "no", "cannot tell", "not measured")
@@ -224,16 +225,9 @@ def json_schema() -> dict[str, Any]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all: temporary file, fsync, rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as handle:
-            handle.write(text)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write a text whole or not at all."""
+    with replacing(path) as handle:
+        handle.write(text.encode())
 
 
 def _finite(value: Any, place: str, lost: list[str]) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import warnings
 from pathlib import Path
@@ -14,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from ncollapse.atomic import replacing
 from ncollapse.errors import NCollapseWarning
 
 FORMAT = "1"
@@ -31,17 +31,8 @@ def save_snapshot(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {"format": FORMAT, "header": plain, "checksum": _checksum(content, plain)}
     data = save(content, metadata=metadata)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        if path.exists():
-            path.replace(previous(path))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path, keep=previous(path)) as handle:
+        handle.write(data)
 
 
 def load_snapshot(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -6,15 +6,15 @@ from functools import partial
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from ncollapse.collect.checks import check_batch
 from ncollapse.control.frames import nearest_simplex, simplex_frame
-from ncollapse.control.heads import FrameLinear, Normalize
+from ncollapse.control.heads import FrameHead
 
 
-class NearestFrameHead(nn.Module):
+class NearestFrameHead(FrameHead):
     """z = s F h + b, F the simplex frame nearest to the class means: fixed in shape, free to turn.
 
     A simplex head that nobody has to turn the features towards: at every labelled batch in
@@ -55,37 +55,19 @@ class NearestFrameHead(nn.Module):
         attached: bool = True,
         seed: int = 0,
     ) -> None:
-        super().__init__()
         if not 0 < momentum <= 1:
             raise ValueError(f"momentum={momentum}; a number in (0, 1] is needed")
         if not 0 <= delta < float("inf"):
             raise ValueError(f"delta={delta}; a number ≥ 0 is needed")
-        start = simplex_frame(num_classes, in_features, seed=seed)
-        self.momentum, self.delta, self.attached = momentum, delta, attached
         build = partial(simplex_frame, num_classes, in_features, seed=seed)
-        self.linear = FrameLinear(build, scale=scale, learn_scale=learn_scale, bias=bias)
-        self.prepare = Normalize() if normalize else nn.Identity()
+        super().__init__(
+            build, scale=scale, learn_scale=learn_scale, bias=bias, normalize=normalize
+        )
+        self.momentum, self.delta, self.attached = momentum, delta, attached
         dtype = torch.get_default_dtype()
         self.register_buffer("means", torch.zeros(num_classes, in_features, dtype=dtype))
         self.register_buffer("seen", torch.zeros(num_classes, dtype=torch.bool))
-        self.register_buffer("basis", nearest_simplex(start)[1].to(dtype))
-
-    @property
-    def in_features(self) -> int:
-        return self.linear.in_features
-
-    @property
-    def out_features(self) -> int:
-        return self.linear.out_features
-
-    @property
-    def weight(self) -> Tensor:
-        """s F (K, d)."""
-        return self.linear.weight
-
-    @property
-    def bias(self) -> Tensor | None:
-        return self.linear.bias
+        self.register_buffer("basis", nearest_simplex(build())[1].to(dtype))
 
     def forward(
         self,

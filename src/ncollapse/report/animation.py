@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ncollapse.atomic import replacing
 from ncollapse.report.film import Frames, View, clock, plane, space, when
 
 # Milliseconds a picture stays, and the last one.
@@ -64,12 +64,8 @@ def write_gif(
         optimize=False,
         disposal=1,
     )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(buffer.getvalue())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as handle:
+        handle.write(buffer.getvalue())
     return path
 
 

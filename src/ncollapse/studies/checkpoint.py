@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ncollapse.atomic import replacing
 from ncollapse.collect.ranks import Ranks, together
 
 # How long a run takes, and where it runs and writes, may differ when it goes on.
@@ -47,15 +47,8 @@ def capture(
 def write(path: Path, content: Mapping[str, Any]) -> None:
     """Write, fsync, rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as handle:
-            torch.save(dict(content), handle)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as handle:
+        torch.save(dict(content), handle)
 
 
 def read(settings: Any, ranks: Ranks | None = None) -> dict[str, Any] | None:
