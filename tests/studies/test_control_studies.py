@@ -13,13 +13,7 @@ from torch import nn
 
 from ncollapse.control import KoLeo, Thermostat, fix_head
 from ncollapse.studies import find
-from ncollapse.studies.control_networks import (
-    kept_for_backward,
-    resnet18,
-    resnet50,
-    small_resnet,
-    training_bytes,
-)
+from ncollapse.studies.control_networks import resnet18, resnet50, small_resnet
 from ncollapse.studies.control_parts import (
     NC1,
     RATIO,
@@ -39,6 +33,7 @@ from ncollapse.studies.control_parts import (
 from ncollapse.studies.fixed_head_runs import combine
 from ncollapse.studies.models import mlp, penultimate
 from ncollapse.studies.train import Settings, train
+from ncollapse.studies.training_memory import kept_for_backward, peak_of_training, training_bytes
 from tests.models import built
 
 
@@ -197,6 +192,23 @@ def test_counting_leaves_the_model_as_it_was() -> None:
     kept_for_backward(model, torch.ones(4, 64))
     assert not model.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_the_peak_of_training_is_measured() -> None:
+    plain = peak_of_training("small_resnet", 10, batch=64, side=8, bottleneck=False)
+    model = small_resnet(10)
+    held = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
+    # Parameters and momentum stay through backward; all of it at once is more than was there.
+    floor = 2 * held
+    _, whole = training_bytes(model, torch.zeros(8, 64), 64)
+    assert floor < plain.allocated < 1.1 * whole
+    twice = peak_of_training("small_resnet", 10, batch=128, side=8, bottleneck=False)
+    narrow = peak_of_training("small_resnet", 10, batch=64, side=8, bottleneck=True)
+    assert twice.allocated > plain.allocated > narrow.allocated
+    with pytest.raises(ValueError, match="'vgg' is unknown"):
+        peak_of_training("vgg", 10, batch=2, side=8, bottleneck=False)
+    with pytest.raises(RuntimeError, match="failed"):
+        peak_of_training("small_resnet", 0, batch=2, side=8, bottleneck=False)
 
 
 def test_differences_are_paired_within_folds() -> None:

@@ -15,17 +15,15 @@ from ncollapse.studies.control_networks import (
     resnet18,
     resnet50,
     small_resnet,
-    training_bytes,
 )
 from ncollapse.studies.control_parts import folds, reading
 from ncollapse.studies.models import mlp
 from ncollapse.studies.networks import WIDTHS
 from ncollapse.studies.study import Units
 from ncollapse.studies.train import Settings, train
+from ncollapse.studies.training_memory import peak_of_training, training_bytes
 
 CLASSES = 10
-# A batch for the memory of training: of small images as on CIFAR, of large ones as on ImageNet.
-BATCHES = {32: 128, 224: 32}
 PLAIN, FIXED = 11_181_642, 8_867_442
 
 
@@ -111,7 +109,7 @@ def savings(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
     for K in settings["classes"]:
         saved = fix_head(resnet18(K), bottleneck=True)
         curve.append({"classes": K, "saved": saved.parameters_saved, "share": saved.share_saved})
-    memory = [_memory(side) for side in settings["sides"]]
+    memory = [_memory(*shape) for shape in settings["batches"]]
     many = [row["share"] for row in curve if row["classes"] > 512]
     return {
         "values": {
@@ -120,6 +118,7 @@ def savings(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
             "fixed-head-resnet50-share": 100 * deep.share_saved,
             "fixed-head-many-classes": 100 * max(many),
             "fixed-head-activations": 100 * max(row["activations_saved"] for row in memory),
+            "fixed-head-memory": 100 * max(row["peak_saved"] for row in memory),
         },
         "data": {
             "resnet18": {
@@ -136,21 +135,28 @@ def savings(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
     }
 
 
-def _memory(side: int) -> dict[str, Any]:
-    """What a training step of ResNet-18 holds at a batch of images of this side, in bytes."""
+def _memory(batch: int, side: int) -> dict[str, Any]:
+    """What a training step of ResNet-18 holds with a batch of images of this side, in bytes:
+    computed (activations, training), and at its measured peak (allocated, resident)."""
     inputs = torch.randn(4, 3, side, side, generator=torch.Generator().manual_seed(0))
-    batch = BATCHES[side]
     model: ResNet = resnet18(CLASSES)
     plain = training_bytes(model, inputs, batch)
     fix_head(model, bottleneck=True)
     fixed = training_bytes(model, inputs, batch)
+    peaks = [
+        peak_of_training("resnet18", CLASSES, batch=batch, side=side, bottleneck=narrow)
+        for narrow in (False, True)
+    ]
     return {
         "side": side,
         "batch": batch,
         "activations": [plain[0], fixed[0]],
         "training": [plain[1], fixed[1]],
+        "allocated": [peak.allocated for peak in peaks],
+        "resident": [peak.resident for peak in peaks],
         "activations_saved": 1 - fixed[0] / plain[0],
         "training_saved": 1 - fixed[1] / plain[1],
+        "peak_saved": 1 - peaks[1].allocated / peaks[0].allocated,
     }
 
 
