@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from ncollapse.collect.batches import LABELS, MASKS
 from ncollapse.collect.heads import logits_of
+from ncollapse.collect.hooks import Hook
 from ncollapse.collect.pooling import Pool, first_tensor
 from ncollapse.collect.select import Layers
 from ncollapse.collect.taps import HEAD, Taps
@@ -65,8 +66,8 @@ class Listener:
         if not self._handles:
             model = self.taps.model
             self._handles = [
-                model.register_forward_pre_hook(_Hook(self._before), with_kwargs=True),
-                model.register_forward_hook(_Hook(self._after), with_kwargs=True),
+                model.register_forward_pre_hook(Hook(self._before), with_kwargs=True),
+                model.register_forward_hook(Hook(self._after), with_kwargs=True),
             ]
         return self
 
@@ -136,27 +137,6 @@ class Listener:
     def _leave(self) -> None:
         self.taps.__exit__()
         self._labels, self._begun = None, False
-
-
-class _Hook:
-    """A hook that copies and pickles of the model leave behind."""
-
-    def __init__(self, call: Callable[..., None]) -> None:
-        self._call = call
-
-    def __call__(self, *arguments: Any) -> None:
-        self._call(*arguments)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Silent:
-        return _Silent()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Silent, ()
-
-
-class _Silent:
-    def __call__(self, *arguments: Any) -> None:
-        return None
 
 
 def _inputs(kwargs: Mapping[str, Any]) -> list[Any]:
