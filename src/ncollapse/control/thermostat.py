@@ -12,6 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ncollapse.collect.forgetting import ForgettingMoments
+from ncollapse.collect.ranks import Ranks
+from ncollapse.collect.sync import all_merge
 from ncollapse.control.batches import check_features, working
 from ncollapse.control.regularizers import NC1, CodingRate, KoLeo, RateReduction, nc1_penalty
 from ncollapse.errors import NCollapseWarning
@@ -52,6 +54,8 @@ class Thermostat:
     half_life: in batches. every: batches between two readings. patience: readings at the bound,
     with r off the target by more than a quarter, until `saturated` says so and one warning is
     given: the target is then out of reach. num_classes: taken from the labels where not given.
+    together: where torch.distributed runs, read the batches of all ranks as one, so that all apply
+    the same weight; every rank must then observe as often. False: each rank holds its own.
 
     Raises ValueError for targets that no features can have, arguments out of range, features that
     are not finite, and `penalty()` before `observe()`. Source: this library.
@@ -75,6 +79,7 @@ class Thermostat:
         half_life: float | None = None,
         every: int = 1,
         patience: int = 200,
+        together: bool = True,
     ) -> None:
         if metric not in NC1:
             raise ValueError(f"metric={metric!r}; one of {', '.join(NC1)} is needed")
@@ -90,6 +95,7 @@ class Thermostat:
         self.target = target
         self.gain, self.proportional, self.max_weight = gain, proportional, max_weight
         self.half_life, self.every, self.patience = half_life, every, patience
+        self.together = together
         self._pull = _actuator("pull", pull, {"nc1": lambda: self._nearer})
         self._push = _actuator("push", push, {"nc1": lambda: self._farther, **PUSH})
         self._moments: ForgettingMoments | None = None
@@ -168,16 +174,24 @@ class Thermostat:
         actuator = self._pull if self._weight > 0 else self._push
         return abs(self._weight) * actuator(features, labels)
 
+    @property
+    def _ranks(self) -> Ranks | None:
+        return Ranks.current() if self.together else None
+
     def _fitting(self, features: Tensor, labels: Tensor) -> ForgettingMoments:
         """Moments for these classes: begun anew when a class turns up that was not foreseen."""
-        known = self._moments
+        known, samples = self._moments, labels.numel()
         if self.num_classes is not None:
             K = self.num_classes
         else:
             seen = int(labels.max()) + 1 if labels.numel() else 0
             K = max(2, seen, known.num_classes if known else 0)
+        if (ranks := self._ranks) is not None:
+            # What one rank sees of classes and samples must not make its moments differ.
+            found = ranks.gather((K, samples))
+            K, samples = max(k for k, _ in found), sum(number for _, number in found)
         if known is None or known.num_classes != K:
-            batches = SAMPLES * K / max(labels.numel(), 1)
+            batches = SAMPLES * K / max(samples, 1)
             half_life = self.half_life or (LATEST if batches <= 1 else batches)
             known = self._new(K, features.shape[1], half_life, features.device)
             self._moments = known
@@ -189,8 +203,11 @@ class Thermostat:
             K, d, half_life=half_life, unit="batches", mode=mode, device=device
         )
 
-    def _read(self, moments: ForgettingMoments) -> None:
+    def _read(self, own: ForgettingMoments) -> None:
+        moments = own if self._ranks is None else all_merge(own)
         outside, _ = moments.rejected()
+        if moments is not own:
+            own.rejected()
         if outside:
             raise ValueError(
                 f"{outside} labels lie outside 0..{moments.num_classes - 1}; pass the right "
