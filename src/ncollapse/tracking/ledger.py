@@ -10,8 +10,11 @@ from typing import Any
 
 from ncollapse.errors import NCollapseWarning
 from ncollapse.measurement import TRACE
+from ncollapse.schema import Reading
 from ncollapse.trace import Trace
 from ncollapse.tracking.loggers import Adapter, flat, to
+
+Values = dict[str, dict[str, dict[str, float | None]]]
 
 
 class Ledger:
@@ -39,17 +42,17 @@ class Ledger:
         self,
         step: int,
         epoch: float | None,
-        results: Mapping[str, Mapping[str, Mapping[str, float | None]]],
+        results: Values,
     ) -> None:
         """Readings by split, layer and key, all of one step."""
         for split, layers in results.items():
             for layer, values in layers.items():
                 self._append(step, epoch, split, layer, values)
-        values = flat(results)
-        if values and epoch is not None:
-            values["nc/epoch"] = epoch
+        logged = flat(results)
+        if logged and epoch is not None:
+            logged["nc/epoch"] = epoch
         for adapter in self.adapters:
-            self._log(adapter, values, step)
+            self._log(adapter, logged, step)
 
     def _append(
         self,
@@ -98,6 +101,35 @@ class Ledger:
                     f"logging to {adapter.name} failed ({type(error).__name__}: {error}); training "
                     "goes on, and the trace holds every reading"
                 )
+
+
+def chosen(
+    results: Mapping[str, Mapping[str, Mapping[str, Reading]]], keys: Sequence[str] | None
+) -> Values:
+    """Values of readings, by split, layer and key; of some keys where they are given."""
+    return {
+        split: {
+            layer: {
+                key: reading.value
+                for key, reading in readings.items()
+                if keys is None or key in keys
+            }
+            for layer, readings in layers.items()
+        }
+        for split, layers in results.items()
+    }
+
+
+def nulls(known: Values, places: Mapping[str, Sequence[str]], keys: Sequence[str]) -> Values:
+    """Null for whatever was read before; where nothing was, for `keys` at layers by split."""
+    if known:
+        return {
+            split: {layer: dict.fromkeys(values) for layer, values in layers.items()}
+            for split, layers in known.items()
+        }
+    return {
+        split: {layer: dict.fromkeys(keys) for layer in layers} for split, layers in places.items()
+    }
 
 
 def attempt(action: Callable[[], None], what: str, said: set[str]) -> None:

@@ -1,4 +1,4 @@
-"""What online following amounts to at the end: a Measurement of its last readings."""
+"""What following amounts to at the end, online or by a dial: a Measurement of its last readings."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from typing import Any
 
 from ncollapse.collect.taps import HEAD
 from ncollapse.measurement import Measurement
+from ncollapse.metrics.catalog import METRICS
 from ncollapse.provenance import environment, git_hash
-from ncollapse.schema import SCHEMA_VERSION, Document, Reading
+from ncollapse.schema import SCHEMA_VERSION, Document, Reading, Results
 from ncollapse.trace import Trace
+from ncollapse.tracking.hold import SPLIT as DIAL
+from ncollapse.tracking.hold import Hold
 from ncollapse.tracking.online import DEFINITION, SPLIT, Online
 from ncollapse.verdict import judge
 
@@ -34,8 +37,6 @@ def online_measurement(
             "no training batch was followed, so there is nothing to measure; call "
             "tracker.step(target) after each, with the model in training mode"
         )
-    from ncollapse import __version__
-
     layer = HEAD if HEAD in readings else list(readings)[-1]
     moments = online.moments[layer]
     head = online.listener.taps.head if layer == HEAD else None
@@ -61,30 +62,17 @@ def online_measurement(
     }
     if head is not None:
         config["head"] = {"name": head.name, "origin": head.origin, "check": head.check}
-    document = Document(
-        schema_version=SCHEMA_VERSION,
-        ncollapse_version=__version__,
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
-        source=description,
-        config=config,
-        environment=environment(seed, None),
-        git_hash=git_hash(),
-        num_classes=moments.num_classes,
-        num_features=moments.num_features,
-        num_samples=samples,
-        results=results,
-        verdicts=judge(
-            results,
-            (),
-            num_classes=moments.num_classes,
-            num_features=moments.num_features,
-            layer=layer,
-            trace=trace,
-        ),
-        warnings=(
-            f"read online over recent training batches ({moments.described}): the drift of "
-            "parameters adds to NC1, and there are no comparators",
-        ),
+    document = _document(
+        config,
+        results,
+        shape=(moments.num_classes, moments.num_features),
+        samples=samples,
+        layer=layer,
+        trace=trace,
+        description=description,
+        seed=seed,
+        warning=f"read online over recent training batches ({moments.described}): the drift of "
+        "parameters adds to NC1, and there are no comparators",
     )
     geometries = {}
     if statistics.num_classes >= 2:
@@ -94,3 +82,76 @@ def online_measurement(
         assert found.counts is not None
         geometries[SPLIT] = replace(found, counts=found.counts.round().long())
     return Measurement(document, (), geometries, trace)
+
+
+def dial_measurement(
+    hold: Hold, *, trace: Trace, description: str = "model", seed: int = 0
+) -> Measurement:
+    """What a dial alone amounts to: a Measurement of the split `dial` with its last reading.
+
+    Raises ValueError where it read nothing, or reads no metric of this library.
+    """
+    readings = hold.readings().get(DIAL, {}).get(HEAD, {})
+    head = hold.catcher.head
+    kept = {key: value for key, value in readings.items() if key in METRICS}
+    if head is None or not kept:
+        raise ValueError(
+            "the dial read nothing that could be written down; add tracker.penalty(target) to the "
+            "loss, or pass train=… or online=True to measure too"
+        )
+    found = {
+        key: Reading(value=value, ideal=METRICS[key].ideal, definition=f"{DEFINITION}, of the dial")
+        for key, value in kept.items()
+    }
+    config: dict[str, Any] = {
+        "definition": DEFINITION,
+        "weighting": DEFINITION,
+        "seed": seed,
+        "dial": {"name": type(hold.dial).__name__, **readings},
+        "head": {"name": head.name, "origin": head.origin, "check": head.check},
+    }
+    K, d = head.weight.shape
+    document = _document(
+        config,
+        {DIAL: {HEAD: found}},
+        shape=(K, d),
+        samples=0,
+        layer=HEAD,
+        trace=trace,
+        description=description,
+        seed=seed,
+        warning="read by the dial over recent training batches: there are no comparators",
+    )
+    return Measurement(document, (), {}, trace)
+
+
+def _document(
+    config: dict[str, Any],
+    results: Results,
+    *,
+    shape: tuple[int, int],
+    samples: int,
+    layer: str,
+    trace: Trace,
+    description: str,
+    seed: int,
+    warning: str,
+) -> Document:
+    from ncollapse import __version__
+
+    K, d = shape
+    return Document(
+        schema_version=SCHEMA_VERSION,
+        ncollapse_version=__version__,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        source=description,
+        config=config,
+        environment=environment(seed, None),
+        git_hash=git_hash(),
+        num_classes=K,
+        num_features=d,
+        num_samples=samples,
+        results=results,
+        verdicts=judge(results, (), num_classes=K, num_features=d, layer=layer, trace=trace),
+        warnings=(warning,),
+    )

@@ -9,8 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ncollapse.collect.batches import Unpack
 from ncollapse.collect.cache import FeatureCache
@@ -18,7 +17,8 @@ from ncollapse.collect.checks import NonFiniteError
 from ncollapse.collect.pooling import Pool
 from ncollapse.collect.select import Layers
 from ncollapse.collect.stream import ModelStream
-from ncollapse.collect.taps import HEAD, Taps
+from ncollapse.collect.taps import Taps
+from ncollapse.control.held import Dial
 from ncollapse.errors import NCollapseWarning
 from ncollapse.measurement import Measurement
 from ncollapse.measures import measure_cache, split_loaders
@@ -26,11 +26,12 @@ from ncollapse.measuring import Options, chosen_keys
 from ncollapse.metrics.phase import ERROR, Phase, terminal_phase
 from ncollapse.schema import Reading
 from ncollapse.trace import Trace
-from ncollapse.tracking.frames import FILE, FrameRecorder
-from ncollapse.tracking.ledger import Ledger, attempt
+from ncollapse.tracking.film import Film
+from ncollapse.tracking.hold import Hold
+from ncollapse.tracking.ledger import Ledger, Values, chosen, nulls
 from ncollapse.tracking.online import SPLIT, Online
 from ncollapse.tracking.probe import balanced
-from ncollapse.tracking.summary import online_measurement
+from ncollapse.tracking.summary import dial_measurement, online_measurement
 
 log = logging.getLogger("ncollapse")
 KEYS = (
@@ -50,7 +51,6 @@ KEYS = (
     "margin_min",
 )
 SPACING = 1.25
-FILM_SHARE = 64
 
 
 class Tracker:
@@ -66,6 +66,10 @@ class Tracker:
     every reading, because the drift of parameters over a half-life adds to NC1. Features are those
     of training mode: dropout before the head counts as spread. Both ways go together.
 
+    Holding: with a `dial` (`ncollapse.control.Thermostat`, or whatever has observe and penalty)
+    `penalty(labels)` tells it of the batch and gives what to add to the loss. It goes with or
+    without data and online; its readings are the split `dial` (see `tracking.hold.Hold`).
+
     `every` is "epoch", a number of steps, or "log". Readings (`keys`) go to `trace`, line by line
     to `output`/trace.csv, and to `loggers` (see `ncollapse.tracking.loggers.to`); with `film`,
     features of 2 to 4 classes go to `output`/frames.safetensors. NaN features, a head that is
@@ -77,8 +81,8 @@ class Tracker:
     ...     tracker.step(labels)
     >>> tracker.finish().save("run")                                           # doctest: +SKIP
 
-    Raises ValueError for an unknown `every`, film or logger, neither data nor online, and whatever
-    `measure` raises.
+    Raises ValueError for an unknown `every`, film or logger, none of data, online and dial, and
+    whatever `measure` raises.
     """
 
     def __init__(
@@ -103,6 +107,7 @@ class Tracker:
         num_classes: int | None = None,
         description: str | None = None,
         film: bool | Sequence[int] = False,
+        dial: Dial | None = None,
         output: Path | str | None = None,
         resume: bool = False,
         seed: int = 0,
@@ -113,9 +118,12 @@ class Tracker:
         if isinstance(every, int) and every < 1:
             raise ValueError(f"every={every}; at least 1 step is needed")
         self.model, self.every = model, every
-        alone = online and data is None and train is None and test is None
-        if alone and film is not False:
-            raise ValueError("film needs samples to look at; pass train=… beside online=True")
+        unseen = data is None and train is None and test is None
+        alone = unseen and (online or dial is not None)
+        if film is not False and (alone or head is False):
+            raise ValueError(
+                "film needs samples and a head to look at; pass train=…, no head=False"
+            )
         loaders = {} if alone else split_loaders(data, train, test)
         if per_class is not None:
             loaders = {
@@ -134,11 +142,10 @@ class Tracker:
         self.online: dict[str, dict[str, Reading]] = {}
         self._next = 1
         self._head_module: nn.Module | None = None
-        self._film = film
-        self._recorder: FrameRecorder | None = None
         self.output = None if output is None else Path(output)
-        self._said: set[str] = set()
+        self._film = None if film is False else Film(film, class_names, self.output)
         self._ledger = Ledger(self.output, loggers, resume=resume)
+        self._hold = None if dial is None else Hold(dial, model, head)
         self._online: Online | None = None
         if online:
             chosen_keys(self.keys)
@@ -153,6 +160,17 @@ class Tracker:
             )
 
     # ---- called by the training loop ----------------------------------------------------------
+    def penalty(self, target: Any) -> Tensor:
+        """What the dial adds to the loss of the forward pass just made, with its labels (samples).
+
+        Tells the dial of that batch first; zero in eval mode and without gradients. Where several
+        batches make one step, add it to the loss of each. Raises ValueError without a dial, for a
+        head that does not make the logits, and labels that do not fit the batch.
+        """
+        if self._hold is None:
+            raise ValueError("this tracker has no dial; pass dial=ncollapse.control.Thermostat(…)")
+        return self._hold.penalty(target)
+
     def observe(self, target: Any = None) -> None:
         """Online: take in the forward pass just made in training mode, with its labels (samples).
 
@@ -165,8 +183,11 @@ class Tracker:
 
     def step(self, target: Any = None) -> None:
         """Call after every optimizer step; online, with the labels of its batch."""
-        if target is not None or (self._online is not None and self._online.pending):
+        given = target is not None and self._hold is None
+        if given or (self._online is not None and (target is not None or self._online.pending)):
             self.observe(target)
+        if self._hold is not None:
+            self._hold.step()
         self.steps += 1
         due = self.steps >= self._next if self.every == "log" else False
         if isinstance(self.every, int):
@@ -187,55 +208,33 @@ class Tracker:
         None where there is no data to look at, or where its features are NaN: the rows are null
         then and a NCollapseWarning says so.
         """
-        found: dict[str, dict[str, dict[str, float | None]]] = {}
+        found: Values = {}
         looked: Measurement | None = None
         if self.loaders:
             options = Options(null=False, intervals=False, seed=self.seed, keys=self.keys)
             try:
                 looked = self._measure(options, record=True)
-                found = self._values(looked.results)
+                found = chosen(looked.results, self.keys)
             except ValueError as error:
                 # What was wrong from the start is an error; what goes wrong later must not end it.
                 late = self.latest is not None or isinstance(error, NonFiniteError)
                 if not (late or _diverged(self._taps.model)):
                     raise
                 _warn(f"step {self.steps}: {error}. The reading is null, and training goes on")
-                found = self._null()
+                known = {} if self.latest is None else chosen(self.latest.results, self.keys)
+                places = dict.fromkeys(self.loaders, self._taps.layers)
+                found = nulls(known, places, self.keys or ("class_share",))
         primary = self._taps.layers[-1]
         if train_error is not None and "train" in found:
             found["train"].setdefault(primary, {})[ERROR] = train_error
         if self._online is not None:
             self.online = self._online.readings()
-            found |= self._values({SPLIT: self.online})
+            found |= chosen({SPLIT: self.online}, self.keys)
+        if self._hold is not None:
+            found |= self._hold.readings()
         self._ledger.write(self.steps, float(self.epochs) if self.epochs else None, found)
         self.latest = looked or self.latest
         return looked
-
-    def _values(self, results: Mapping[str, Any]) -> dict[str, dict[str, dict[str, float | None]]]:
-        return {
-            split: {
-                layer: {
-                    key: reading.value
-                    for key, reading in readings.items()
-                    if self.keys is None or key in self.keys
-                }
-                for layer, readings in layers.items()
-            }
-            for split, layers in results.items()
-        }
-
-    def _null(self) -> dict[str, dict[str, dict[str, float | None]]]:
-        """Null for whatever was read before (the chosen keys where nothing was)."""
-        if self.latest is not None:
-            known = self._values(self.latest.results)
-            return {
-                split: {layer: dict.fromkeys(values) for layer, values in layers.items()}
-                for split, layers in known.items()
-            }
-        return {
-            split: {layer: dict.fromkeys(self.keys or ("class_share",)) for layer in taps}
-            for split, taps in ((split, self._taps.layers) for split in self.loaders)
-        }
 
     def finish(self, *, null: bool = True, intervals: bool = True) -> Measurement:
         """The last, whole measurement with comparators, verdicts, online readings and the trace.
@@ -245,18 +244,18 @@ class Tracker:
         """
         if not any(row.step == self.steps for row in self.trace.rows):
             self.probe()
-        self._save_frames()
+        if self._film is not None:
+            self._film.save()
         self.close()
         if not self.loaders:
-            assert self._online is not None
-            self.latest = online_measurement(
-                self._online,
-                self.online,
-                trace=self.trace,
-                description=self.description,
-                seed=self.seed,
-            )
-            return self.latest
+            said: dict[str, Any] = {"description": self.description, "seed": self.seed}
+            if self._online is not None:
+                found = online_measurement(self._online, self.online, trace=self.trace, **said)
+            else:
+                assert self._hold is not None
+                found = dial_measurement(self._hold, trace=self.trace, **said)
+            self.latest = found
+            return found
         options = Options(null=null, intervals=intervals, seed=self.seed)
         found = self._measure(options, trace=self.trace)
         if self.online:
@@ -266,9 +265,11 @@ class Tracker:
         return found
 
     def close(self) -> None:
-        """Take the hooks of online following off the model."""
+        """Take the hooks of online following and of the dial off the model."""
         if self._online is not None:
             self._online.close()
+        if self._hold is not None:
+            self._hold.close()
 
     # ---- results ------------------------------------------------------------------------------
     @property
@@ -298,14 +299,18 @@ class Tracker:
         self._ledger.rewind(steps + 1)
 
     def state_dict(self) -> dict[str, Any]:
-        """Steps, epochs and online moments, as tensors and plain numbers, for a checkpoint."""
+        """Steps, epochs, online moments and the dial's state, as tensors and plain numbers."""
         online = {} if self._online is None else self._online.state_dict()
-        return {"steps": self.steps, "epochs": self.epochs, "online": online}
+        dial = {} if self._hold is None else self._hold.state_dict()
+        return {"steps": self.steps, "epochs": self.epochs, "online": online, "dial": dial}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint, as `resume` does, with the online moments saved in it."""
+        """Go on from a checkpoint, as `resume` does, with the online moments and the dial's state
+        saved in it."""
         if self._online is not None:
             self._online.load_state_dict(dict(state["online"]))
+        if self._hold is not None:
+            self._hold.load_state_dict(state.get("dial", {}))
         self.resume(int(state["steps"]), int(state["epochs"]))
 
     # ---- measuring ----------------------------------------------------------------------------
@@ -320,8 +325,10 @@ class Tracker:
             cache.fill(stream)
             if self._taps.head is not None:
                 self._head_module = self._taps.model.get_submodule(self._taps.head.name)
-            if record and self._film is not False:
-                self._record(cache)
+            if record and self._film is not None and self._taps.head is not None:
+                epoch = float(self.epochs) if self.epochs else None
+                goes_on = bool(self.trace.rows)
+                self._film.record(cache, self._taps.head, self.steps, epoch, goes_on=goes_on)
             return measure_cache(
                 cache,
                 self._taps,
@@ -343,43 +350,6 @@ class Tracker:
         head = old.name if old.name in modules else None
         _warn(f"step {self.steps}: the head {old.name!r} was replaced; it is looked for again")
         self._taps = Taps(self.model, head=head, **self._where)
-
-    def _record(self, cache: FeatureCache) -> None:
-        split = "train" if "train" in cache.splits else cache.splits[0]
-        source = cache.source(HEAD)
-        features, labels = torch.cat(list(source.rows(0, 8192))), source.labels
-        if source.split_codes is not None:
-            mine = source.split_codes == source.splits.index(split)
-            features, labels = features[mine], labels[mine]
-        if self._recorder is None:
-            self._recorder = self._new_recorder(labels, split)
-        head = self._taps.head
-        assert head is not None
-        epoch = float(self.epochs) if self.epochs else None
-        self._recorder.add(self.steps, epoch, features, labels, head.weight, head.bias)
-        # Every frame while they are few; the file is rewritten whole, so ever more rarely later.
-        count = len(self._recorder.steps)
-        if count % max(1, count // FILM_SHARE) == 0:
-            self._save_frames()
-
-    def _new_recorder(self, labels: torch.Tensor, split: str) -> FrameRecorder:
-        present = labels[labels >= 0].unique().tolist()
-        classes = present[:4] if isinstance(self._film, bool) else list(self._film)
-        recorder = FrameRecorder(classes, self.class_names, split=split)
-        if self.output is not None and self.trace.rows and (self.output / FILE).exists():
-            recorder.load(self.output / FILE, before=self.steps)
-        return recorder
-
-    def _save_frames(self) -> None:
-        if self._recorder is None or self.output is None:
-            return
-        recorder, folder = self._recorder, self.output
-
-        def save() -> None:
-            folder.mkdir(parents=True, exist_ok=True)
-            recorder.save(folder / FILE)
-
-        attempt(save, str(folder / FILE), self._said)
 
 
 def _diverged(model: nn.Module) -> bool:
