@@ -23,6 +23,7 @@ NAMES = {
     "vocabulary": "vocabulary",
     "online": "online",
     "control": "control",
+    "peer": "against_peer",
 }
 
 
