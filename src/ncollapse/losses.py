@@ -242,19 +242,20 @@ def vector_scaling(
     return CrossEntropy(scale=scale, shift=logit_adjusted(counts, strength).shift)
 
 
-NAMES = ("ce", "mse", "ls", "focal", "weighted", "la", "cdt", "vs")
+NAMES = ("ce", "mse", "rescaled", "ls", "focal", "weighted", "la", "cdt", "vs")
 
 
 def named(name: str, counts: Sequence[int] = (), **parameters: Any) -> Loss:
     """A loss by its short name.
 
-    ce, mse, ls (smoothing=0.1), focal (gamma=2), weighted (weight=…, default 1/π_k scaled to mean
-    1), la (strength=1), cdt (gamma=0.3), vs (gamma=0.3, strength=1). Raises ValueError for an
-    unknown name or parameter.
+    ce, mse, rescaled (factor=1, target=1), ls (smoothing=0.1), focal (gamma=2), weighted (weight=…,
+    default 1/π_k scaled to mean 1), la (strength=1), cdt (gamma=0.3), vs (gamma=0.3, strength=1).
+    Raises ValueError for an unknown name or parameter.
     """
     makers: dict[str, Any] = {
         "ce": lambda smoothing=0.0: CrossEntropy(smoothing),
         "mse": lambda: MeanSquaredError(),
+        "rescaled": lambda factor=1.0, target=1.0: RescaledSquaredError(factor, target),
         "ls": lambda smoothing=0.1: CrossEntropy(smoothing),
         "focal": lambda gamma=2.0: Focal(gamma),
         "weighted": lambda weight=None: CrossEntropy(

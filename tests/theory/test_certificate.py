@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError, named
+from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError, RescaledSquaredError, named
 from ncollapse.theory.certificate import Certified, certify
 from ncollapse.theory.problem import UFM
 from ncollapse.theory.solve import solve
@@ -18,6 +18,7 @@ LOSSES = [
     CrossEntropy(smoothing=0.1),
     MeanSquaredError(),
     MeanSquaredError(weight=(1.0, 2.0, 3.0)),
+    RescaledSquaredError(3.0, 2.0),
     Focal(2.0),
     named("weighted", COUNTS),
     named("la", COUNTS),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError
+from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError, RescaledSquaredError
 from ncollapse.theory.closed_form import closed_form
 from ncollapse.theory.formulas import formula
 from ncollapse.theory.problem import GUFM, LPM, UFM, ULPM, DeepLinearUFM, NormalizedUFM
@@ -19,12 +19,53 @@ from tests.theory.oracle import train
 DECAYS = {"weight_decay": 4e-3, "feature_decay": 2e-3}
 
 
-def exactly_as_convex(problem: UFM) -> None:
+RESCALED = [(1.0, 1.0), (15.0, 30.0), (0.3, 2.0)]
+
+
+@pytest.mark.parametrize(("factor", "target"), RESCALED)
+@pytest.mark.parametrize("weight", [None, (1.0, 1.0, 2.0, 0.5)], ids=["plain", "weighted"])
+@pytest.mark.parametrize("decay", [1e-3, 0.2, 2.0])
+def test_rescaled_squares_without_a_bias_are_diagonal(factor, target, weight, decay) -> None:
+    loss = RescaledSquaredError(factor, target, weight)
+    counts = (9, 9, 4, 2)
+    p = UFM(counts, decay, decay, loss=loss, bias="none")
+    # κM² = 13500 beside an optimum near 0.1 leaves its rounding in the bound.
+    exactly_as_convex(p, 1e-10)
+    shares = np.array(counts) / sum(counts)
+    wanted = target - p.tau / (factor * np.array(p.class_weights) * np.sqrt(shares))
+    np.testing.assert_allclose(solve(p).logits, np.diag(np.maximum(wanted, 0)), atol=1e-12 * target)
+
+
+@pytest.mark.parametrize(("factor", "target"), RESCALED)
+@pytest.mark.parametrize("decay", [1e-3, 0.05, 0.6, 5.0])
+def test_balanced_rescaled_squares_with_a_free_bias_are_a_simplex(factor, target, decay) -> None:
+    loss = RescaledSquaredError(factor, target)
+    p = UFM((5,) * 4, decay, decay, loss=loss, bias="free")
+    exactly_as_convex(p)
+    margin = max(target - p.tau / 2 * (1 + 3 / factor), 0.0)
+    assert solve(p).margins.tolist() == pytest.approx([margin] * 4, abs=1e-12 * target)
+
+
+@pytest.mark.parametrize("bias", ["none", "free", 0.1])
+@pytest.mark.parametrize("counts", [(6, 6, 6), (9, 5, 5, 2)])
+@pytest.mark.parametrize("width", [None, 2])
+def test_rescaled_squares_of_one_are_mean_squared_error(counts, bias, width) -> None:
+    plain = UFM(counts, 6e-3, 2e-3, MeanSquaredError(), bias, num_features=width)
+    first = solve(plain, tolerance=1e-13)
+    second = solve(replace(plain, loss=RescaledSquaredError()), tolerance=1e-13)
+    assert first.objective == pytest.approx(second.objective, abs=1e-12)
+    if width is None:
+        grams = [s.geometry.weight @ s.geometry.weight.T for s in (first, second)]
+        torch.testing.assert_close(*grams, rtol=0, atol=1e-12)
+
+
+def exactly_as_convex(problem: UFM, tolerance: float = 1e-12) -> None:
     exact = solve(problem, solver="closed form")
-    other = solve(problem, solver="convex", tolerance=1e-12)
+    other = solve(problem, solver="convex", tolerance=tolerance)
     assert exact.status == other.status == "optimal" and exact.gap == 0
-    assert exact.objective == pytest.approx(other.objective, abs=1e-10)
-    assert exact.objective >= other.certificate.lower_bound - 1e-13
+    scale = max(1.0, exact.objective)
+    assert exact.objective == pytest.approx(other.objective, abs=1e-10 * scale)
+    assert exact.objective >= other.certificate.lower_bound - 1e-13 * scale
     if exact.rank:
         assert float(exact.geometry.distance(other.geometry)) < 1e-5
     np.testing.assert_allclose(exact.spectrum, other.spectrum, atol=1e-5)

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError, named
+from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError, RescaledSquaredError, named
 from ncollapse.theory.convex import minimize
 from ncollapse.theory.newton import Spectrum, newton_direction
 from ncollapse.theory.relaxation import Point, Relaxation
@@ -18,6 +18,7 @@ LOSSES = {
     "ce": CrossEntropy(),
     "ls": CrossEntropy(0.1),
     "mse": MeanSquaredError(),
+    "rescaled": RescaledSquaredError(15.0, 30.0, (1, 1, 2, 3, 3)),
     "weighted mse": MeanSquaredError(weight=(1, 1, 2, 3, 3)),
     "focal": Focal(2.0),
     "weighted": named("weighted", COUNTS),
@@ -88,7 +89,7 @@ def test_grouped_equals_ungrouped(name, bias) -> None:
 
 
 @pytest.mark.parametrize("bias", BIASES, ids=str)
-@pytest.mark.parametrize("name", ["ce", "ls", "mse", "focal", "vs"])
+@pytest.mark.parametrize("name", ["ce", "ls", "mse", "rescaled", "focal", "vs"])
 def test_gradients_and_polish(name, bias, rng) -> None:
     problem = Relaxation(COUNTS, LOSSES[name], TAU, bias)
     point, other = random_point(problem, rng), random_point(problem, rng)
@@ -138,10 +139,10 @@ def test_a_free_bias_is_made_feasible_not_assumed(rng) -> None:
 
 
 @pytest.mark.parametrize("decay", [1e-3, 1e-5, 1e-7, 1e-9])
-@pytest.mark.parametrize("name", ["ce", "mse", "focal", "la", "cdt"])
+@pytest.mark.parametrize("name", ["ce", "mse", "rescaled", "focal", "la", "cdt"])
 def test_small_decays_converge_too(name, decay) -> None:
     counts = long_tail(12, 500, 100)
-    loss = named(name, counts)
+    loss = named(name, counts, **({"factor": 15, "target": 30} if name == "rescaled" else {}))
     for bias in BIASES:
         problem = Relaxation(counts, loss, (sum(counts) * 5e-4 * decay) ** 0.5, bias)
         assert minimize(problem, max_iterations=2000).converged

@@ -20,6 +20,7 @@ CASES = {
     "two groups": ([120] * 5 + [12] * 5, {"bias": "none"}),
     "two groups with bias": ([120] * 5 + [12] * 5, {}),
     "mean squared error": ([120] * 3 + [12] * 3, {"loss": "mse"}),
+    "rescaled": ([120] * 3 + [12] * 3, {"loss": "rescaled", "factor": 15, "target": 30}),
     "weighted": ([120] * 3 + [12] * 3, {"loss": "weighted"}),
     "merged": ([150] * 4 + [5] * 4, {"bias": "none", "weight_decay": 0.2}),
 }
@@ -29,7 +30,7 @@ CASES = {
 def test_tau_is_recovered_from_a_predicted_geometry(case) -> None:
     counts, settings = CASES[case]
     p = predict(counts, **{"weight_decay": 2e-2, "feature_decay": 1e-4, **settings})
-    own = {k: v for k, v in settings.items() if k in ("smoothing", "gamma")}
+    own = {k: v for k, v in settings.items() if k in ("smoothing", "gamma", "factor", "target")}
     loss = named(settings.get("loss", "ce"), counts, **own)
     fit = fit_tau(p.geometry, loss=loss)
     assert fit.tau == pytest.approx(p.problem.tau, rel=5e-4)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError
+from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError, RescaledSquaredError
 from ncollapse.theory.blocks import Groups
 from ncollapse.theory.grouped import GroupedFocal, grouped
 
@@ -21,6 +21,7 @@ LOSSES = [
         scale=tuple(BY_COUNT[n] for n in COUNTS), shift=tuple(-BY_COUNT[n] for n in COUNTS)
     ),
     MeanSquaredError(),
+    RescaledSquaredError(3.0, 2.0),
     Focal(0.0),
     Focal(1.0),
     Focal(3.0),

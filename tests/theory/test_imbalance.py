@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError, named
+from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError, RescaledSquaredError, named
 from ncollapse.theory.imbalance import (
     decay_product,
     groups_of,
@@ -74,6 +74,35 @@ def test_the_balanced_zero_threshold_is_the_known_one(smoothing) -> None:
         assert zero_value(problem) == pytest.approx(30 * (1 - smoothing) ** 2)
 
 
+RESCALED = RescaledSquaredError(15.0, 30.0)
+
+
+def test_rescaled_squares_merge_exactly_at_their_threshold_without_a_bias() -> None:
+    problem = UFM(COUNTS, loss=RESCALED, bias="none")
+    value = merge_value(problem, groups_of(problem)[-1])
+    assert value == pytest.approx(20 * (15 * 30) ** 2)
+    below, above = at(0.999 * value, RESCALED, "none"), at(1.001 * value, RESCALED, "none")
+    assert below.collapsed_classes == ()
+    assert set(above.collapsed_classes) == {3, 4, 5, 6}
+    assert zero_value(problem) == pytest.approx(90 * (15 * 30) ** 2)
+
+
+@pytest.mark.parametrize("bias", ["free", 0.05])
+def test_rescaled_squares_with_a_bias_merge_by_the_pull_at_their_logit(bias) -> None:
+    """n (κM - (κ-1) v)² ≤ N² λ_W λ_H at the merged point, with equality where merging begins."""
+    low, high = 0.0, 20 * (15 * 30.0) ** 2
+    for _ in range(40):
+        middle = 0.5 * (low + high)
+        merged = bool(set(at(middle, RESCALED, bias).collapsed_classes) & {3, 4, 5, 6})
+        low, high = (low, middle) if merged else (middle, high)
+    assert at(low * 0.999, RESCALED, bias).minority_threshold[-1].value is None
+    row = at(high * (1 + 1e-9), RESCALED, bias).minority_threshold[-1]
+    assert row.collapsed
+    assert row.factor == pytest.approx(1, rel=1e-6)
+    text = str(at(low * 0.9, RESCALED, bias))
+    assert "no closed threshold" in text
+
+
 def test_a_class_of_its_own_has_no_threshold_and_a_note() -> None:
     p = predict([100, 80, 60, 40], weight_decay=1e-2)
     assert p.minority_threshold == ()
@@ -135,6 +164,19 @@ def test_the_phase_diagram_agrees_with_its_boundary() -> None:
     assert axes.get_xscale() == "log"
     with pytest.raises(ValueError, match="two small ones"):
         phase_diagram((3, 1), 90)
+
+
+@pytest.mark.parametrize("bias", ["none", "free"])
+def test_the_phase_diagram_of_rescaled_squares(bias) -> None:
+    found = phase_diagram((2, 2), 50, minority=[5, 50], loss=RESCALED, bias=bias)
+    assert (found.collapsed[:, 0] == 0).all() and (found.collapsed[:, -1] == 2).all()
+    merged = np.array(found.decays)[None, :] >= found.boundary[:, None]
+    if bias == "none":
+        assert np.array_equal(found.collapsed > 0, merged)
+    else:
+        assert np.isnan(found.boundary).all()
+    assert "κ²M²" in found.threshold
+    found.plot()
 
 
 def test_phase_diagrams_choose_their_own_grid() -> None:

@@ -7,13 +7,13 @@ import math
 import pytest
 import torch
 
-from ncollapse.losses import CrossEntropy, Focal, Loss, MeanSquaredError
+from ncollapse.losses import CrossEntropy, Focal, Loss, MeanSquaredError, RescaledSquaredError
 from ncollapse.theory.descent import descend
 from ncollapse.theory.landscape import escape_direction, landscape, perturbed_descent, saddle
 from ncollapse.theory.objective import Objective
 from ncollapse.theory.problem import UFM
 
-LOSSES = [CrossEntropy(), MeanSquaredError()]
+LOSSES = [CrossEntropy(), MeanSquaredError(), RescaledSquaredError(2.0, 1.5)]
 
 
 def problem(loss: Loss, bias: str | float = "free", classes: int = 5, **settings) -> UFM:
@@ -23,7 +23,7 @@ def problem(loss: Loss, bias: str | float = "free", classes: int = 5, **settings
 
 @pytest.mark.parametrize("rank", [0, 1, 2, 3])
 @pytest.mark.parametrize("bias", ["none", "free", 0.3])
-@pytest.mark.parametrize("loss", LOSSES, ids=["ce", "mse"])
+@pytest.mark.parametrize("loss", LOSSES, ids=["ce", "mse", "rescaled"])
 def test_saddles_of_every_rank_are_critical_bent_and_left(
     loss: Loss, bias: str | float, rank: int
 ) -> None:
@@ -66,7 +66,7 @@ def test_unequal_decays_and_counts_are_covered() -> None:
     assert found.measured_curvature == pytest.approx(found.curvature, abs=1e-9)
 
 
-@pytest.mark.parametrize("loss", [*LOSSES, Focal(2.0)], ids=["ce", "mse", "focal"])
+@pytest.mark.parametrize("loss", [*LOSSES, Focal(2.0)], ids=["ce", "mse", "rescaled", "focal"])
 def test_the_end_of_descent_is_the_global_optimum(loss: Loss) -> None:
     ufm = problem(loss, "none")
     found = landscape(descend(ufm, seed=1).extra["point"], ufm)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError, named
+from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError, RescaledSquaredError, named
 from ncollapse.theory.closed_form import zero_threshold
 from ncollapse.theory.problem import GUFM, LPM, UFM, ULPM, DeepLinearUFM, NormalizedUFM
 from ncollapse.theory.solve import solve
@@ -24,6 +24,9 @@ SETTINGS = [
     ("mse", {}, "none"),
     ("mse", {}, "free"),
     ("mse", {}, 1e-1),
+    ("rescaled", {"factor": 3.0, "target": 2.0}, "none"),
+    ("rescaled", {"factor": 3.0, "target": 2.0}, "free"),
+    ("rescaled", {"factor": 0.4, "target": 2.0}, 1e-1),
     ("focal", {"gamma": 2.0}, "none"),
     ("focal", {"gamma": 1.0}, "free"),
     ("weighted", {}, "free"),
@@ -59,7 +62,11 @@ def test_value_and_grams_are_those_of_brute_force(counts, setting) -> None:
 
 
 @pytest.mark.parametrize("counts", COUNTS, ids=str)
-@pytest.mark.parametrize("loss", [CrossEntropy(), MeanSquaredError()], ids=["ce", "mse"])
+@pytest.mark.parametrize(
+    "loss",
+    [CrossEntropy(), MeanSquaredError(), RescaledSquaredError(3.0, 2.0)],
+    ids=["ce", "mse", "rescaled"],
+)
 def test_peeled_model_is_that_of_brute_force(counts, loss) -> None:
     p = LPM(counts, weight_energy=0.8, feature_energy=0.5, loss=loss)
     found = solve(p, tolerance=1e-12)
@@ -85,9 +92,10 @@ def test_narrow_widths_are_those_of_brute_force(width, loss) -> None:
         assert solve(replace(p, num_features=3)).status == "optimal"
 
 
+@pytest.mark.parametrize("loss", [CrossEntropy(), RescaledSquaredError(3.0, 2.0)], ids=str)
 @pytest.mark.parametrize("solver", ["convex", "burer-monteiro", "descent"])
-def test_solvers_agree(solver) -> None:
-    p = UFM((6, 6, 3), weight_decay=6e-3, feature_decay=2e-3)
+def test_solvers_agree(solver, loss) -> None:
+    p = UFM((6, 6, 3), weight_decay=6e-3, feature_decay=2e-3, loss=loss)
     exact, other = solve(p, tolerance=1e-11), solve(p, solver=solver, tolerance=1e-11)
     assert other.objective == pytest.approx(exact.objective, abs=1e-8)
     assert float(other.geometry.distance(exact.geometry)) < 1e-3
@@ -134,6 +142,7 @@ MERGING = [
     ("mse", {}, "none"),
     ("mse", {}, "free"),
     ("mse", {}, 1e-2),
+    ("rescaled", {"target": 1.0}, "free"),
     ("ls", {"smoothing": 0.2}, "free"),
     ("la", {}, "none"),
 ]
@@ -157,9 +166,10 @@ def test_minority_merges_at_its_threshold_exactly(setting, factor) -> None:
 
 @pytest.mark.parametrize("counts", [(8, 8, 8), (12, 5, 5, 2)], ids=str)
 @pytest.mark.parametrize("bias", ["none", "free", 1e-2])
-@pytest.mark.parametrize("name", ["ce", "mse", "ls"])
+@pytest.mark.parametrize("name", ["ce", "mse", "ls", "rescaled"])
 def test_zero_is_optimal_from_its_threshold_on(counts, bias, name) -> None:
-    p = problem(counts, name, {}, bias)
+    own = {"factor": 5.0, "target": 3.0} if name == "rescaled" else {}
+    p = problem(counts, name, own, bias)
     level = zero_threshold(p)
     if name == "ce" and len(set(counts)) == 1:
         assert level == pytest.approx(1 / (8 * 9))

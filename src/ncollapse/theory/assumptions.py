@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError
+from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError, RescaledSquaredError
 from ncollapse.theory.imbalance import groups_of, rank_rule
 from ncollapse.theory.problem import (
     GUFM,
@@ -87,13 +87,15 @@ def sources_of(problem: Problem) -> tuple[str, ...]:
                 CrossEntropy: f"Zhu et al. 2021, global minimum {MEMORY}; explicit form derived",
                 Focal: f"Zhou et al. 2022b, focal loss {MEMORY}; certificate derived",
                 MeanSquaredError: f"Zhou et al. 2022, Tirer & Bruna 2022 {MEMORY}; form derived",
+                RescaledSquaredError: f"Hui & Belkin 2021, the loss {MEMORY}; its optimum derived",
             }[type(loss)]
         )
     if not problem.balanced and not problem.nonnegative:
-        found.append(
-            "Minority threshold: derived, checked; agrees with the grids of Hong & Ling 2023 "
-            f"{MEMORY}"
-        )
+        agrees = f"; agrees with the grids of Hong & Ling 2023 {MEMORY}"
+        if isinstance(loss, RescaledSquaredError):
+            found.append(f"Hui & Belkin 2021, the loss {MEMORY}")
+            agrees = ""
+        found.append("Minority threshold: derived, checked" + agrees)
         if rank_rule(problem) is not None:
             found.append("Rank rule {m-1, m}: conjecture, not proven (600 of 600 random problems)")
     return tuple(found)

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from scipy.sparse import csr_array
 
-from ncollapse.losses import Focal, Loss, MeanSquaredError
+from ncollapse.losses import Focal, Loss, MeanSquaredError, RescaledSquaredError
 from ncollapse.theory.convex import one_thread
 from ncollapse.theory.grouped import GroupedFocal
 from ncollapse.theory.problem import check_loss
@@ -65,9 +65,9 @@ def certify(
     without bias_decay counts as free.
 
     The bound holds at every point, stationary or not, for cross-entropy (smoothed, weighted,
-    scaled, shifted), mean squared error and, through its convex envelope, the focal loss. A free
-    bias asks dual points for a zero mean, which is restored by mixing, not assumed. Raises
-    ValueError for shapes, labels or decays that do not fit.
+    scaled, shifted), squared error (rescaled too) and, through its convex envelope, the focal
+    loss. A free bias asks dual points for a zero mean, which is restored by mixing, not assumed.
+    Raises ValueError for shapes, labels or decays that do not fit.
     """
     W, H, y, b = _checked(weight, features, labels, bias)
     check_loss(loss, len(W))
@@ -161,6 +161,10 @@ def _gradients(loss: Loss, logits: Array, y: Array, relaxed: Relaxation) -> Arra
     if isinstance(loss, MeanSquaredError):
         found = logits.copy()
         found[at, y] -= 1
+        return found
+    if isinstance(loss, RescaledSquaredError):
+        found = logits.copy()
+        found[at, y] = loss.factor * (found[at, y] - loss.target)
         return found
     if isinstance(loss, Focal):
         form = relaxed.form

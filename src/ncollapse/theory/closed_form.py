@@ -11,7 +11,7 @@ import math
 import numpy as np
 from scipy.optimize import brentq
 
-from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError
+from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError, RescaledSquaredError
 from ncollapse.theory.grouped import GroupedFocal
 from ncollapse.theory.problem import UFM
 from ncollapse.theory.readout import (
@@ -33,13 +33,16 @@ def closed_form(problem: UFM) -> Solution | None:
 
     Covers balanced cross-entropy with any label smoothing and bias; balanced focal loss while p_y
     stays in the convex part; mean squared error with balanced classes and any bias or any counts
-    with a free bias or none, also for widths below its rank; cross-entropy with H ≥ 0, no bias.
+    with a free bias or none, also for widths below its rank; rescaled squared error without a
+    bias, and balanced with a free one; cross-entropy with H ≥ 0, no bias.
     """
     loss = problem.loss
     if problem.nonnegative:
         return _nonnegative(problem)
     if isinstance(loss, MeanSquaredError):
         return _squares(problem)
+    if isinstance(loss, RescaledSquaredError):
+        return _rescaled_squares(problem, loss)
     if not problem.balanced or _too_narrow(problem, problem.num_classes - 1):
         return None
     if isinstance(loss, CrossEntropy) and loss == CrossEntropy(loss.smoothing):
@@ -169,6 +172,54 @@ def _balanced_squares_with_decayed_bias(
         point,
         "Z = a (I - 11ᵀ/K) + g 11ᵀ/K with a = (1 - cK)₊ and g = (1 - cK (1 + 1/λ_b))₊; a simplex "
         "exactly when λ_b ≤ cK/(1 - cK).",
+    )
+
+
+# ---- rescaled squared error ---------------------------------------------------------------------
+def _rescaled_squares(problem: UFM, loss: RescaledSquaredError) -> Solution | None:
+    """Diagonal logits without a bias, any counts and weights; a simplex for balanced classes with a
+    free one. Derived: both meet the optimality condition of the convex form."""
+    if problem.bias_decay is None:
+        return _diagonal_squares(problem, loss)
+    K = problem.num_classes
+    uniform = problem.balanced and loss.weight is None
+    if problem.bias_decay != 0 or not uniform or _too_narrow(problem, K - 1):
+        return None
+    relaxed = relaxation_of(problem)
+    pull = problem.tau / math.sqrt(K)
+    kappa, level = loss.factor, loss.target
+    margin = level - pull * (1 + (K - 1) / kappa)
+    # κ (u - M) + (K - 1) v = 0 for own logits u and others v: the bias is free.
+    rest = pull if margin > 0 else kappa * level / (kappa + K - 1)
+    margin = max(margin, 0.0)
+    point = Point(
+        np.array([margin * relaxed.root[0]]), np.zeros((1, 1)), np.array([rest + margin / K])
+    )
+    return _exact(
+        problem,
+        relaxed,
+        point,
+        "Simplex with margin (M - c (1 + (K - 1)/κ))₊: at equal counts the minimum of the convex "
+        "form treats classes alike (derived).",
+    )
+
+
+def _diagonal_squares(problem: UFM, loss: RescaledSquaredError) -> Solution | None:
+    """A = diag(a), a_k = (√π_k M - τ/(κ w_k))₊. Its gradient is diagonal too, -τ where a_k > 0 and
+    of modulus √π_k w_k κ M ≤ τ elsewhere: within τ ∂|A|_*, so that A is optimal."""
+    relaxed = relaxation_of(problem)
+    groups = relaxed.groups
+    cut = problem.tau / (loss.factor * groups.weight)
+    values = np.maximum(np.sqrt(groups.counts / groups.num_samples) * loss.target - cut, 0.0)
+    if _too_narrow(problem, int(groups.sizes @ (values > 0))):
+        return None
+    point = Point(np.where(groups.several, values, 0.0), np.diag(values), None)
+    return _exact(
+        problem,
+        relaxed,
+        point,
+        "Own logits (M - τ/(κ w_k √π_k))₊ and no others: the gradient is diagonal and its spectral "
+        "norm is at most τ (derived).",
     )
 
 

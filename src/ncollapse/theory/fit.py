@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ncollapse.geometry import Geometry
-from ncollapse.losses import CrossEntropy, Loss, MeanSquaredError, named
+from ncollapse.losses import CrossEntropy, Loss, MeanSquaredError, RescaledSquaredError, named
 from ncollapse.theory.predict import predict_problem
 from ncollapse.theory.prediction import Prediction
 from ncollapse.theory.problem import UFM
@@ -80,7 +80,7 @@ def fit_tau(
     if isinstance(loss, str):
         loss = named(loss, sizes)
     setting = ("none" if geometry.bias is None else "free") if bias is None else bias
-    centre = not isinstance(loss, MeanSquaredError)
+    centre = not isinstance(loss, MeanSquaredError | RescaledSquaredError)
     if len(set(sizes)) == 1 and isinstance(loss, CrossEntropy) and _plain(loss):
         return _balanced(geometry, sizes, loss, setting, tolerance)
     if len(sizes) > LARGEST:
@@ -188,7 +188,8 @@ def _search(
 
     # ‖√π_k w_k ∇ℓ_k‖ is largest at constant logits: above this τ the solution is zero.
     weights = loss.weight or (1.0,)
-    top = math.log(max(weights) * math.sqrt(max(counts) / sum(counts)))
+    pull = loss.factor * loss.target if isinstance(loss, RescaledSquaredError) else 1.0
+    top = math.log(pull * max(weights) * math.sqrt(max(counts) / sum(counts)))
     step = DECADES * math.log(10) / (POINTS - 1)
     places = [top - i * step for i in range(POINTS)]
     errors: list[float] = []

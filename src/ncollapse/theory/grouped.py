@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from scipy.optimize import brentq
 
-from ncollapse.losses import CrossEntropy, Focal, Loss, MeanSquaredError
+from ncollapse.losses import CrossEntropy, Focal, Loss, MeanSquaredError, RescaledSquaredError
 from ncollapse.theory.blocks import Groups
 
 Array = np.ndarray
@@ -82,6 +82,8 @@ def grouped(loss: Loss, groups: Groups) -> GroupedLoss:
         return GroupedCrossEntropy(loss.smoothing, groups)
     if isinstance(loss, MeanSquaredError):
         return GroupedSquares(groups)
+    if isinstance(loss, RescaledSquaredError):
+        return GroupedSquares(groups, loss.factor, loss.target)
     if isinstance(loss, Focal):
         return GroupedFocal(loss.gamma, groups)
     raise ValueError(f"loss {loss!r} has no grouped form; a loss of ncollapse.losses is needed")
@@ -168,32 +170,37 @@ class GroupedCrossEntropy:
 
 
 class GroupedSquares:
-    """½ ‖z - e_y‖²."""
+    """½ (κ (z_y - M)² + Σ_{c≠y} z_c²); κ = M = 1 is the squared distance to e_y.
+
+    Its conjugate is separable: q M + q²/(2κ) of the own gradient, q²/2 of every other.
+    """
 
     simplex = False
 
-    def __init__(self, groups: Groups) -> None:
+    def __init__(self, groups: Groups, factor: float = 1.0, target: float = 1.0) -> None:
         self.copies = copies(groups)
+        self.factor, self.target = factor, target
 
     def value(self, own: Array, others: Array) -> Array:
-        return 0.5 * ((own - 1) ** 2 + (self.copies * others**2).sum(0))
+        return 0.5 * (self.factor * (own - self.target) ** 2 + (self.copies * others**2).sum(0))
 
     exact = value
 
     def gradient(self, own: Array, others: Array) -> tuple[Array, Array, Array]:
-        return self.value(own, others), own - 1, self.copies * others
+        by_own = self.factor * (own - self.target)
+        return self.value(own, others), by_own, self.copies * others
 
     def curvature(self, own: Array, others: Array) -> Curvature:
-        return Curvature(np.ones_like(own), self.copies)
+        return Curvature(np.full_like(own, self.factor), self.copies)
 
     def conjugate(self, own: Array, others: Array) -> Array:
         squares = np.divide(
             others**2, self.copies, out=np.zeros_like(others), where=self.copies > 0
         )
-        return 0.5 * (own**2 + squares.sum(0)) + own
+        return 0.5 * (own**2 / self.factor + squares.sum(0)) + self.target * own
 
     def largest_curvature(self) -> float:
-        return 1.0
+        return max(1.0, self.factor)
 
 
 class GroupedFocal:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ncollapse.losses import CrossEntropy, Focal
+from ncollapse.losses import CrossEntropy, Focal, Loss, RescaledSquaredError
 from ncollapse.theory.problem import UFM, Counted
 
 
@@ -79,14 +79,18 @@ def decay_product(problem: UFM) -> float:
     return problem.num_samples**2 * problem.weight_decay * problem.feature_decay
 
 
-def merge_value(problem: UFM, group: Group, confidence: float | None = None) -> float | None:
+def merge_value(
+    problem: UFM, group: Group, confidence: float | None = None, logit: float | None = None
+) -> float | None:
     """The N² λ_W λ_H from which on a group of at least two classes merges.
 
     Cross-entropy (smoothed, weighted, logit-adjusted, scaled) and mean squared error:
     n_g w_g² δ_g² (1 - ε)², exact, for any other classes and with or without a bias: at equal
     logits the gradient on differences within the group is √π_g w_g δ_g (1 - ε), and there it must
     stay below τ. Focal loss: n_g w_g² ((1-p)^(γ-1) ((1-p) - γ p log p))² at the probability
-    p = `confidence` of the merged classes, None without it. H ≥ 0 without bias: a class vanishes
+    p = `confidence` of the merged classes, None without it. Rescaled squared error:
+    n_g w_g² (κM - (κ-1) v)² at the common logit v = `logit` of the merged classes, which is 0
+    without a bias; None with one, unless κ = 1 or v is passed. H ≥ 0 without bias: a class vanishes
     from n_k (K-1)/K on, alone or not. None for a group of one otherwise, and for widths that bind.
 
     Derived from the convex form of the problem; agrees with the threshold λ ≥ √n_B/N of Hong &
@@ -107,6 +111,12 @@ def merge_value(problem: UFM, group: Group, confidence: float | None = None) -> 
         p, gamma = confidence, loss.gamma
         pull = (1 - p) ** (gamma - 1) * ((1 - p) - gamma * p * math.log(p))
         return float(base * pull**2)
+    if isinstance(loss, RescaledSquaredError):
+        if problem.bias_decay is None or loss.factor == 1:
+            logit = 0.0
+        if logit is None:
+            return None
+        return float(base * (loss.factor * loss.target - (loss.factor - 1) * logit) ** 2)
     smoothing = getattr(loss, "smoothing", 0.0)
     return float(base * group.scale**2 * (1 - smoothing) ** 2)
 
@@ -117,7 +127,7 @@ def minority_thresholds(
     """One threshold for every group that has one, largest count first.
 
     collapsed: classes merged in the solution. logits: Z (K, K), column y of a sample of class y;
-    only the focal loss needs them. Empty for problems without decays.
+    only the focal loss and rescaled squared error need them. Empty for problems without decays.
     """
     if not isinstance(problem, UFM):
         return ()
@@ -126,14 +136,20 @@ def minority_thresholds(
     found = []
     for group in groups_of(problem):
         inside = all(k in merged for k in group.classes)
-        confidence = None
-        if logits is not None and isinstance(problem.loss, Focal) and inside:
+        confidence = logit = None
+        if logits is not None and inside:
             k = group.classes[0]
+            logit = float(logits[k, k])
             confidence = float(logits[:, k].softmax(0)[k])
-        value = merge_value(problem, group, confidence)
-        if value is not None or (group.size > 1 and isinstance(problem.loss, Focal)):
+        value = merge_value(problem, group, confidence, logit)
+        if value is not None or (group.size > 1 and _depends_on_logits(problem.loss)):
             found.append(Threshold(group, value, current, inside))
     return tuple(found)
+
+
+def _depends_on_logits(loss: Loss) -> bool:
+    """Whether the pull within a merged group depends on where its logits are."""
+    return isinstance(loss, Focal) or (isinstance(loss, RescaledSquaredError) and loss.factor != 1)
 
 
 def zero_value(problem: UFM) -> float | None:
@@ -154,10 +170,11 @@ def rank_rule(problem: UFM) -> tuple[int, int] | None:
 
     A conjecture: it held in 600 of 600 random problems and is not proven. Classes of distinct
     small counts below the threshold do not coincide, but share a direction. None for focal loss,
-    H ≥ 0 and scaled logits.
+    rescaled squared error, H ≥ 0 and scaled logits.
     """
     loss = problem.loss
-    if isinstance(loss, Focal) or problem.nonnegative or getattr(loss, "scale", None) is not None:
+    untried = isinstance(loss, Focal | RescaledSquaredError) or problem.nonnegative
+    if untried or getattr(loss, "scale", None) is not None:
         return None
     keep = (1 - getattr(loss, "smoothing", 0.0)) ** 2
     current = decay_product(problem)

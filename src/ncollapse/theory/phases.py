@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ncollapse.losses import Loss, named
+from ncollapse.losses import Loss, RescaledSquaredError, named
 from ncollapse.theory.imbalance import Group, merge_value
 from ncollapse.theory.prediction import MERGED
 from ncollapse.theory.problem import UFM
@@ -30,6 +30,7 @@ class PhaseDiagram:
     decays: λ = √(λ_W λ_H) (C). spread (R, C): difference Z_yy - Z_jy within the minority, in
     logits; 0 = merged. collapsed (R, C): merged minority classes. boundary (R): the exact λ from
     which on they merge, NaN where no formula is known. gap (R, C): relative gap of each solution.
+    threshold: the formula of the boundary.
     """
 
     classes: tuple[int, int]
@@ -42,6 +43,7 @@ class PhaseDiagram:
     gap: Grid
     loss: str
     bias: str
+    threshold: str = "n w²(1-ε)²"
 
     def to_frame(self) -> pd.DataFrame:
         """minority, decay, spread, collapsed, boundary, relative_gap: one row a cell."""
@@ -79,7 +81,7 @@ class PhaseDiagram:
         if known.any():
             axes.plot(
                 self.boundary[known], counts[known], color="#c2590b", linewidth=2,
-                label="exact threshold: N²λ_Wλ_H = n w²(1-ε)²",
+                label=f"exact threshold: N²λ_Wλ_H = {self.threshold}",
             )  # fmt: skip
         axes.fill_between([], [], color="#d9dce1", label="merged")
         axes.set(xscale="log", yscale="log")
@@ -131,6 +133,9 @@ def phase_diagram(
     boundary = np.array([_boundary(problem, large) for problem in problems])
     if decays is None:
         finite = boundary[np.isfinite(boundary)]
+        if not finite.size and isinstance(problems[0].loss, RescaledSquaredError):
+            # The pull at logits 0 has the right size where the one at the merged point is unknown.
+            finite = np.array([_boundary(problem, large, 0.0) for problem in problems])
         low, high = (finite.min(), finite.max()) if finite.size else (1e-5, 1e-2)
         decays = np.geomspace(low / 4, high * 2.5, 16).tolist()
     grid = tuple(float(decay) for decay in decays)
@@ -140,18 +145,21 @@ def phase_diagram(
     for i, problem in enumerate(problems):
         for j, decay in enumerate(grid):
             spread[i, j], merged[i, j], gap[i, j] = _cell(problem, decay, large, tolerance)
-    name = problems[0].loss.name
+    made = problems[0].loss
+    formula = "n w²(1-ε)²" if not isinstance(made, RescaledSquaredError) else "n w²κ²M²"
     return PhaseDiagram(
-        (large, small), majority, counts, grid, spread, merged, boundary, gap, name, str(bias)
-    )
+        (large, small), majority, counts, grid, spread, merged, boundary, gap, made.name, str(bias),
+        formula,
+    )  # fmt: skip
 
 
-def _boundary(problem: UFM, first: int) -> float:
-    """λ = √value / N of the minority group, NaN without a formula."""
+def _boundary(problem: UFM, first: int, logit: float | None = None) -> float:
+    """λ = √value / N of the minority group, NaN without a formula (or a guess at its logit)."""
     index = tuple(range(first, problem.num_classes))
     weight = problem.class_weights[first]
     scale = (getattr(problem.loss, "scale", None) or (1.0,) * problem.num_classes)[first]
-    value = merge_value(problem, Group(index, problem.counts[first], weight, scale))
+    group = Group(index, problem.counts[first], weight, scale)
+    value = merge_value(problem, group, logit=logit)
     return math.nan if value is None else math.sqrt(value) / problem.num_samples
 
 

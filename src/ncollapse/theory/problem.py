@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from ncollapse.losses import CrossEntropy, Focal, Loss, MeanSquaredError
+from ncollapse.losses import CrossEntropy, Focal, Loss, MeanSquaredError, RescaledSquaredError
 
 BIASES = ("none", "free")
 
@@ -191,7 +191,7 @@ Problem = UFM | NormalizedUFM | LPM | ULPM | DeepLinearUFM | GUFM
 
 def check_loss(loss: Loss, num_classes: int) -> None:
     """ValueError when a loss is of no known kind or its entries do not match the classes."""
-    if not isinstance(loss, CrossEntropy | MeanSquaredError | Focal):
+    if not isinstance(loss, CrossEntropy | MeanSquaredError | RescaledSquaredError | Focal):
         raise ValueError(
             f"theory does not predict for {getattr(loss, 'name', repr(loss))}; CrossEntropy (with "
             "smoothing, weight, scale, shift), MeanSquaredError or Focal of ncollapse.losses is "
