@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -87,6 +87,21 @@ def together(ranks: Ranks | None) -> Iterator[None]:
         yield
 
 
+def first_full(shapes: Sequence[Mapping[str, Any]]) -> int | None:
+    """The first rank that read layers, None where none did; `shapes` are those of each rank.
+
+    Raises ValueError when two ranks read different ones.
+    """
+    full = [rank for rank, layers in enumerate(shapes) if layers]
+    for rank in full:
+        if shapes[rank] != shapes[full[0]]:
+            raise ValueError(
+                f"rank {full[0]} read layers {shapes[full[0]]} and rank {rank} {shapes[rank]}; "
+                "the same model and layers are needed on every rank"
+            )
+    return full[0] if full else None
+
+
 def fill_gaps(cache: FeatureCache, taps: Taps, ranks: Ranks) -> None:
     """A rank without a sample learns of the others which layers, widths and head there are.
 
@@ -94,18 +109,11 @@ def fill_gaps(cache: FeatureCache, taps: Taps, ranks: Ranks) -> None:
     """
     shapes = cache.shapes()
     found = ranks.gather((shapes, taps.head is not None, dict(taps.pooling)))
-    full = [rank for rank, (layers, _, _) in enumerate(found) if layers]
-    if not full:
+    first = first_full([layers for layers, _, _ in found])
+    if first is None:
         raise ValueError("the loaders are empty on every rank; no sample to measure")
-    first = full[0]
-    for rank in full:
-        if found[rank][0] != found[first][0]:
-            raise ValueError(
-                f"rank {first} read layers {found[first][0]} and rank {rank} {found[rank][0]}; "
-                "the same model and layers are needed on every rank"
-            )
     cache.widen(found[first][0])
-    if len(full) < ranks.size and taps.wants_head:
+    if not all(layers for layers, _, _ in found) and taps.wants_head:
         head = ranks.from_rank(first, taps.head)
         taps.head = head if taps.head is None else taps.head
     if not shapes:

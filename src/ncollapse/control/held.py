@@ -80,5 +80,5 @@ class HeldLoss:
             value = value + self.dial.penalty().to(value.dtype)
         self._catcher.forget()
         if num_items_in_batch is not None:
-            value = value * (kept.sum() / num_items_in_batch)
+            value = value * kept.sum() / num_items_in_batch
         return value

@@ -1,7 +1,8 @@
-"""Evaluation: a trainer's own validation passes, read by hooks; what the callbacks share."""
+"""Evaluation: a trainer's own validation passes, read by hooks, over all ranks."""
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +11,9 @@ import torch
 from torch import nn
 
 from ncollapse.collect.batches import unpack_batch
-from ncollapse.collect.sync import in_group, total
+from ncollapse.collect.heads import Head
+from ncollapse.collect.ranks import Ranks, first_full
+from ncollapse.collect.sync import in_group
 from ncollapse.collect.taps import HEAD
 from ncollapse.errors import NCollapseWarning
 from ncollapse.metrics.catalog import METRICS
@@ -83,39 +86,51 @@ class Evaluation:
             if K is None:
                 raise ValueError("without a head the number of classes is unknown; keep head=None")
             features = heard.features[layer]
-            self.metrics[layer] = NeuralCollapse(
-                K, features.shape[1], keys=self.keys, memory_budget=2e8, device=features.device
-            )
+            self.metrics[layer] = self._new(K, features.shape[1], features.device)
         return self.metrics[layer]
 
+    def _new(self, K: int, d: int, device: torch.device | str) -> NeuralCollapse:
+        return NeuralCollapse(K, d, keys=self.keys, memory_budget=2e8, device=device)
+
     def readings(self) -> dict[str, dict[str, float]]:
-        """Values by layer and key; call on every rank. NaN, with a warning, where features were."""
+        """Values by layer and key; call on every rank. NaN, with a warning, where features were.
+
+        A rank that had no batch adds nothing and finds what the others find. Raises ValueError, on
+        every rank, when two read different layers.
+        """
         self.listener.close()
         taps = self.listener.taps
         if taps.head is not None:
             taps.refresh()
-        lost = torch.tensor([float(self._lost)])
-        lost = total(lost) if in_group() else lost
-        if float(lost):
+        head, lost = taps.head, self._lost
+        shapes = {name: (one.num_classes, one.num_features) for name, one in self.metrics.items()}
+        if (ranks := Ranks.current()) is not None:
+            found = ranks.gather((shapes, lost, head is not None))
+            lost = sum(number for _, number, _ in found)
+            first = first_full([part for part, _, _ in found])
+            if first is not None:
+                shapes = found[first][0]
+                if not all(headed for _, _, headed in found):
+                    head = ranks.from_rank(first, head)
+        if lost:
             said = "evaluation met NaN or infinite features; its readings are NaN"
             warnings.warn(said, NCollapseWarning, stacklevel=2)
-        layers = (
-            taps.layers if float(lost) else [name for name in taps.layers if name in self.metrics]
-        )
-        return {layer: self._read(layer, lost=bool(lost)) for layer in layers}
+            layers = [name for name in taps.layers if name in shapes or not shapes]
+            return {layer: dict.fromkeys(self._keys(layer, True), math.nan) for layer in layers}
+        layers = [name for name in taps.layers if name in shapes]
+        return {layer: self._read(layer, *shapes[layer], head) for layer in layers}
 
-    def _read(self, layer: str, *, lost: bool) -> dict[str, float]:
-        head = self.listener.taps.head
-        headed = layer == HEAD and (lost or head is not None)
-        keys = [key for key in self.keys if headed or "head" not in METRICS[key].needs]
-        empty = dict.fromkeys(keys, float("nan"))
-        if lost:
-            return empty
-        metric = self.metrics[layer]
+    def _keys(self, layer: str, headed: bool) -> list[str]:
+        headed = headed and layer == HEAD
+        return [key for key in self.keys if headed or "head" not in METRICS[key].needs]
+
+    def _read(self, layer: str, K: int, d: int, head: Head | None) -> dict[str, float]:
+        keys = self._keys(layer, head is not None)
+        metric = self.metrics[layer] if layer in self.metrics else self._new(K, d, "cpu")
         whole = (metric.sync() if in_group() else metric).moments
-        weight, bias = (head.weight, head.bias) if headed and head is not None else (None, None)
+        weight, bias = (None, None) if head is None or layer != HEAD else (head.weight, head.bias)
         if int((whole.counts > 0).sum()) < 2:
-            return empty
+            return dict.fromkeys(keys, math.nan)
         values = values_of(whole, keys, metric.definition, weight, bias)
         return {key: float(values[key]) for key in keys}
 
@@ -129,31 +144,3 @@ def numbers(readings: Mapping[str, Mapping[str, Reading]]) -> dict[str, dict[str
         }
         for layer, found in readings.items()
     }
-
-
-def split_of(metrics: Mapping[str, float]) -> str:
-    """What a Hugging Face evaluation is called by its metrics: the name of the data set among
-    several, "eval" for a single one; it stands before `_runtime`."""
-    prefix = next((key.removesuffix("_runtime") for key in metrics if "_runtime" in key), "eval")
-    return prefix.removeprefix("eval").strip("_") or "eval"
-
-
-def model_of(module: nn.Module, name: str | None, plain: Any) -> nn.Module:
-    """The part of a training module that makes the logits: `name`, else the module where its
-    forward is not the `plain` one of its base class, else its child with most parameters.
-
-    Raises ValueError when nothing is so named, or no child has parameters.
-    """
-    if name is not None:
-        found = dict(module.named_modules()).get(name)
-        if found is None:
-            listed = ", ".join(child for child, _ in module.named_children())
-            raise ValueError(f"model {name!r} is no module here; there are {listed}")
-        return found
-    if type(module).forward is not plain:
-        return module
-    sizes = {child: sum(p.numel() for p in child.parameters()) for child in module.children()}
-    best = max(sizes, key=lambda child: sizes[child], default=None)
-    if best is None or not sizes[best]:
-        raise ValueError("this module has no forward and no child with parameters; pass model=NAME")
-    return best

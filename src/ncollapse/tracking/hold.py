@@ -55,16 +55,18 @@ class Hold:
         self._asked = True
         return self.dial.penalty()
 
-    def step(self) -> None:
-        """After every optimizer step: says once that one went by without its penalty."""
-        missed = self.catcher.pending and not self._asked
+    def step(self, *, expected: bool = False) -> None:
+        """After every optimizer step: says once that one went by without its penalty, heard or,
+        where one is `expected`, not heard."""
+        missed = not self._asked and (expected or self.catcher.pending)
         self._asked = False
         self.catcher.forget()
         if missed and not self._said:
             self._said = True
             warnings.warn(
-                "a step was made without tracker.penalty(labels), so the dial holds nothing; add "
-                "it to the loss of every batch",
+                "a step was made without the dial's penalty, so it holds nothing: add "
+                "tracker.penalty(labels) to the loss of every batch; in Lightning, name by model=… "
+                "the module that makes the logits",
                 NCollapseWarning,
                 stacklevel=3,
             )

@@ -1,0 +1,146 @@
+"""Following: what both trainers' callbacks keep of training, online moments and a dial."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from ncollapse.control.held import Dial
+from ncollapse.tracking.evaluation import Evaluation, numbers
+from ncollapse.tracking.hold import Hold, check_dial
+from ncollapse.tracking.online import SPLIT, Online
+
+
+class Following:
+    """Online following of a model's training batches and the dial that is held there, if any.
+
+    Nothing stands on a model before `begin`. Raises ValueError for what is no dial at once, and
+    with `begin` as `Online` and `Hold` do.
+    """
+
+    def __init__(
+        self,
+        dial: Dial | None,
+        *,
+        online: bool,
+        half_life: float | None,
+        unit: str,
+        layers: Any,
+        head: Any,
+        pool: Any,
+        keys: Sequence[str],
+    ) -> None:
+        if dial is not None:
+            check_dial(dial)
+        self.dial, self.head, self.keys, self.follows = dial, head, tuple(keys), online
+        self._taps: dict[str, Any] = {"layers": layers, "head": head, "pool": pool}
+        self._fading: dict[str, Any] = {"half_life": half_life, "unit": unit}
+        self.online: Online | None = None
+        self.hold: Hold | None = None
+        self._loaded: dict[str, Any] = {}
+
+    @property
+    def active(self) -> bool:
+        """Whether training batches are followed or held."""
+        return self.online is not None or self.hold is not None
+
+    def evaluation(self, model: nn.Module) -> Evaluation:
+        """What reads passes in eval mode by the same options."""
+        return Evaluation(model, keys=self.keys, **self._taps)
+
+    def begin(self, model: nn.Module) -> None:
+        """Follow a model from here on, in the state that was loaded."""
+        self.close()
+        if self.follows:
+            self.online = Online(model, keys=self.keys, **self._taps, **self._fading)
+            self.online.load_state_dict(self._loaded.get("online", {}))
+        if self.dial is not None:
+            self.hold = Hold(self.dial, model, self.head)
+            self.hold.load_state_dict(self._loaded.get("dial", {}))
+        self._loaded = {}
+
+    def observe(self, target: Any = None) -> None:
+        """Online: take in the last training batch with its labels (None: the model's own)."""
+        if self.online is not None:
+            self.online.observe(target)
+
+    def step(self, target: Any = None) -> None:
+        """After a training batch: `observe`, and a word where the dial's penalty was not added."""
+        self.observe(target)
+        if self.hold is not None:
+            self.hold.step(expected=True)
+
+    def penalty(self, target: Any, *, strict: bool = True) -> Tensor | None:
+        """What the dial adds to the loss of the last batch, `target` its labels (samples); None
+        without a dial and outside training, and unless `strict` where no forward pass waits."""
+        if self.hold is None or not self.hold.catcher.listening:
+            return None
+        if not strict and not self.hold.catcher.pending:
+            return None
+        if target is None:
+            raise ValueError(
+                "the dial needs the labels of every batch and the batch names none; call them "
+                "'labels', or name them by the trainer's own option"
+            )
+        return self.hold.penalty(target)
+
+    def readings(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Values by split (`online`, `dial`), layer and key, NaN for null; call on every rank."""
+        found = {}
+        if self.online is not None:
+            found[SPLIT] = numbers(self.online.readings(together=True))
+        for split, layers in ({} if self.hold is None else self.hold.readings()).items():
+            found[split] = {
+                layer: {key: float("nan") if v is None else v for key, v in values.items()}
+                for layer, values in layers.items()
+            }
+        return found
+
+    def state_dict(self) -> dict[str, Any]:
+        """Online moments and the dial's state: tensors and plain numbers."""
+        state = dict(self._loaded)
+        if self.online is not None:
+            state["online"] = self.online.state_dict()
+        if self.hold is not None:
+            state["dial"] = self.hold.state_dict()
+        return {"online": {}, "dial": {}, **state}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Keep a saved state for `begin`."""
+        self._loaded = {name: dict(state.get(name, {})) for name in ("online", "dial")}
+
+    def close(self) -> None:
+        """Take all hooks off the model; what was read stays."""
+        for one in (self.online, self.hold):
+            if one is not None:
+                one.close()
+
+
+def split_of(metrics: Mapping[str, float]) -> str:
+    """What a Hugging Face evaluation is called by its metrics: the name of the data set among
+    several, "eval" for a single one; it stands before `_runtime`."""
+    prefix = next((key.removesuffix("_runtime") for key in metrics if "_runtime" in key), "eval")
+    return prefix.removeprefix("eval").strip("_") or "eval"
+
+
+def model_of(module: nn.Module, name: str | None, plain: Any) -> nn.Module:
+    """The part of a training module that makes the logits: `name`, else the module where its
+    forward is not the `plain` one of its base class, else its child with most parameters.
+
+    Raises ValueError when nothing is so named, or no child has parameters.
+    """
+    if name is not None:
+        found = dict(module.named_modules()).get(name)
+        if found is None:
+            listed = ", ".join(child for child, _ in module.named_children())
+            raise ValueError(f"model {name!r} is no module here; there are {listed}")
+        return found
+    if type(module).forward is not plain:
+        return module
+    sizes = {child: sum(p.numel() for p in child.parameters()) for child in module.children()}
+    best = max(sizes, key=lambda child: sizes[child], default=None)
+    if best is None or not sizes[best]:
+        raise ValueError("this module has no forward and no child with parameters; pass model=NAME")
+    return best
