@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import ncollapse as nc
 from ncollapse.sources.optional import optional
@@ -215,11 +215,24 @@ def test_bad_arguments_are_explained(tmp_path) -> None:
         fit(made_of(), CollapseCallback(model="nut"), tmp_path)
 
 
+class Rows(IterableDataset):
+    """Rows whose number nobody knows beforehand."""
+
+    def __init__(self, data) -> None:
+        self.data = data
+
+    def __iter__(self):
+        return iter(zip(*self.data, strict=True))
+
+
 WORKER = """
 import os, sys, warnings
 warnings.filterwarnings("ignore")
 import torch
-from tests.tracking.test_lightning import K, KEYS, LABELS, INPUTS, TEST, lightning, loader, made_of
+from torch.utils.data import DataLoader
+from tests.tracking.test_lightning import (
+    K, KEYS, LABELS, INPUTS, TEST, Rows, lightning, loader, made_of
+)
 from ncollapse.tracking.lightning import CollapseCallback
 import ncollapse as nc
 
@@ -227,18 +240,23 @@ os.environ.update(LOCAL_RANK=sys.argv[1], MASTER_ADDR="127.0.0.1", MASTER_PORT=s
                   WORLD_SIZE="2", NODE_RANK="0", PL_GLOBAL_SEED="0")
 torch.set_num_threads(1)
 module = made_of(rate=0.0)
+dial = nc.control.Thermostat(0.1, "nc1_ratio", half_life=1e-3)
+callback = CollapseCallback(keys=KEYS, half_life=float("inf"), dial=dial)
 made = lightning.Trainer(max_epochs=1, accelerator="cpu", devices=2, strategy="ddp", logger=False,
-    callbacks=[CollapseCallback(keys=KEYS, half_life=float("inf"))], enable_progress_bar=False,
+    callbacks=[callback], enable_progress_bar=False,
     enable_checkpointing=False, enable_model_summary=False)
-made.fit(module, loader((INPUTS, LABELS), 8), loader(TEST, 8))
+# The second rank has no validation batch.
+mine = TEST if sys.argv[1] == "0" else (TEST[0][:0], TEST[1][:0])
+made.fit(module, loader((INPUTS, LABELS), 8), DataLoader(Rows(mine), batch_size=8))
 found = {k: float(v) for k, v in made.callback_metrics.items() if k.startswith("nc/")}
 for split, data in (("val", TEST), ("online", (INPUTS, LABELS))):
     m = nc.measure(module.net, data, weighting="micro", null=False, intervals=False)
     for key in KEYS:
         value = found.pop(f"nc/{split}/head/{key}")
         assert abs(value / m.value(key) - 1) < 1e-4, (split, key, value, m.value(key))
+held = [found.pop(f"nc/dial/head/{key}") for key in ("nc1_ratio", "weight", "target", "saturated")]
 assert not found
-print("same on rank", sys.argv[1])
+print("same on rank", sys.argv[1], "dial", held)
 """
 
 
@@ -258,7 +276,10 @@ def test_two_processes_log_what_one_reads() -> None:
         )
         for rank in range(2)
     ]
+    held = []
     for rank, run in enumerate(runs):
         out, err = run.communicate(timeout=120)
         assert run.returncode == 0, err
         assert f"same on rank {rank}" in out
+        held.append(out.partition("dial")[2])
+    assert held[0] == held[1]
