@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 import random
 
 import numpy as np
@@ -79,6 +81,41 @@ def test_parts_of_an_accumulated_step_count_by_their_share() -> None:
     labels[:6] = -100
     held(model(inputs), labels)
     assert dial.seen[-1][0].shape == (18, WIDTH)
+
+
+def test_copies_of_the_model_tell_nobody() -> None:
+    model, dial = network().train(), Recorder()
+    held = HeldLoss(dial, model)
+    inputs, labels = batch()
+    copied, pickled = copy.deepcopy(model), pickle.loads(pickle.dumps(model))
+    logits = model(inputs)
+    features = model[0](inputs)
+    copied(inputs[:5])
+    pickled(inputs[:5])
+    held(logits, labels)
+    torch.testing.assert_close(dial.seen[0][0], features)
+    with pytest.raises(ValueError, match="no forward pass of the model was heard"):
+        held(copied(inputs), labels)
+
+
+def test_only_the_head_is_watched_once_it_is_known() -> None:
+    model, dial = network().train(), Recorder()
+    held = HeldLoss(dial, model)
+    inputs, labels = batch()
+    assert model[0][0]._forward_hooks
+    held(model(inputs), labels)
+    assert held.head == "1"
+    assert model[1]._forward_hooks and not model[0][0]._forward_hooks
+
+
+def test_a_batch_without_labels_adds_nothing() -> None:
+    model = network().train()
+    tracker = nc.Tracker(model, dial=(dial := Thermostat(0.1)))
+    inputs, labels = batch()
+    for part in (labels, torch.full_like(labels, -100)):
+        model(inputs)
+        penalty = tracker.penalty(part)
+    assert float(penalty.detach()) == 0 and math.isfinite(dial.reading)
 
 
 def test_mistakes_are_explained() -> None:
