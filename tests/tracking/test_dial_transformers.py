@@ -101,9 +101,9 @@ def looped(parts: int = 1, steps: int = 8) -> nn.Module:
     return loop.model
 
 
-def close(a: nn.Module, b: nn.Module) -> None:
+def close(a: nn.Module, b: nn.Module, rtol: float = 1e-11, atol: float = 1e-13) -> None:
     for first, second in zip(a.parameters(), b.parameters(), strict=True):
-        torch.testing.assert_close(first, second, rtol=1e-11, atol=1e-13)
+        torch.testing.assert_close(first, second, rtol=rtol, atol=atol)
 
 
 @pytest.mark.parametrize("parts", [1, 2])
@@ -142,6 +142,22 @@ def test_a_mean_declared_unscaled_is_divided_once(tmp_path) -> None:
         CollapseCallback(dial=Thermostat(0.1), online=False).attach(running)
         running.train()
     close(model.net, looped(2))
+
+
+def test_smoothed_labels_reach_the_dial_whole(tmp_path) -> None:
+    dial, model = Thermostat(0.1), Own()
+    model.config = transformers.PretrainedConfig()
+    with apart():
+        running = trainer(tmp_path, model, label_smoothing_factor=0.1, eval_strategy="no")
+        CollapseCallback(dial=dial, online=False).attach(running)
+        running.train()
+    loop = Loop(made())
+    tracker = nc.Tracker(loop.model, dial=(twin := Thermostat(0.1)))
+    for _ in range(8):
+        loop.step(tracker.penalty, target=nn.CrossEntropyLoss(label_smoothing=0.1))
+    # The Trainer's label smoother sums in float32.
+    close(model.net, loop.model, rtol=1e-5, atol=1e-8)
+    assert dial.reading == pytest.approx(twin.reading)
 
 
 def test_uneven_parts_count_as_held_loss_counts_them(tmp_path) -> None:

@@ -39,7 +39,7 @@ class HeldLoss:
 
     With gradient accumulation the Trainer passes the number of samples of all parts; each part
     then counts by its share. Labels of -100 are left out. `close` takes the hooks off. Where the
-    loss is not yours to write, `Tracker` and both `CollapseCallback`s take the dial instead.
+    loss is not yours to write, `Tracker` or a `CollapseCallback` takes the dial instead.
 
     Raises ValueError for a model without a linear head, a head that does not make the logits, and
     a loss asked for before a forward pass.
