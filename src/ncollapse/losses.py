@@ -211,6 +211,11 @@ class SupervisedContrastive:
     def name(self) -> str:
         return f"supervised contrastive loss (τ = {self.temperature:g})"
 
+    @property
+    def weight(self) -> PerClass:
+        """None: it knows no class weights."""
+        return None
+
     def __call__(self, features: Float[Tensor, "samples dim"], labels: Labels) -> PerSample:
         unit = functional.normalize(features, dim=1)
         if labels.numel() < 2:
@@ -242,15 +247,15 @@ def vector_scaling(
     return CrossEntropy(scale=scale, shift=logit_adjusted(counts, strength).shift)
 
 
-NAMES = ("ce", "mse", "rescaled", "ls", "focal", "weighted", "la", "cdt", "vs")
+NAMES = ("ce", "mse", "rescaled", "ls", "focal", "weighted", "la", "cdt", "vs", "dr")
 
 
 def named(name: str, counts: Sequence[int] = (), **parameters: Any) -> Loss:
     """A loss by its short name.
 
     ce, mse, rescaled (factor=1, target=1), ls (smoothing=0.1), focal (gamma=2), weighted (weight=…,
-    default 1/π_k scaled to mean 1), la (strength=1), cdt (gamma=0.3), vs (gamma=0.3, strength=1).
-    Raises ValueError for an unknown name or parameter.
+    default 1/π_k scaled to mean 1), la (strength=1), cdt (gamma=0.3), vs (gamma=0.3, strength=1),
+    dr (weight_energy=1, feature_energy=1). Raises ValueError for an unknown name or parameter.
     """
     makers: dict[str, Any] = {
         "ce": lambda smoothing=0.0: CrossEntropy(smoothing),
@@ -263,6 +268,9 @@ def named(name: str, counts: Sequence[int] = (), **parameters: Any) -> Loss:
         ),
         "la": lambda strength=1.0: logit_adjusted(counts, strength),
         "cdt": lambda gamma=0.3: class_dependent_temperature(counts, gamma),
+        "dr": lambda weight_energy=1.0, feature_energy=1.0: DotRegression(
+            weight_energy, feature_energy
+        ),
         "vs": lambda gamma=0.3, strength=1.0: vector_scaling(counts, gamma, strength),
     }
     if name not in makers:

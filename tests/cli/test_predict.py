@@ -70,6 +70,10 @@ def test_minority_collapse_shows(capsys) -> None:
         ("--loss", "vs", "--gamma", "0.2", "--strength", "0.5"),
         ("--loss", "mse", "--bias", "0.1"),
         ("--model", "normalized", "--temperature", "2"),
+        ("--loss", "rescaled", "--factor", "15", "--target", "30"),
+        ("--model", "fixed-head", "--head", "simplex", "--loss", "dr"),
+        ("--model", "fixed-head", "--head", "orthogonal", "--feature-decay", "1e-3"),
+        ("--model", "fixed-head", "--loss", "dr", "--weight-energy", "2", "--feature-energy", "4"),
     ],
 )
 def test_settings_reach_the_problem(extra, capsys) -> None:
@@ -97,6 +101,9 @@ BAD = {
     "picture": ([*COUNTS, "--plot", "x.txt"], "no ending of a picture"),
     "phases": ([*COUNTS, "--phase-diagram", "x.svg", "--nonnegative"], "drawn for model ufm"),
     "foreign": ([*COUNTS, "--temperature", "2"], "means nothing to model 'ufm'"),
+    "dot regression": ([*COUNTS, "--loss", "dr"], 'model="fixed-head"'),
+    "head": ([*COUNTS, "--model", "fixed-head", "--head", "cube"], "head='cube'"),
+    "factor": ([*COUNTS, "--factor", "2"], "'factor' was passed"),
     "no run": (["--against", "nowhere"], "does not exist"),
     "gamma": ([*COUNTS, "--gamma", "2"], "'gamma' was passed"),
 }
@@ -152,6 +159,20 @@ def test_pictures_and_folders(capsys, tmp_path) -> None:
     assert out.count("wrote") == 4
     assert run(capsys, "--counts", "8x2,4x2", "--plot", png, "-q")[0] == 0
     assert png.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_fixed_heads_and_rescaled_error_are_drawn(capsys, tmp_path) -> None:
+    picture, phases = tmp_path / "head.png", tmp_path / "phases.png"
+    code, out, _ = run(
+        capsys, "--counts", "500x3,5x3", "--model", "fixed-head", "--loss", "dr", "--plot", picture
+    )
+    assert code == 0 and "fixed head (simplex) · dot regression" in out
+    code, out, _ = run(
+        capsys, "--counts", "8x2,4x2", "--loss", "rescaled", "--factor", "5", "--target", "4",
+        "--bias", "none", "--phase-diagram", phases,
+    )  # fmt: skip
+    assert code == 0 and "merging threshold 1600" in out
+    assert picture.stat().st_size and phases.stat().st_size
 
 
 def test_against_a_run_fits_and_rebuilds_the_report(capsys, tmp_path) -> None:

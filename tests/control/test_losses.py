@@ -163,7 +163,7 @@ def test_supervised_contrastive_is_its_formula_and_collapses_to_a_simplex() -> N
         (lambda: LogitAdjustedLoss([3]), "at least 2 positive class counts"),
         (lambda: DotRegressionLoss(form="released")(*logits()), "features and"),
         (lambda: LogitAdjustedLoss([3, 2])(*logits()), "one entry a class"),
-        (lambda: nc.predict(COUNTS, loss=DotRegression()), "theory does not predict for dot"),
+        (lambda: nc.predict(COUNTS, loss=DotRegression()), "own logits only"),
     ],
 )
 def test_bad_arguments_are_explained(make, says: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 import ncollapse as nc
-from ncollapse.losses import CrossEntropy, Focal
+from ncollapse.losses import CrossEntropy, Focal, SupervisedContrastive
 from ncollapse.theory.predict import predict, predict_problem
 from ncollapse.theory.prediction import LARGEST, blocks_of, json_schema
 from ncollapse.theory.problem import ULPM
@@ -24,6 +25,7 @@ SETTINGS = {
     "regularised bias": ([90, 90, 30, 30], {"bias": 0.01, "weight_decay": 1e-2}),
     "smoothed": ([200] * 4 + [20] * 4, {"loss": "ls", "smoothing": 0.2, "weight_decay": 1e-2}),
     "mse": ([200] * 4 + [20] * 4, {"loss": "mse", "weight_decay": 1e-2}),
+    "rescaled": ([200] * 4 + [20] * 4, {"loss": "rescaled", "factor": 15, "target": 30}),
     "focal": ([50] * 5, {"loss": "focal", "bias": "none"}),
     "weighted": ([200] * 3 + [20] * 3, {"loss": "weighted", "weight_decay": 1e-2}),
     "adjusted": ([200] * 3 + [20] * 3, {"loss": "la", "weight_decay": 1e-2}),
@@ -159,7 +161,7 @@ def test_the_layer_peeled_model_says_where_it_merges() -> None:
     assert any("R*" in warning for warning in p.warnings)
 
 
-@pytest.mark.parametrize("model", ["lpm", "normalized", "deep-linear", "gufm"])
+@pytest.mark.parametrize("model", ["lpm", "normalized", "deep-linear", "gufm", "fixed-head"])
 def test_every_model_answers_with_a_document(model) -> None:
     p = predict([40] * 4, model=model)
     data = p.to_dict()
@@ -167,6 +169,45 @@ def test_every_model_answers_with_a_document(model) -> None:
     assert data["minority_threshold"] == []
     assert data["sources"]
     assert len(str(p).splitlines()) <= 24
+
+
+FIXED = {
+    "dot regression": {"loss": "dr", "weight_energy": 2.0, "feature_energy": 3.0},
+    "decay": {"loss": "dr", "feature_decay": 1e-3},
+    "cross-entropy": {"loss": "ls", "head": "orthogonal"},
+    "given": {"loss": "rescaled", "head": nc.control.SimplexHead(12, 6, bias=True).geometry},
+    "focal": {"loss": "focal", "head": nc.control.OrthogonalHead(12, 6, scale=2.0).geometry},
+}
+
+
+@pytest.mark.parametrize("case", FIXED)
+def test_fixed_heads_answer_with_a_document(case) -> None:
+    p = predict([50] * 3 + [5] * 3, model="fixed-head", **FIXED[case])
+    assert p.solution.status == "optimal" and p.relative_gap <= 1e-10
+    data = json.loads(p.to_json())
+    jsonschema.validate(data, json_schema())
+    assert data["minority_threshold"] == [] and data["collapsed_classes"] == []
+    assert data["zero_threshold"] is None and data["rank_conjecture"] is None
+    assert any("derived" in source for source in data["sources"])
+    text = str(p)
+    assert text.startswith("fixed head (")
+    assert len(text.splitlines()) <= 24 and max(map(len, text.splitlines())) <= 80
+    assert "samples do not compete" in p._repr_html_()
+
+
+def test_a_measured_network_is_compared_with_its_fixed_head() -> None:
+    head = nc.control.SimplexHead(12, 6, scale=3.0)
+    p = predict([40] * 3 + [8] * 3, model="fixed-head", loss="dr", head=head.geometry)
+    labels = np.repeat(np.arange(6), p.problem.counts)
+    noise = np.random.default_rng(0).normal(size=(len(labels), 12))
+    features = p.geometry.means.numpy()[labels] + 0.01 * noise
+    for weight, same in ((head.weight.numpy(), True), (noise[:6], False)):
+        laid = nc.measure_features(features, labels, weight=weight).compare(p).theory
+        assert laid is not None
+        held = {a.text: a.holds for a in laid.assumptions}
+        assert held["the classifier is the given head and is not trained"] is same
+        assert (laid.distance.value < 0.05) is same
+        jsonschema.validate(json.loads(json.dumps(laid.to_dict())), json_schema())
 
 
 def test_problems_without_decay_answer_too() -> None:
@@ -197,6 +238,26 @@ BAD = {
     "foreign": ({"counts": [5, 5], "temperature": 2.0}, "means nothing to model 'ufm'"),
     "depth": ({"counts": [5, 5], "model": "deep-linear", "depth": 0}, "depth=0"),
     "tolerance": ({"counts": [5, 5], "tolerance": 0.0}, "tolerance=0.0"),
+    "dot regression": ({"counts": [5, 5], "loss": "dr"}, 'model="fixed-head"'),
+    "dot regression, normalised": (
+        {"counts": [5, 5], "loss": "dr", "model": "normalized"},
+        'model="fixed-head"',
+    ),
+    "contrastive": (
+        {"counts": [5, 5], "loss": SupervisedContrastive()},
+        'nc.predict(counts, model="normalized")',
+    ),
+    "contrastive head": (
+        {"counts": [5, 5], "loss": SupervisedContrastive(), "model": "fixed-head"},
+        'nc.predict(counts, model="normalized")',
+    ),
+    "two limits": (
+        {"counts": [5, 5], "model": "fixed-head", "feature_energy": 1, "feature_decay": 1},
+        "pass one of the two",
+    ),
+    "head": ({"counts": [5, 5], "head": "simplex"}, "means nothing to model 'ufm'"),
+    "frame": ({"counts": [5, 5], "model": "fixed-head", "head": "cube"}, "head='cube'"),
+    "bias of a head": ({"counts": [5, 5], "model": "fixed-head", "bias": "none"}, "means nothing"),
     "width": ({"counts": [5, 5], "num_features": 0}, "num_features=0"),
 }
 
@@ -204,7 +265,7 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_one_sentence(case) -> None:
     settings, said = BAD[case]
-    with pytest.raises(ValueError, match=said.replace("(", r"\(")):
+    with pytest.raises(ValueError, match=re.escape(said)):
         predict(**settings)
 
 

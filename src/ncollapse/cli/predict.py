@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ncollapse.theory.overlay import Overlay
     from ncollapse.theory.prediction import Prediction
 
+# Options that belong to one loss or another, passed on only when given.
+OF_LOSSES = ("smoothing", "gamma", "strength", "factor", "target")
 FIGURES = (".svg", ".png", ".pdf")
 # The geometry of K classes holds K × K numbers.
 MOST_CLASSES = 12_000
@@ -64,22 +66,31 @@ def predict(
     counts: Annotated[
         str | None, typer.Option(help="5000x5,50x5 (count x classes) or 37,81,120.")
     ] = None,
-    loss: Annotated[str, typer.Option(help="ce, mse, ls, focal, weighted, la, cdt or vs.")] = "ce",
+    loss: Annotated[
+        str, typer.Option(help="ce, mse, rescaled, ls, focal, weighted, la, cdt, vs or dr.")
+    ] = "ce",
     weight_decay: Annotated[float | None, typer.Option(help="λ_W; 5e-4.")] = None,
     feature_decay: Annotated[float | None, typer.Option(help="λ_H; 1e-5.")] = None,
     bias: Annotated[str | None, typer.Option(help="none, free, or λ_b; free.")] = None,
     smoothing: Annotated[float | None, typer.Option(help="ε of ce and ls.")] = None,
     gamma: Annotated[float | None, typer.Option(help="γ of focal, cdt and vs.")] = None,
     strength: Annotated[float | None, typer.Option(help="Of logit adjustment (la, vs).")] = None,
+    factor: Annotated[float | None, typer.Option(help="κ of rescaled; 1.")] = None,
+    target: Annotated[float | None, typer.Option(help="M of rescaled; 1.")] = None,
     class_weights: Annotated[
         str | None, typer.Option(help="For weighted: 1,1,3 or 1x5,3x5; inverse counts else.")
     ] = None,
     num_features: Annotated[int | None, typer.Option(help="Width d; as wide as needed.")] = None,
     nonnegative: Annotated[bool, typer.Option("--nonnegative", help="After a ReLU.")] = False,
-    model: Annotated[str, typer.Option(help="ufm, lpm, normalized, deep-linear or gufm.")] = "ufm",
+    model: Annotated[
+        str, typer.Option(help="ufm, lpm, normalized, deep-linear, gufm or fixed-head.")
+    ] = "ufm",
+    head: Annotated[
+        str | None, typer.Option(help="Of fixed-head: simplex or orthogonal; simplex.")
+    ] = None,
     temperature: Annotated[float | None, typer.Option(help="Of normalized; 1.")] = None,
-    weight_energy: Annotated[float | None, typer.Option(help="E_W of lpm; 1.")] = None,
-    feature_energy: Annotated[float | None, typer.Option(help="E_H of lpm; 1.")] = None,
+    weight_energy: Annotated[float | None, typer.Option(help="E_W of lpm, fixed-head; 1.")] = None,
+    feature_energy: Annotated[float | None, typer.Option(help="E_H of lpm, fixed-head; 1.")] = None,
     depth: Annotated[int | None, typer.Option(help="Matrices of deep-linear; 2.")] = None,
     tolerance: Annotated[float, typer.Option(help="Relative gap to reach.")] = 1e-8,
     against: Annotated[
@@ -106,6 +117,7 @@ def predict(
     Examples:  ncollapse predict --counts 5000x5,50x5 --weight-decay 5e-4 --feature-decay 1e-5
     |  ncollapse predict --counts 100x10 --loss focal --gamma 3 --bias none --json
     |  ncollapse predict --counts 500x5,20x5 --plot theory.svg --phase-diagram phases.svg
+    |  ncollapse predict --counts 500x5,5x5 --model fixed-head --head simplex --loss dr
     |  ncollapse predict --against ncollapse-runs/demo-DATE
     """
     set_logging(quiet, verbose)
@@ -130,12 +142,15 @@ def predict(
         "weight_energy": weight_energy,
         "feature_energy": feature_energy,
         "depth": depth,
+        "head": head,
         "tolerance": tolerance,
     }
     parameters: dict[str, Any] = {
         "smoothing": smoothing,
         "gamma": gamma,
         "strength": strength,
+        "factor": factor,
+        "target": target,
         "weight": None if class_weights is None else _weights(class_weights),
     }
     settings |= {name: value for name, value in parameters.items() if value is not None}
@@ -230,9 +245,7 @@ def _overlay(measured: Measurement, sizes: list[int] | None, settings: dict[str,
                 "--nonnegative and --num-features with --against need the decays too: τ is fitted "
                 "to free features of any width only"
             )
-        own = {
-            k: v for k, v in settings.items() if k in ("smoothing", "gamma", "strength", "weight")
-        }
+        own = {k: v for k, v in settings.items() if k in (*OF_LOSSES, "weight")}
         fit = fit_tau(
             geometry,
             counts,
@@ -285,7 +298,7 @@ def _draw_phases(sizes: list[int], settings: dict[str, Any], path: Path) -> None
     from ncollapse.theory.phases import phase_diagram
 
     smallest = sizes.count(min(sizes)) if min(sizes) < max(sizes) else len(sizes) // 2
-    own = {k: v for k, v in settings.items() if k in ("smoothing", "gamma", "strength")}
+    own = {k: v for k, v in settings.items() if k in OF_LOSSES}
     found = phase_diagram(
         (len(sizes) - smallest, max(smallest, 2)),
         max(sizes),

@@ -76,8 +76,8 @@ class MSELoss(MeanLoss):
 class RescaledMSELoss(MeanLoss):
     """½ (κ (z_y - M)² + Σ_{c≠y} z_c²).
 
-    Geometry: that of squared error where κ = M = 1, nc.predict(counts, loss="mse"). For other κ
-    and M the library has no solver. Source: Hui & Belkin 2021.
+    Geometry: the frames of squared error, with own logits near M and a decay that counts 1/κ:
+    nc.predict(counts, loss="rescaled", factor=κ, target=M). Source: Hui & Belkin 2021.
     """
 
     def __init__(self, factor: float = 1.0, target: float = 1.0, weight: PerClass = None) -> None:
@@ -136,8 +136,9 @@ class DotRegressionLoss(nn.Module):
     ½ (w_yᵀh - ‖w_y‖‖h‖)² / ‖h‖, of features and weight too, with the lengths held constant in the
     gradient; features may have any length. Both agree at unit lengths.
 
-    Geometry: the head's own, for any counts, as samples do not compete: there is nothing to solve,
-    head.geometry is the prediction (nc.predict is for classifiers that learn).
+    Geometry: features along the rows of the head, for any counts, as samples do not compete:
+    nc.predict(counts, loss="dr", model="fixed-head", head=head.geometry). With a classifier that
+    learns, own logits alone single no geometry out.
 
     Raises ValueError for an unknown form, or when form="released" is called without features and
     weight. Source: Yang et al. 2022.

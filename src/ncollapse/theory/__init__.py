@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from ncollapse.theory.phases import PhaseDiagram, phase_diagram
     from ncollapse.theory.predict import predict, predict_problem
     from ncollapse.theory.prediction import Assumption, Prediction
-    from ncollapse.theory.problem import GUFM, LPM, UFM, ULPM, DeepLinearUFM, NormalizedUFM
+    from ncollapse.theory.problem import (
+        GUFM,
+        LPM,
+        UFM,
+        ULPM,
+        DeepLinearUFM,
+        FixedHead,
+        NormalizedUFM,
+    )
     from ncollapse.theory.solution import Certificate, Solution
     from ncollapse.theory.solve import solve
 
@@ -29,7 +37,7 @@ _HOMES = {
     "phases": ("PhaseDiagram", "phase_diagram"),
     "predict": ("predict", "predict_problem"),
     "prediction": ("Assumption", "Prediction"),
-    "problem": ("DeepLinearUFM", "GUFM", "LPM", "NormalizedUFM", "UFM", "ULPM"),
+    "problem": ("DeepLinearUFM", "FixedHead", "GUFM", "LPM", "NormalizedUFM", "UFM", "ULPM"),
     "solution": ("Certificate", "Solution"),
     "solve": ("solve",),
 }
@@ -40,6 +48,7 @@ __all__ = [
     "Certificate",
     "DeepLinearUFM",
     "Fit",
+    "FixedHead",
     "GUFM",
     "LPM",
     "NormalizedUFM",

@@ -12,6 +12,7 @@ from ncollapse.theory.problem import (
     UFM,
     ULPM,
     DeepLinearUFM,
+    FixedHead,
     NormalizedUFM,
     Problem,
 )
@@ -23,12 +24,19 @@ if TYPE_CHECKING:
 FREE = "features are free: the network can move every sample's feature anywhere"
 OPTIMAL = "training reached the global minimum of loss plus decay"
 EFFECTIVE = "decay acts on features (networks decay weights, so λ_H is effective)"
+FIXED = "the classifier is the given head and is not trained"
 COLLAPSED = "samples of a class share one feature (NC1)"
 MEMORY = "[memory]"
 
 
 def width_text(required: int) -> str:
     return f"the width d is at least {required}"
+
+
+def feature_text(problem: FixedHead) -> str:
+    if problem.feature_energy is None:
+        return EFFECTIVE
+    return f"features are limited to ‖h‖² ≤ {problem.feature_energy:g}"
 
 
 def bias_text(problem: UFM) -> str:
@@ -51,6 +59,8 @@ def assumptions_of(problem: Problem, solution: Solution) -> tuple[Assumption, ..
 
     required = required_width(solution)
     found = [Assumption(FREE), Assumption(OPTIMAL), Assumption(COLLAPSED)]
+    if isinstance(problem, FixedHead):
+        found += [Assumption(FIXED), Assumption(feature_text(problem))]
     if isinstance(problem, UFM):
         found += [
             Assumption(EFFECTIVE),
@@ -75,6 +85,12 @@ def sources_of(problem: Problem) -> tuple[str, ...]:
         return (f"Ji et al. 2022, cross-entropy without decay {MEMORY}",)
     if isinstance(problem, DeepLinearUFM):
         return (f"Dang et al. 2023, deep linear features {MEMORY}; per-class form derived",)
+    if isinstance(problem, FixedHead):
+        return (
+            "One convex problem a class, its optimum and its bound: derived, checked",
+            f"Zhu et al. 2021, classifiers fixed to a simplex {MEMORY}",
+            f"Yang et al. 2022, fixed simplex and dot regression {MEMORY}",
+        )
     if isinstance(problem, GUFM):
         return ("Generalised unconstrained features; numerical",)
     found.append("Convex form in the class-mean logits (nuclear norm): derived, checked")
@@ -111,6 +127,7 @@ def notes_of(problem: Problem, solution: Solution) -> tuple[str, ...]:
     elif solution.status == "not certified":
         reason = solution.advice or solution.certificate.statement
         notes.append(f"the optimum is not certified: {reason}")
+    notes += solution.extra.get("notes", ())
     loss = getattr(problem, "loss", None)
     biased = isinstance(problem, UFM) and problem.bias_decay is not None
     if isinstance(loss, Focal) and biased and solution.status != "optimal":

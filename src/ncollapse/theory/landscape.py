@@ -208,6 +208,10 @@ def perturbed_descent(
 
 
 def _prepare(point: Point, problem: UFM) -> tuple[Objective, torch.Tensor]:
+    if not isinstance(problem, UFM):
+        raise ValueError(
+            f"the landscape of {type(problem).__name__} is not classified; a UFM is needed"
+        )
     if problem.nonnegative:
         raise ValueError(
             "nonnegative features change what critical means; this classification needs a UFM with "

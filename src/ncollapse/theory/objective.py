@@ -24,7 +24,15 @@ from torch.nn import functional
 
 from ncollapse.geometry import Geometry
 from ncollapse.losses import CrossEntropy, Loss, MeanSquaredError
-from ncollapse.theory.problem import GUFM, LPM, UFM, DeepLinearUFM, NormalizedUFM, Problem
+from ncollapse.theory.problem import (
+    GUFM,
+    LPM,
+    UFM,
+    DeepLinearUFM,
+    FixedHead,
+    NormalizedUFM,
+    Problem,
+)
 
 Flat = Float[Tensor, " variables"]
 
@@ -123,10 +131,16 @@ class Objective:
     """f of a problem as a function of a flat vector of free variables, float64.
 
     width: d, default the problem's `num_features`, else K (K + 1 for GUFM, whose features lose one
-    dimension to centring). Raises ValueError for a width below 1 or unlike the problem's.
+    dimension to centring). Raises ValueError for a width below 1 or unlike the problem's, and for a
+    FixedHead, whose classifier is no variable.
     """
 
     def __init__(self, problem: Problem, width: int | None = None) -> None:
+        if isinstance(problem, FixedHead):
+            raise ValueError(
+                "a fixed head leaves every class a small convex problem; solve it with "
+                "ncollapse.theory.solve instead of descent"
+            )
         wanted = problem.num_features
         spare = 1 if isinstance(problem, GUFM) else 0
         width = (wanted or problem.num_classes + spare) if width is None else width

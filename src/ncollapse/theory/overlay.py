@@ -11,13 +11,15 @@ from torch import Tensor
 from ncollapse.geometry import Distance, Geometry
 from ncollapse.theory import assumptions as texts
 from ncollapse.theory.prediction import Assumption, Prediction, geometry_dict
-from ncollapse.theory.problem import UFM
+from ncollapse.theory.problem import UFM, FixedHead
 
 # Rows of a measured classifier count as merged when they differ by less than this share of the
 # root mean square row norm: training leaves what theory makes equal only nearly so.
 MERGED = 0.1
 # At least this share of variance must be between the classes to call a class one point.
 COLLAPSED = 0.99
+# Classifiers whose normalised Gram matrices differ by less are the same head.
+SAME_HEAD = 1e-3
 # A mean this far below zero, in units of the largest entry, cannot come out of a ReLU.
 NEGATIVE = 1e-6
 
@@ -89,7 +91,7 @@ def overlay(
         distance,
         random_distance(measured, prediction.geometry, seed),
         merged_rows(measured),
-        _judged(measured, prediction, class_share),
+        _judged(measured, prediction, class_share, distance),
         class_share,
         fit,
     )
@@ -148,7 +150,7 @@ def logit_margins(geometry: Geometry) -> Tensor | None:
 
 
 def _judged(
-    measured: Geometry, prediction: Prediction, class_share: float | None
+    measured: Geometry, prediction: Prediction, class_share: float | None, distance: Distance
 ) -> tuple[Assumption, ...]:
     """Assumptions, those that a measurement can settle ticked or crossed."""
     problem = prediction.problem
@@ -159,6 +161,8 @@ def _judged(
     }
     if class_share is not None:
         known[texts.COLLAPSED] = class_share >= COLLAPSED
+    if isinstance(problem, FixedHead) and "weights" in distance.blocks:
+        known[texts.FIXED] = distance.blocks["weights"] <= SAME_HEAD
     if isinstance(problem, UFM):
         if measured.weight is not None:
             has_bias = measured.bias is not None

@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ncollapse.geometry import Geometry
 from ncollapse.losses import NAMES, CrossEntropy, Loss, named
 from ncollapse.theory.assumptions import assumptions_of, notes_of, sources_of
 from ncollapse.theory.prediction import Prediction
-from ncollapse.theory.problem import GUFM, LPM, UFM, DeepLinearUFM, NormalizedUFM, Problem
+from ncollapse.theory.problem import (
+    GUFM,
+    LPM,
+    UFM,
+    DeepLinearUFM,
+    FixedHead,
+    NormalizedUFM,
+    Problem,
+    head_energy,
+)
 from ncollapse.theory.solution import Solution
 
-MODELS = ("ufm", "lpm", "normalized", "deep-linear", "gufm")
+MODELS = ("ufm", "lpm", "normalized", "deep-linear", "gufm", "fixed-head")
 # Which of the keywords below a model knows; another one passed to it is an error.
 KNOWN = {
     "ufm": ("weight_decay", "feature_decay", "bias", "nonnegative"),
@@ -19,6 +29,7 @@ KNOWN = {
     "normalized": ("temperature",),
     "deep-linear": ("weight_decay", "feature_decay", "depth"),
     "gufm": ("weight_decay",),
+    "fixed-head": ("head", "weight_energy", "feature_energy", "feature_decay"),
 }
 DEFAULTS: dict[str, Any] = {
     "weight_decay": 5e-4,
@@ -29,6 +40,7 @@ DEFAULTS: dict[str, Any] = {
     "feature_energy": 1.0,
     "temperature": 1.0,
     "depth": 2,
+    "head": "simplex",
 }
 
 
@@ -47,6 +59,7 @@ def predict(
     weight_energy: float | None = None,
     feature_energy: float | None = None,
     depth: int | None = None,
+    head: str | Geometry | None = None,
     **loss_parameters: Any,
 ) -> Prediction:
     """The geometry that theory expects of a classifier trained to the end, with a certificate.
@@ -54,13 +67,17 @@ def predict(
     f = (1/N) Σ ℓ(W h_i + b, y_i) + λ_W/2 ‖W‖² + λ_H/2 ‖H‖² + λ_b/2 ‖b‖² over free W (K, d), free
     features H (d, N) and bias b, solved to a relative duality gap of `tolerance`.
 
-    counts: samples of every class, in class order. loss: "ce", "mse", "ls", "focal", "weighted",
-    "la", "cdt", "vs" (further keywords are the loss's own: smoothing, gamma, weight, strength) or
-    a loss of `ncollapse.losses`. weight_decay λ_W (5e-4), feature_decay λ_H (1e-5): positive; the
-    logits depend on N λ_W λ_H alone. bias: "free" (default), "none", or λ_b > 0. num_features: d,
-    None = as wide as needed. nonnegative: features after a ReLU.
+    counts: samples of every class, in class order. loss: "ce", "mse", "rescaled", "ls", "focal",
+    "weighted", "la", "cdt", "vs" (further keywords are the loss's own: factor, target, smoothing,
+    gamma, weight, strength), "dr" (fixed heads) or a loss of `ncollapse.losses`. weight_decay λ_W
+    (5e-4), feature_decay λ_H (1e-5): positive; the logits depend on N λ_W λ_H alone. bias: "free"
+    (default), "none", or λ_b > 0. num_features: d, None = as wide as needed. nonnegative: features
+    after a ReLU.
     model: "ufm" (above); "lpm" with weight_energy, feature_energy; "normalized" with temperature;
-    "deep-linear" with depth M (mean squared error, no bias); "gufm" with weight_decay.
+    "deep-linear" with depth M (mean squared error, no bias); "gufm" with weight_decay;
+    "fixed-head", where only features are trained, with head ("simplex", "orthogonal" or the
+    geometry of a head), weight_energy E_W of a frame, and feature_energy E_H or feature_decay.
+    "dr" takes E_W and E_H (1 with feature_decay) from there.
 
     λ_H is no setting of a real network (decay acts on weights): fit it with
     `ncollapse.theory.fit_tau`, or lay theory over a run with `Measurement.compare`.
@@ -81,6 +98,9 @@ def predict(
         if loss not in NAMES:
             raise ValueError(f"loss={loss!r} is unknown; one of {', '.join(NAMES)} is needed")
         _check_counts(counts)
+        if loss == "dr" and model == "fixed-head" and not loss_parameters:
+            energy = head_energy(DEFAULTS["head"] if head is None else head, weight_energy)
+            loss_parameters = {"weight_energy": energy, "feature_energy": feature_energy or 1.0}
         loss = named(loss, counts, **loss_parameters)
     elif loss_parameters:
         raise ValueError(
@@ -95,6 +115,7 @@ def predict(
         "weight_energy": weight_energy,
         "feature_energy": feature_energy,
         "depth": depth,
+        "head": head,
     }
     for name, value in passed.items():
         if value is not None and name not in KNOWN[model]:
@@ -102,8 +123,11 @@ def predict(
                 f"{name}={value} means nothing to model {model!r}; it takes "
                 f"{', '.join(KNOWN[model])}"
             )
+    # A fixed head chooses between energy and decay itself.
+    defaults: dict[str, Any] = {} if model == "fixed-head" else DEFAULTS
     settings = {
-        name: DEFAULTS[name] if (value := passed[name]) is None else value for name in KNOWN[model]
+        name: defaults.get(name) if (value := passed[name]) is None else value
+        for name in KNOWN[model]
     }
     return predict_problem(make_problem(counts, model, loss, num_features, settings), tolerance)
 
@@ -123,6 +147,9 @@ def make_problem(
         return LPM(classes, loss=loss, num_features=num_features, **settings)
     if model == "normalized":
         return NormalizedUFM(classes, loss=loss, num_features=num_features, **settings)
+    if model == "fixed-head":
+        given = {name: value for name, value in settings.items() if value is not None}
+        return FixedHead(classes, loss=loss, num_features=num_features, **given)
     if model == "gufm":
         return GUFM(classes, loss=loss, num_features=num_features, **settings)
     depth = settings["depth"]

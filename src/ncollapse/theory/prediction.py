@@ -237,6 +237,8 @@ def describe(problem: Problem) -> dict[str, Any]:
         value = getattr(problem, name)
         if name == "loss":
             found["loss"] = _describe_loss(value)
+        elif isinstance(value, Geometry):
+            found[name] = "given"
         else:
             found[name] = list(value) if isinstance(value, tuple) else value
     found["num_classes"] = problem.num_classes

@@ -9,9 +9,19 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from ncollapse.losses import CrossEntropy, Focal, Loss, MeanSquaredError, RescaledSquaredError
+from ncollapse.geometry import Geometry
+from ncollapse.losses import (
+    CrossEntropy,
+    DotRegression,
+    Focal,
+    Loss,
+    MeanSquaredError,
+    RescaledSquaredError,
+    SupervisedContrastive,
+)
 
 BIASES = ("none", "free")
+FRAMES = ("simplex", "orthogonal")
 
 
 @dataclass(frozen=True)
@@ -186,16 +196,131 @@ class GUFM(Counted):
         check_loss(self.loss, self.num_classes)
 
 
-Problem = UFM | NormalizedUFM | LPM | ULPM | DeepLinearUFM | GUFM
+@dataclass(frozen=True)
+class FixedHead(Counted):
+    """A classifier that is given and not trained: min over H alone of (1/N) Σ ℓ(W h_i + b, y_i),
+    with ‖h_i‖² ≤ E_H for every sample, or + λ_H/2 ‖H‖².
+
+    head: "simplex" (rows of cosines -1/(K-1), d ≥ K - 1) or "orthogonal" (d ≥ K), rows of squared
+    length E_W; or a Geometry whose weight (K, d) it is; its bias, if it has one, stays as it is.
+    weight_energy: E_W of a frame, default 1; a Geometry has its own lengths. feature_energy:
+    E_H > 0, or feature_decay: λ_H > 0; not both, default E_H = 1. loss:
+    any that reads logits, dot regression too. Raises ValueError outside these ranges.
+
+    Samples do not compete, so that class counts do not move the optimum (with decay it depends on
+    N λ_H). Sources: Zhu et al. 2021, Yang et al. 2022.
+    """
+
+    head: str | Geometry = "simplex"
+    weight_energy: float | None = None
+    feature_energy: float | None = None
+    feature_decay: float | None = None
+    loss: Loss = field(default_factory=CrossEntropy)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("weight_energy", "feature_energy", "feature_decay"):
+            value = getattr(self, name)
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise ValueError(f"{name}={value}; a positive number is needed")
+        if self.feature_energy is not None and self.feature_decay is not None:
+            raise ValueError(
+                f"feature_energy={self.feature_energy} and feature_decay={self.feature_decay}: "
+                "features are limited in length or decayed; pass one of the two"
+            )
+        if self.feature_energy is None and self.feature_decay is None:
+            object.__setattr__(self, "feature_energy", 1.0)
+        energy = head_energy(self.head, self.weight_energy)
+        if isinstance(self.head, Geometry):
+            self._check_given(self.head)
+        else:
+            object.__setattr__(self, "weight_energy", energy)
+            least = self.num_classes - (self.head == "simplex")
+            if self.num_features is not None and self.num_features < least:
+                raise ValueError(
+                    f"num_features={self.num_features} cannot hold the {self.head} head of "
+                    f"{self.num_classes} classes; at least {least} are needed"
+                )
+        check_loss(self.loss, self.num_classes, fixed=True)
+
+    def _check_given(self, head: Geometry) -> None:
+        assert head.weight is not None
+        classes, width = head.weight.shape
+        if classes != self.num_classes:
+            raise ValueError(
+                f"the head has {classes} rows and counts has {self.num_classes} classes; one row "
+                "a class, in its order, is needed"
+            )
+        if self.num_features not in (None, width):
+            raise ValueError(
+                f"num_features={self.num_features} and the head reads {width} features; leave "
+                "num_features out"
+            )
+        object.__setattr__(self, "num_features", int(width))
+
+    @property
+    def radius(self) -> float:
+        """√E_H, ∞ with decay."""
+        return math.inf if self.feature_energy is None else math.sqrt(self.feature_energy)
+
+    @property
+    def effective_decay(self) -> float:
+        """μ = N λ_H: each class minimises w_k ℓ + μ/2 ‖h‖². 0 without decay."""
+        return self.num_samples * (self.feature_decay or 0.0)
 
 
-def check_loss(loss: Loss, num_classes: int) -> None:
-    """ValueError when a loss is of no known kind or its entries do not match the classes."""
-    if not isinstance(loss, CrossEntropy | MeanSquaredError | RescaledSquaredError | Focal):
+Problem = UFM | NormalizedUFM | LPM | ULPM | DeepLinearUFM | GUFM | FixedHead
+
+
+def head_energy(head: str | Geometry, weight_energy: float | None = None) -> float:
+    """E_W of a head: of a frame as passed (default 1), of a Geometry its mean squared row length.
+
+    Raises ValueError for an unknown frame, a Geometry without a finite, nonzero weight, and a
+    weight_energy that is not that of the Geometry.
+    """
+    if not isinstance(head, Geometry):
+        if head not in FRAMES:
+            raise ValueError(
+                f"head={head!r}; 'simplex', 'orthogonal' or a Geometry with a weight is needed"
+            )
+        return 1.0 if weight_energy is None else weight_energy
+    if head.weight is None:
+        raise ValueError("the head's geometry holds no weight; a classifier (K, d) is needed")
+    energy = float(head.weight.square().sum(1).mean())
+    biased = head.bias is None or bool(head.bias.isfinite().all())
+    if not (math.isfinite(energy) and energy > 0 and biased):
+        raise ValueError("the head's weight is zero or not finite; finite rows are needed")
+    if weight_energy is not None and not math.isclose(energy, weight_energy, rel_tol=1e-6):
+        raise ValueError(
+            f"weight_energy={weight_energy} and the head's rows have the mean squared length "
+            f"{energy:.6g}; leave weight_energy out, or scale the head"
+        )
+    return energy
+
+
+def check_loss(loss: Loss, num_classes: int, *, fixed: bool = False) -> None:
+    """ValueError when a loss is of no known kind, needs a fixed head (fixed=False), or has entries
+    that do not match the classes."""
+    if isinstance(loss, SupervisedContrastive):
+        raise ValueError(
+            "the supervised contrastive loss reads features, and theory solves for losses of "
+            "logits; at equal counts its features collapse to the simplex of "
+            'nc.predict(counts, model="normalized") with the default loss (Graf et al. 2021)'
+        )
+    if isinstance(loss, DotRegression) and not fixed:
+        raise ValueError(
+            "dot regression sees own logits only: with a classifier that learns no geometry is "
+            "singled out (a free bias alone reaches the minimum, and without one every positive "
+            "semidefinite A = W Mᵀ diag(√π) with the right diagonal does); predict for a fixed one "
+            'with model="fixed-head"'
+        )
+    known = CrossEntropy | MeanSquaredError | RescaledSquaredError | Focal | DotRegression
+    if not isinstance(loss, known):
         raise ValueError(
             f"theory does not predict for {getattr(loss, 'name', repr(loss))}; CrossEntropy (with "
-            "smoothing, weight, scale, shift), MeanSquaredError or Focal of ncollapse.losses is "
-            "needed (`ncollapse.losses.named` makes one from its short name)"
+            "smoothing, weight, scale, shift), MeanSquaredError, RescaledSquaredError, Focal or, "
+            "for a fixed head, DotRegression of ncollapse.losses is needed "
+            "(`ncollapse.losses.named` makes one from its short name)"
         )
     for name in ("weight", "scale", "shift"):
         values = getattr(loss, name, None)

@@ -12,9 +12,10 @@ from ncollapse.losses import Focal
 from ncollapse.theory.burer_monteiro import factor
 from ncollapse.theory.closed_form import closed_form
 from ncollapse.theory.convex import Relaxed, minimize
+from ncollapse.theory.fixed_head import solve_fixed_head
 from ncollapse.theory.formulas import direction_without_decay, formula
 from ncollapse.theory.peeled import solve_peeled
-from ncollapse.theory.problem import LPM, UFM, ULPM, Problem
+from ncollapse.theory.problem import LPM, UFM, ULPM, FixedHead, Problem
 from ncollapse.theory.readout import Found, direct_solution, gain_of, geometry, relaxation_of
 from ncollapse.theory.readout import solution_of as _solution
 from ncollapse.theory.solution import RANK_CUT, Certificate, Solution
@@ -52,6 +53,8 @@ def solve(
     began = time.perf_counter()
     if isinstance(problem, UFM):
         found = _unconstrained(problem, solver, tolerance, max_iterations, options)
+    elif isinstance(problem, FixedHead):
+        found = solve_fixed_head(problem, tolerance, max_iterations, solver)
     else:
         found = _kin(problem, solver, tolerance, max_iterations, options)
     return replace(found, seconds=time.perf_counter() - began)

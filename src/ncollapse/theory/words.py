@@ -17,6 +17,7 @@ MODELS = {
     "ULPM": "no decay, gradient flow",
     "DeepLinearUFM": "deep linear features",
     "GUFM": "normalised features, decayed rows",
+    "FixedHead": "fixed head",
 }
 
 
@@ -44,6 +45,8 @@ def title(document: dict[str, Any]) -> str:
         said.append(f"bias {bias}" if isinstance(bias, str) else f"bias decay {bias:g}")
     if problem.get("nonnegative"):
         said.append("H ≥ 0")
+    if problem.get("head"):
+        said[0] += f" ({problem['head']})"
     return " · ".join(said)
 
 
