@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -137,13 +138,14 @@ def _train(network: str, num_classes: int, batch: int, side: int, bottleneck: bo
 
 
 def _resident() -> int | None:
-    """Largest resident size of this process so far."""
+    """Largest resident size of this process so far, where Linux tells it (`ru_maxrss` would be that
+    of the process that started this one, where that was larger)."""
     try:
-        import resource
-    except ImportError:  # Windows
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
         return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = [line for line in lines if line.startswith("VmHWM")]
+    return 1024 * int(peak[0].split()[1]) if peak else None
 
 
 if __name__ == "__main__":
