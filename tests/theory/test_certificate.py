@@ -104,6 +104,20 @@ def test_arrays_tensors_and_dtypes_agree(rng) -> None:
 GOOD = {"weight": np.ones((2, 3)), "features": np.ones((4, 3)), "labels": np.array([0, 0, 1, 1])}
 
 
+@pytest.mark.parametrize("bias", BIASES, ids=str)
+def test_copies_stand_for_repeated_rows(bias, rng) -> None:
+    weight, means = rng.standard_normal((3, 4)), rng.standard_normal((3, 4))
+    p = problem(CrossEntropy(), bias)
+    shift = None if bias == "none" else rng.standard_normal(3)
+    settings = {"weight_decay": 8e-3, "feature_decay": 3e-3, "loss": p.loss, "bias": shift, "bias_decay": p.bias_decay}  # fmt: skip
+    every = certify(weight, np.repeat(means, COUNTS, 0), np.repeat(np.arange(3), COUNTS), **settings)  # fmt: skip
+    short = certify(weight, means, np.arange(3), copies=COUNTS, **settings)
+    assert short.objective == pytest.approx(every.objective, rel=1e-13)
+    assert short.lower_bound == pytest.approx(every.lower_bound, rel=1e-10)
+    with pytest.raises(ValueError, match="3 positive numbers"):
+        certify(weight, means, np.arange(3), copies=[1, 2], **settings)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

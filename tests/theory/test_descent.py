@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError
+from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError, RescaledSquaredError
 from ncollapse.theory.descent import METHODS, descend
 from ncollapse.theory.objective import Objective
 from ncollapse.theory.problem import GUFM, LPM, UFM, ULPM, DeepLinearUFM, NormalizedUFM
+from ncollapse.theory.solve import solve
 
 K, N, DECAY = 4, 5, 5e-3
 C = math.sqrt(N) * DECAY
@@ -158,6 +160,59 @@ def test_nonnegative_features_are_orthogonal() -> None:
     length = math.sqrt((K - 1) / (K * N)) * a
     gram = best.geometry.means @ best.geometry.means.T
     torch.testing.assert_close(gram, length * torch.eye(K).double(), rtol=0, atol=1e-6)
+
+
+ONE_A_CLASS = [
+    UFM((6, 4, 2), 6e-3, 2e-3, bias="free", nonnegative=True),
+    UFM((6, 4, 2), 6e-3, 2e-3, MeanSquaredError(), 0.1, nonnegative=True),
+    UFM((6, 4, 2), 6e-3, 2e-3, RescaledSquaredError(2.0, 1.5), "none", nonnegative=True),
+    UFM((6, 4, 2), 6e-3, 2e-3, Focal(2.0), "free", nonnegative=True),
+    UFM((6, 4, 2), 6e-3, 2e-3, bias=0.1),
+    LPM((6, 4, 2), 1.0, 2.0),
+    NormalizedUFM((6, 4, 2), temperature=2.0),
+    GUFM((6, 4, 2), weight_decay=1e-2),
+    DeepLinearUFM((6, 4, 2), (0.01, 0.02), 0.01),
+]
+
+
+@pytest.mark.parametrize("problem", ONE_A_CLASS, ids=lambda p: type(p).__name__)
+def test_one_feature_a_class_loses_nothing(problem) -> None:
+    """Same value at repeated features, stationary for all samples, and no sample-level run below."""
+    runs = [descend(problem, per_class=True, seed=seed, scale=0.6) for seed in range(6)]
+    best = min(runs, key=lambda found: found.objective)
+    point = best.extra["point"]
+    assert point.features.shape[0] == problem.num_classes
+    assert best.geometry.counts.tolist() == list(problem.counts)
+    counts = torch.tensor(problem.counts)
+    repeated = replace(point, features=point.features.repeat_interleave(counts, 0))
+    whole = Objective(problem, point.weight.shape[1])
+    assert float(whole.at(repeated)) == pytest.approx(best.objective, abs=1e-12)
+    assert whole.stationarity(whole.pack(repeated)) <= 1e-8
+    every = min(descend(problem, seed=seed, scale=0.6).objective for seed in range(6))
+    assert best.objective == pytest.approx(every, abs=1e-9)
+    again = Objective(problem, point.weight.shape[1], per_class=True)
+    torch.testing.assert_close(again.unpack(again.pack(point)).features, point.features)
+
+
+@pytest.mark.parametrize("bias", ["free", 0.05])
+def test_nonnegative_features_cost_the_same_for_any_number_of_samples(bias) -> None:
+    found = []
+    for n in (1, 100_000):
+        problem = UFM((4 * n, 3 * n, 2 * n, n), 2e-2 / n, 5e-3, bias=bias, nonnegative=True)
+        found.append(solve(problem))
+    few, many = found
+    assert few.objective == pytest.approx(many.objective, abs=1e-12)
+    assert few.iterations == pytest.approx(many.iterations, abs=40)
+    assert many.seconds < 2.0
+    assert few.status == many.status == "not certified"
+    assert "the best of 4 starts" in many.advice
+    assert many.certificate.lower_bound == pytest.approx(few.certificate.lower_bound, abs=1e-10)
+    assert float(many.geometry.means.min()) >= 0
+
+
+def test_one_feature_a_class_is_refused_where_it_may_lose_something() -> None:
+    with pytest.raises(ValueError, match="not known to be optimal"):
+        descend(LPM((3, 2), loss=Focal(2.0)), per_class=True)
 
 
 def test_a_lower_bound_holds_at_points_that_are_not_optimal() -> None:

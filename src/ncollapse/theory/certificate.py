@@ -56,13 +56,15 @@ def certify(
     loss: Loss,
     bias: Any = None,
     bias_decay: float | None = None,
+    copies: Any = None,
 ) -> Certified:
     """Objective at a point and a lower bound on the minimum over all points.
 
     f = (1/N) Σ ℓ(W h_i + b, y_i) + λ_W/2 ‖W‖² + λ_H/2 ‖H‖² + λ_b/2 ‖b‖². weight (K, d), features
     (N, d), labels (N) in 0..K-1, every class present; arrays or tensors, taken in float64. bias
     (K) or None; bias_decay: None where the model has no bias, 0 for a free one, else λ_b. A bias
-    without bias_decay counts as free.
+    without bias_decay counts as free. copies (N): how many samples each row stands for, default
+    one; N is then their sum.
 
     The bound holds at every point, stationary or not, for cross-entropy (smoothed, weighted,
     scaled, shifted), squared error (rescaled too) and, through its convex envelope, the focal
@@ -78,19 +80,22 @@ def certify(
         raise ValueError(f"bias_decay={bias_decay}; None, 0 or a positive number is needed")
     if b is not None and bias_decay is None:
         bias_decay = 0.0
-    counts = np.bincount(y, minlength=len(W)).astype(np.float64)
-    tau = float(np.sqrt(len(y) * weight_decay * feature_decay))
+    size = np.ones(len(y)) if copies is None else _array(copies)
+    if size.shape != y.shape or not (size > 0).all():
+        raise ValueError(f"copies has shape {size.shape}; {len(y)} positive numbers are needed")
+    counts = np.bincount(y, weights=size, minlength=len(W))
+    tau = float(np.sqrt(size.sum() * weight_decay * feature_decay))
     relaxed = Relaxation(counts, loss, tau, bias_decay, merge=False)
-    mean_loss, averaged = _losses(W, H, y, b, loss, relaxed)
+    mean_loss, averaged = _losses(W, H, y, size, b, loss, relaxed)
     objective = mean_loss + 0.5 * weight_decay * float(np.vdot(W, W))
-    objective += 0.5 * feature_decay * float(np.vdot(H, H))
+    objective += 0.5 * feature_decay * float(size @ (H**2).sum(1))
     if b is not None and bias_decay:
         objective += 0.5 * bias_decay * float(b @ b)
     with one_thread():
         found = _bound(relaxed, averaged)
         value = found.value
         if bias_decay is not None:
-            value = max(value, _bound_at_best_bias(relaxed, W, H, y, b))
+            value = max(value, _bound_at_best_bias(relaxed, W, H, y, size, b))
     if not np.isfinite(value):
         value = 0.0
     # Every loss here is ≥ 0, so that 0 is a bound too.
@@ -119,10 +124,10 @@ def _bound(relaxed: Relaxation, gradient: Float[Array, "classes classes"]) -> Bo
 
 
 def _bound_at_best_bias(
-    relaxed: Relaxation, W: Array, H: Array, y: Array, b: Array | None
+    relaxed: Relaxation, W: Array, H: Array, y: Array, size: Array, b: Array | None
 ) -> float:
     """The bound from class-mean features after a few Newton steps on the bias."""
-    means = _class_sums(H, y, len(W)) / relaxed.groups.counts[:, None]
+    means = _class_sums(H, y, size, len(W)) / relaxed.groups.counts[:, None]
     core = (W @ means.T) * relaxed.root
     start = Point(np.zeros(len(W)), core, np.zeros(len(W)) if b is None else b)
     slope = relaxed.slope(relaxed.polish_bias(start))
@@ -131,7 +136,7 @@ def _bound_at_best_bias(
 
 
 def _losses(
-    W: Array, H: Array, y: Array, b: Array | None, loss: Loss, relaxed: Relaxation
+    W: Array, H: Array, y: Array, size: Array, b: Array | None, loss: Loss, relaxed: Relaxation
 ) -> tuple[float, Array]:
     """Mean loss and the unweighted gradients averaged over each class, column by column (K, K)."""
     K = len(W)
@@ -143,14 +148,15 @@ def _losses(
         if b is not None:
             logits = logits + b
         tensor = torch.from_numpy(logits)
-        total += float(loss(tensor, torch.from_numpy(y[part])).sum())
-        sums += _class_sums(_gradients(loss, logits, y[part], relaxed), y[part], K)
-    return total / len(y), sums.T / relaxed.groups.counts
+        total += float(size[part] @ loss(tensor, torch.from_numpy(y[part])).numpy())
+        gradients = _gradients(loss, logits, y[part], relaxed)
+        sums += _class_sums(gradients, y[part], size[part], K)
+    return total / float(size.sum()), sums.T / relaxed.groups.counts
 
 
-def _class_sums(rows: Array, y: Array, num_classes: int) -> Array:
-    """(K, columns): rows summed by class."""
-    members = csr_array((np.ones(len(y)), (y, np.arange(len(y)))), shape=(num_classes, len(y)))
+def _class_sums(rows: Array, y: Array, size: Array, num_classes: int) -> Array:
+    """(K, columns): rows summed by class, each as often as it stands for samples."""
+    members = csr_array((size, (y, np.arange(len(y)))), shape=(num_classes, len(y)))
     found: Array = members @ rows
     return found
 

@@ -1,4 +1,5 @@
-"""Training (W, H, b) sample by sample from a random start: the brute-force check of every solver.
+"""Training (W, H, b) from a random start: sample by sample the brute-force check of every solver,
+and with one feature a class, where that loses nothing, a solver itself.
 
 Nothing here knows the answer's shape. Three first-order methods:
 
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ncollapse.theory.objective import Objective, Point, within_class_share
+from ncollapse.theory.objective import Objective, Point, collapses, within_class_share
 from ncollapse.theory.problem import UFM, ULPM, Problem
 from ncollapse.theory.solution import Certificate, Solution
 
@@ -39,18 +40,22 @@ def descend(
     start: Point | None = None,
     method: str = "lbfgs",
     scale: float = 0.3,
+    per_class: bool = False,
 ) -> Solution:
     """Minimise the sample-level objective by a first-order method.
 
     seed, scale: the random start, normal entries of standard deviation `scale`; or `start`, a
     point. width: d, default the problem's or K. tolerance: largest entry of the gradient at which
-    to stop. method: "lbfgs", "accelerated" or "gradient".
+    to stop. method: "lbfgs", "accelerated" or "gradient". per_class: one feature a class in the
+    place of n_k equal ones, so that the cost does not grow with N (`objective.collapses` says where
+    the optimum is the same); `start` and the point found then have K features.
 
     The solution is "optimal" where a lower bound closes the gap to 1e-8 (UFM, any loss with a
     bound), "not converged" where the gradient stays above the tolerance, else "not certified".
     extra: nc1 (tr Σ_W / tr Σ_B, None when all means agree), point, method, stationarity.
     Raises ValueError for ULPM, which has no minimiser (see `flow`), an unknown method, a start of
-    the wrong shape, a scale, tolerance or number of iterations that is not positive.
+    the wrong shape, per_class for a problem where it may lose something, a scale, tolerance or
+    number of iterations that is not positive.
     """
     if isinstance(problem, ULPM):
         raise ValueError(
@@ -58,6 +63,11 @@ def descend(
         )
     if method not in METHODS:
         raise ValueError(f"method {method!r}; one of {', '.join(METHODS)} is needed")
+    if per_class and not collapses(problem):
+        raise ValueError(
+            f"per_class=True for {type(problem).__name__} with {problem.loss.name}: one feature a "  # type: ignore[union-attr]
+            "class is not known to be optimal there; leave it out"
+        )
     for name, value in (
         ("scale", scale),
         ("tolerance", tolerance),
@@ -68,7 +78,7 @@ def descend(
     if start is not None and width is None and problem.num_features is None:
         width = start.weight.shape[1]
     began = time.perf_counter()
-    objective = Objective(problem, width)
+    objective = Objective(problem, width, per_class=per_class)
     flat = objective.start(seed, scale) if start is None else objective.pack(start)
     minimise = _lbfgs if method == "lbfgs" else _first_order
     flat, iterations = minimise(objective, flat, max_iterations, tolerance, method == "accelerated")
@@ -109,7 +119,8 @@ def conclude(
         )
         if gap is not None:
             advice = f"a relative gap of {gap:.1e} is open: try a smaller tolerance, else " + advice
-    geometry = point.geometry(problem.counts)
+    counts = torch.tensor(problem.counts, dtype=torch.int64)
+    geometry = replace(point.geometry(objective.rows), counts=counts)
     assert geometry.weight is not None and geometry.means is not None
     share = torch.tensor(problem.counts, dtype=torch.float64) / problem.num_samples
     spectrum = torch.linalg.svdvals(geometry.weight @ geometry.means.T * share.sqrt())
@@ -124,7 +135,7 @@ def conclude(
         advice=advice,
         iterations=iterations,
         seconds=seconds,
-        extra={"nc1": within_class_share(point.entering, problem.counts), "point": point},
+        extra={"nc1": within_class_share(point.entering, objective.rows), "point": point},
     )
 
 
@@ -149,6 +160,7 @@ def certificate_of(objective: Objective, point: Point, stationarity: float) -> C
         loss=problem.loss,
         bias=point.bias,
         bias_decay=problem.bias_decay,
+        copies=objective.copies,
     )
     return replace(found, stationarity=stationarity)
 

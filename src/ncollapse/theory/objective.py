@@ -8,12 +8,17 @@ feasible point and gives value, gradient and Hessian-vector product of f in thos
 - NormalizedUFM: rows are divided by their norm; GUFM centres features over their entries first.
 - LPM: each ball is the shadow of a sphere with one slack more, W = √(K E_W) X / √(‖X‖² + s²):
   smooth, and the inside can be reached as well as the boundary.
+
+With per_class=True a class has one feature that stands for its n_k samples: K rows instead of N.
+That loses nothing where `collapses` says so: for a given classifier all samples of a class minimise
+one and the same function of their feature, H ≥ 0 or not, so that some minimiser gives them one
+feature (derived; for a convex loss with decay every minimiser does, by Jensen's inequality).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +28,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ncollapse.geometry import Geometry
-from ncollapse.losses import CrossEntropy, Loss, MeanSquaredError
+from ncollapse.losses import CrossEntropy, Focal, Loss, MeanSquaredError
 from ncollapse.theory.problem import (
     GUFM,
     LPM,
@@ -39,7 +44,7 @@ Flat = Float[Tensor, " variables"]
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """weight (K, d), features (N, d), bias (K) or None; all float64.
+    """weight (K, d), features (N, d) or (K, d), bias (K) or None; all float64.
 
     inner: W_1, …, W_{M-1} of a deep linear problem, each (d, d), from the features up; `weight` is
     then the last factor W_M.
@@ -127,15 +132,26 @@ def within_class_share(
     return within / between if between > 1e-24 else None
 
 
+def collapses(problem: Problem) -> bool:
+    """Whether one feature a class loses nothing: samples are apart from each other given the
+    classifier, or share the energy of a layer-peeled model under a convex loss."""
+    if isinstance(problem, LPM):
+        return not isinstance(problem.loss, Focal)
+    return isinstance(problem, UFM | DeepLinearUFM | NormalizedUFM | GUFM)
+
+
 class Objective:
     """f of a problem as a function of a flat vector of free variables, float64.
 
     width: d, default the problem's `num_features`, else K (K + 1 for GUFM, whose features lose one
     dimension to centring). Raises ValueError for a width below 1 or unlike the problem's, and for a
-    FixedHead, whose classifier is no variable.
+    FixedHead, whose classifier is no variable. per_class: one row a class (see the module's head);
+    W and H of a UFM are then held in units in which f has only π_k, τ and λ_b in it.
     """
 
-    def __init__(self, problem: Problem, width: int | None = None) -> None:
+    def __init__(
+        self, problem: Problem, width: int | None = None, *, per_class: bool = False
+    ) -> None:
         if isinstance(problem, FixedHead):
             raise ValueError(
                 "a fixed head leaves every class a small convex problem; solve it with "
@@ -153,9 +169,14 @@ class Objective:
             )
         self.problem = problem
         self.width = width
-        self.labels = class_labels(problem.counts)
         K, N = problem.num_classes, problem.num_samples
-        self.shapes: list[tuple[int, ...]] = [(K, width), (N, width)]
+        # Samples of each class that have a row of their own.
+        self.rows = (1,) * K if per_class else problem.counts
+        self.labels = class_labels(self.rows)
+        copies = torch.tensor(problem.counts, dtype=torch.float64) if per_class else None
+        self.copies = copies
+        self._units = None if copies is None else _units(problem, copies)
+        self.shapes: list[tuple[int, ...]] = [(K, width), (K if per_class else N, width)]
         if isinstance(problem, DeepLinearUFM):
             self.shapes += [(width, width)] * (len(problem.weight_decays) - 1)
         self.has_bias = isinstance(problem, UFM) and problem.bias_decay is not None
@@ -167,7 +188,7 @@ class Objective:
         if isinstance(problem, DeepLinearUFM):
             self._loss = MeanSquaredError()
         # LPM weighs a sample by 1/n of its class.
-        self._share = 1 / torch.tensor(problem.counts, dtype=torch.float64)[self.labels]
+        self._share = 1 / torch.tensor(self.rows, dtype=torch.float64)[self.labels]
 
     # ---- flat vectors -------------------------------------------------------------------------
     def start(self, seed: int = 0, scale: float = 0.3) -> Flat:
@@ -196,6 +217,11 @@ class Objective:
 
     def pack(self, point: Point) -> Flat:
         """The variables of a feasible point. Raises ValueError when shapes disagree."""
+        if self._units is not None and len(point.features) == len(self._units[1]):
+            of_weight, of_features = self._units
+            point = replace(
+                point, weight=point.weight / of_weight, features=point.features / of_features
+            )
         shapes = [tuple(part.shape) for part in point.parts]
         if shapes != self.shapes:
             raise ValueError(f"the point has shapes {shapes}; {self.shapes} are needed")
@@ -228,6 +254,11 @@ class Objective:
             used = torch.stack([point.weight.square().sum(), self._feature_energy(point.features)])
             scale = self._radii / (used + slack).sqrt()
             return Point(scale[0] * point.weight, scale[1] * point.features)
+        if self._units is not None:
+            of_weight, of_features = self._units
+            return replace(
+                point, weight=of_weight * point.weight, features=of_features * point.features
+            )
         return point
 
     @property
@@ -248,11 +279,13 @@ class Objective:
     def at(self, point: Point) -> Tensor:
         """f at a point as it stands (no projection), a differentiable scalar."""
         problem = self.problem
-        value = self.losses(point).mean()
+        value = self._mean(self.losses(point))
         if isinstance(problem, UFM | GUFM):
             value = value + problem.weight_decay / 2 * point.weight.square().sum()
         if isinstance(problem, UFM | DeepLinearUFM):
-            value = value + problem.feature_decay / 2 * point.features.square().sum()
+            squares = point.features.square().sum(1)
+            total = squares.sum() if self.copies is None else self.copies @ squares
+            value = value + problem.feature_decay / 2 * total
         if isinstance(problem, DeepLinearUFM):
             factors = (*point.inner, point.weight)
             for decay, factor in zip(problem.weight_decays, factors, strict=True):
@@ -260,6 +293,11 @@ class Objective:
         if isinstance(problem, UFM) and problem.bias_decay and point.bias is not None:
             value = value + problem.bias_decay / 2 * point.bias.square().sum()
         return value
+
+    def _mean(self, losses: Float[Tensor, " rows"]) -> Tensor:
+        if self.copies is None:
+            return losses.mean()
+        return self.copies @ losses / self.problem.num_samples
 
     def value(self, flat: Flat) -> float:
         with torch.no_grad():
@@ -280,10 +318,10 @@ class Objective:
         return found
 
     def loss_gradient(self, point: Point) -> Float[Tensor, "classes samples"]:
-        """G = ∇_Z of the mean loss, (K, N): the part of the gradient that decay has no share in."""
+        """G = ∇_Z of the mean loss, (K, rows): the gradient without that of decay."""
         logits = point.logits.detach().requires_grad_(True)
         heat = self.problem.temperature if isinstance(self.problem, NormalizedUFM) else 1.0
-        (found,) = torch.autograd.grad(self._loss(heat * logits, self.labels).mean(), logits)
+        (found,) = torch.autograd.grad(self._mean(self._loss(heat * logits, self.labels)), logits)
         return found.T
 
     def stationarity(self, flat: Flat, gradient: Flat | None = None) -> float:
@@ -328,6 +366,21 @@ class Objective:
             else:
                 break
         return flat
+
+
+def _units(problem: Problem, copies: Tensor) -> tuple[float, Tensor] | None:
+    """What the variables W and H (one row a class) are multiples of: W = c V, h_k = g_k/(c √π_k)
+    with c⁴ = N λ_H/λ_W turn f into Σ π_k ℓ(V g_k/√π_k + b) + τ/2 (‖V‖² + ‖G‖²) + λ_b/2 ‖b‖², the
+    same for any N. Deep linear features: h_k = g_k √(K/N)/√π_k, of the size of h for equal counts.
+    """
+    total = problem.num_samples
+    lift = (total / copies).sqrt()[:, None]
+    if isinstance(problem, UFM):
+        gain = (total * problem.feature_decay / problem.weight_decay) ** 0.25
+        return gain, lift / gain
+    if isinstance(problem, DeepLinearUFM):
+        return 1.0, lift / math.sqrt(problem.num_classes)
+    return None
 
 
 def _unit(rows: Tensor) -> Tensor:

@@ -20,6 +20,8 @@ from ncollapse.theory.readout import Found, direct_solution, gain_of, geometry, 
 from ncollapse.theory.readout import solution_of as _solution
 from ncollapse.theory.solution import RANK_CUT, Certificate, Solution
 
+# Descents with H ≥ 0, fewer for many classes.
+MOST_STARTS = 4
 SOLVERS = ("auto", "closed form", "convex", "burer-monteiro", "descent")
 
 
@@ -36,7 +38,8 @@ def solve(
     tolerance: on the relative gap (`Solution.relative_gap`). solver: "auto" takes a closed form
     where one is exact, the certified convex solver where within-class collapse reduces the problem
     to it, factors of the given width where the width binds, and else descent from a random start
-    (gradient flow for ULPM). "closed form", "convex", "burer-monteiro" and "descent" insist.
+    (gradient flow for ULPM), on one feature a class where that loses nothing; "closed form",
+    "convex", "burer-monteiro" and "descent" insist.
     max_iterations: proximal steps, or iterations of the descent. options: passed to descent or
     flow (seed, …).
 
@@ -239,8 +242,20 @@ def _descended(problem: Problem, most: int, options: dict[str, Any]) -> Solution
     if isinstance(problem, ULPM):
         return _flowed(problem, options)
     from ncollapse.theory.descent import descend
+    from ncollapse.theory.objective import collapses
 
-    return descend(problem, max_iterations=most, **options)
+    options = {"per_class": collapses(problem), **options}
+    starts = 1
+    if isinstance(problem, UFM) and problem.nonnegative and not {"seed", "start"} & set(options):
+        # With H ≥ 0 some starts lose a class for good.
+        starts = max(1, min(MOST_STARTS, 256 // problem.num_classes))
+    runs = [
+        descend(problem, max_iterations=most, **{"seed": seed, **options}) for seed in range(starts)
+    ]
+    best = min(runs, key=lambda found: found.objective)
+    if starts > 1 and best.status != "optimal":
+        best = replace(best, advice=f"the best of {starts} starts: {best.advice}")
+    return best
 
 
 def _flowed(problem: ULPM, options: dict[str, Any]) -> Solution:
