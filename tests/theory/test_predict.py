@@ -237,6 +237,10 @@ BAD = {
     "model": ({"counts": [5, 5], "model": "cnn"}, "model='cnn' is unknown"),
     "foreign": ({"counts": [5, 5], "temperature": 2.0}, "means nothing to model 'ufm'"),
     "depth": ({"counts": [5, 5], "model": "deep-linear", "depth": 0}, "depth=0"),
+    "deep loss": (
+        {"counts": [5, 5], "model": "deep-linear", "loss": "rescaled", "target": 3},
+        "solved for mean squared error",
+    ),
     "tolerance": ({"counts": [5, 5], "tolerance": 0.0}, "tolerance=0.0"),
     "dot regression": ({"counts": [5, 5], "loss": "dr"}, 'model="fixed-head"'),
     "dot regression, normalised": (

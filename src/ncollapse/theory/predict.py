@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ncollapse.geometry import Geometry
-from ncollapse.losses import NAMES, CrossEntropy, Loss, named
+from ncollapse.losses import NAMES, CrossEntropy, Loss, MeanSquaredError, named
 from ncollapse.theory.assumptions import assumptions_of, notes_of, sources_of
 from ncollapse.theory.prediction import Prediction
 from ncollapse.theory.problem import (
@@ -152,6 +152,11 @@ def make_problem(
         return FixedHead(classes, loss=loss, num_features=num_features, **given)
     if model == "gufm":
         return GUFM(classes, loss=loss, num_features=num_features, **settings)
+    if loss not in (CrossEntropy(), MeanSquaredError()):
+        raise ValueError(
+            f"model 'deep-linear' is solved for mean squared error, which it takes whatever the "
+            f"default; {loss.name} was passed"
+        )
     depth = settings["depth"]
     if depth < 1:
         raise ValueError(f"depth={depth}; at least one weight matrix is needed")
