@@ -252,3 +252,15 @@ def test_a_thousand_classes_of_a_badly_conditioned_head(loss) -> None:
 def test_bad_input(call, message) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("loss", [*LOSSES, Focal(0.0)], ids=lambda x: x.name)
+def test_extreme_settings_end_without_overflow(loss) -> None:
+    """Balls of nearly no and of huge size, narrow heads, and a row that is zero or a copy."""
+    rows = given(bias=True).weight.clone()
+    rows[2], rows[3] = rows[1], 0
+    for head in (given(width=1), given(width=3, seed=5), nc.Geometry(weight=rows)):
+        for limit in ({"feature_energy": 1e-8}, {"feature_energy": 1e6}, {"feature_decay": 1e-9}):
+            found = solve(FixedHead((50, 3, 3, 1), head=head, loss=loss, **limit))
+            assert found.status == "optimal" and np.isfinite(found.objective)

@@ -21,13 +21,14 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from scipy.optimize import brentq
+from scipy.special import softmax
 
 from ncollapse.geometry import Geometry
 from ncollapse.losses import CrossEntropy, DotRegression, Focal
 from ncollapse.theory.blocks import Groups, complement_of_ones
 from ncollapse.theory.convex import one_thread
 from ncollapse.theory.fixed_newton import ClassProblems, full_gradient, minimize_classes
-from ncollapse.theory.grouped import GroupedFocal, GroupedLoss, grouped
+from ncollapse.theory.grouped import GroupedLoss, grouped
 from ncollapse.theory.problem import FixedHead
 from ncollapse.theory.readout import direct_solution
 from ncollapse.theory.solution import RANK_CUT, Certificate, Solution
@@ -166,9 +167,11 @@ def bounds(
         return value, float(share @ below)
     radius = problem.radius
     if isinstance(problem.loss, Focal):
-        # Convex in s itself: the envelope's slope divides out of its gradient.
-        assert isinstance(form, GroupedFocal)
-        by_logits = by_logits / -np.diagonal(by_logits)
+        # The bound on s = log Σ_{j≠y} e^{z_j} - z_y, whose gradient is shares of others and -1.
+        others = logits.copy()
+        np.fill_diagonal(others, -np.inf)
+        by_logits = softmax(others, axis=0)
+        np.fill_diagonal(by_logits, -1.0)
         gradient = weight.T @ by_logits
         gap = (gradient * features).sum(0) + radius * np.linalg.norm(gradient, axis=0)
         below = omega * form.exact(np.diagonal(logits) + np.maximum(gap, 0.0), logits)

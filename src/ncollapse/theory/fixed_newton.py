@@ -23,6 +23,8 @@ ON_SPHERE = 1e-12
 ROUNDING = 4e-16
 HALVINGS = 30
 MOST_PRODUCTS = 60
+# Largest entry of a step, in radii.
+FARTHEST = 1e6
 # Steps without progress after which rounding is taken to be reached.
 STALLED = 10
 
@@ -135,7 +137,9 @@ def _direction(
         return np.asarray(block - radial * (radial * block).sum(0))
 
     diagonal = _diagonal(rows, curvature) * weight + multiplier
-    floor = 1e-12 * diagonal.max(0) + 1e-300
+    # Where the loss is flat to rounding, steps far beyond the ball would overflow.
+    farthest = FARTHEST * problem.radius
+    floor = np.maximum(1e-12 * diagonal.max(0) + 1e-300, np.abs(gradient).max(0) / farthest)
     diagonal = np.maximum(diagonal, floor)
     across = radial / diagonal
     weighed = np.where(sphere, (radial * across).sum(0), 1.0)
@@ -167,6 +171,7 @@ def _direction(
         bend = (direction * image).sum(0)
         going &= bend > 1e-300
         length = np.where(going, energy / np.where(going, bend, 1.0), 0.0)
+        length = np.minimum(length, farthest / np.maximum(np.abs(direction).max(0), 1e-200))
         step += length * direction
         residual -= length * image
         shaped = shape(residual)
