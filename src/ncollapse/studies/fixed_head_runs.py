@@ -21,7 +21,7 @@ from ncollapse.studies.models import mlp
 from ncollapse.studies.networks import WIDTHS
 from ncollapse.studies.study import Units
 from ncollapse.studies.train import Settings, train
-from ncollapse.studies.training_memory import peak_of_training, training_bytes
+from ncollapse.studies.training_memory import peaks_of_training, training_bytes
 
 CLASSES = 10
 PLAIN, FIXED = 11_181_642, 8_867_442
@@ -137,26 +137,22 @@ def savings(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
 
 def _memory(batch: int, side: int) -> dict[str, Any]:
     """What a training step of ResNet-18 holds with a batch of images of this side, in bytes:
-    computed (activations, training), and at its measured peak (allocated, resident)."""
+    computed (activations, training), and measured at its peak."""
     inputs = torch.randn(4, 3, side, side, generator=torch.Generator().manual_seed(0))
     model: ResNet = resnet18(CLASSES)
     plain = training_bytes(model, inputs, batch)
     fix_head(model, bottleneck=True)
     fixed = training_bytes(model, inputs, batch)
-    peaks = [
-        peak_of_training("resnet18", CLASSES, batch=batch, side=side, bottleneck=narrow)
-        for narrow in (False, True)
-    ]
+    peaks = peaks_of_training("resnet18", CLASSES, batch=batch, side=side)
     return {
         "side": side,
         "batch": batch,
         "activations": [plain[0], fixed[0]],
         "training": [plain[1], fixed[1]],
-        "allocated": [peak.allocated for peak in peaks],
-        "resident": [peak.resident for peak in peaks],
+        "peak": list(peaks),
         "activations_saved": 1 - fixed[0] / plain[0],
         "training_saved": 1 - fixed[1] / plain[1],
-        "peak_saved": 1 - peaks[1].allocated / peaks[0].allocated,
+        "peak_saved": 1 - peaks[1] / peaks[0],
     }
 
 

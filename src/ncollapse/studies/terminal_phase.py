@@ -148,7 +148,7 @@ STUDY = Study(
         "mini": {
             **COMMON,
             "seeds": 1,
-            "epochs": 24,
+            "epochs": 20,
             "batch_size": 20,
             "every": 3,
             "samples": 100,

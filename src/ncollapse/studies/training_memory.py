@@ -7,8 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -76,27 +74,18 @@ def training_bytes(model: nn.Module, inputs: Tensor, batch: int) -> tuple[int, i
 
 
 # ---- measured ---------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Peak:
-    """Bytes at the peak of training. allocated: by torch's allocator, network, batch, gradients and
-    momentum included. resident: what the process grew by, the kernels' own work space with it;
-    None where the system does not tell."""
+def peaks_of_training(network: str, num_classes: int, *, batch: int, side: int) -> tuple[int, int]:
+    """Bytes that torch's allocator holds at its peak, network, batch, gradients and momentum
+    included, with a learned head and with a fixed simplex head at d = K: two steps of SGD with
+    momentum on random images, on the CPU in a process of its own. The work space that kernels take
+    beside the allocator is not in it.
 
-    allocated: int
-    resident: int | None
-
-
-def peak_of_training(
-    network: str, num_classes: int, *, batch: int, side: int, bottleneck: bool
-) -> Peak:
-    """Two steps of SGD with momentum on random images, on the CPU in a process of its own.
-
-    network: of `NETWORKS`. bottleneck: with a fixed simplex head at d = K. Raises ValueError for
-    an unknown network, and RuntimeError with its last words where the process fails.
+    network: of `NETWORKS`. Raises ValueError for an unknown network, and RuntimeError with its last
+    words where the process fails.
     """
     if network not in NETWORKS:
         raise ValueError(f"network {network!r} is unknown; one of {', '.join(NETWORKS)} is needed")
-    asked = json.dumps([network, num_classes, batch, side, bottleneck])
+    asked = json.dumps([network, num_classes, batch, side])
     done = subprocess.run(
         [sys.executable, "-m", "ncollapse.studies.training_memory", asked],
         capture_output=True,
@@ -106,14 +95,15 @@ def peak_of_training(
     )
     if done.returncode:
         raise RuntimeError(f"measuring {asked} failed: {done.stderr.strip()[-400:]}")
-    return Peak(**json.loads(done.stdout.splitlines()[-1]))
+    plain, fixed = json.loads(done.stdout.splitlines()[-1])
+    return plain, fixed
 
 
-def _train(network: str, num_classes: int, batch: int, side: int, bottleneck: bool) -> Peak:
+def _train(network: str, num_classes: int, batch: int, side: int, *, bottleneck: bool) -> int:
+    """Peak of the bytes that torch's allocator has given out."""
     from torch.profiler import ProfilerActivity, profile
 
     generator = torch.Generator().manual_seed(0)
-    before = _resident()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
         shape = (batch, CHANNELS.get(network, 3), side, side)
         images = torch.randn(shape, generator=generator)
@@ -133,20 +123,10 @@ def _train(network: str, num_classes: int, batch: int, side: int, bottleneck: bo
         if event.name() == "[memory]":
             held += event.nbytes()
             peak = max(peak, held)
-    after = _resident()
-    return Peak(peak, None if before is None or after is None else after - before)
-
-
-def _resident() -> int | None:
-    """Largest resident size of this process so far, where Linux tells it (`ru_maxrss` would be that
-    of the process that started this one, where that was larger)."""
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    peak = [line for line in lines if line.startswith("VmHWM")]
-    return 1024 * int(peak[0].split()[1]) if peak else None
+    return peak
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(asdict(_train(*json.loads(sys.argv[1])))) + "\n")
+    asked_for = json.loads(sys.argv[1])
+    peaks = [_train(*asked_for, bottleneck=narrow) for narrow in (False, True)]
+    sys.stdout.write(json.dumps(peaks) + "\n")
