@@ -150,7 +150,7 @@ STUDY = Study(
             "seeds": 1,
             "epochs": 20,
             "batch_size": 20,
-            "every": 3,
+            "every": 5,
             "samples": 100,
             "random": {"samples": 40, "model": "mlp"},
         },
