@@ -24,7 +24,7 @@ ROUNDING = 4e-16
 HALVINGS = 30
 MOST_PRODUCTS = 60
 # Largest entry of a step, in radii.
-FARTHEST = 1e6
+FARTHEST = 1e12
 # Steps without progress after which rounding is taken to be reached.
 STALLED = 10
 
