@@ -13,7 +13,6 @@ from torch import Tensor
 from ncollapse.collect.passes import Split
 from ncollapse.collect.statistics import ClassStatistics
 from ncollapse.geometry import Geometry
-from ncollapse.linalg import spectrum
 from ncollapse.measurement import Measurement
 from ncollapse.metrics import intervals as interval_rules
 from ncollapse.metrics import null as null_rules
@@ -29,7 +28,6 @@ from ncollapse.metrics.large import (
     take_geometry,
 )
 from ncollapse.metrics.metric import Metric
-from ncollapse.metrics.nc1 import between_scatter_factor
 from ncollapse.metrics.readings import applicable, read
 from ncollapse.provenance import environment, git_hash
 from ncollapse.schema import SCHEMA_VERSION, ClassRow, Document, Null, Reading
@@ -86,7 +84,7 @@ class Assembly:
             values, notes = self._read(keys, statistics, geometry)
             if self.primary:
                 self.geometries[split.name] = geometry
-                self._note_spectrum(split.name, statistics, geometry)
+                self._note_spectrum(split.name, geometry)
                 self.warnings += [f"{split.name}: {note}" for note in notes]
             if self.null or self.keys is None:
                 epsilon = torch.finfo(self.source.dtype).eps
@@ -229,9 +227,9 @@ class Assembly:
                 f"{split.name}: one class only, so NC1 to NC3 are not measured on this split"
             )
 
-    def _note_spectrum(self, name: str, statistics: ClassStatistics, geometry: Geometry) -> None:
+    def _note_spectrum(self, name: str, geometry: Geometry) -> None:
         full = min(geometry.num_features, geometry.num_classes - 1)
-        found = spectrum(between_scatter_factor(statistics, geometry), full)
+        found = geometry.between_spectrum
         self.spectra[name] = {
             "rank": found.rank,
             "rank_by_construction": full,

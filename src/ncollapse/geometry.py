@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ncollapse.linalg import row_norms, unit_gap
+from ncollapse.linalg import Spectrum, row_norms, spectrum, unit_gap
 from ncollapse.pairs import PairSums, pair_sums
 
 # Up to here K × K Gram matrices are formed; beyond, d × d identities serve.
@@ -164,6 +164,12 @@ class Geometry:
     def centred_means(self) -> Float[Tensor, "classes dim"]:
         """M: class means minus the mean of class means."""
         return self._means - self.global_mean
+
+    @cached_property
+    def between_spectrum(self) -> Spectrum:
+        """Right singular pairs of M/√K, so that Σ_B = V diag(s²) Vᵀ; rank min(d, K - 1) at most."""
+        rank = min(self.num_features, self.num_classes - 1)
+        return spectrum(self.centred_means / self.num_classes**0.5, rank)
 
     @cached_property
     def centred_weight(self) -> Float[Tensor, "classes dim"]:

@@ -63,8 +63,7 @@ class _TraceThroughPinv(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, factor: Tensor, scatter: Tensor, rank: int) -> Tensor:
-        spec = spectrum(factor, rank)
+    def forward(ctx: Any, factor: Tensor, scatter: Tensor, spec: Spectrum) -> Tensor:
         ctx.save_for_backward(factor, scatter, spec.values, spec.vectors)
         whitened = spec.vectors / spec.values
         # Each term is v'Sv/s² with S positive semi-definite: rounding alone could push one below 0.
@@ -83,18 +82,23 @@ class _TraceThroughPinv(torch.autograd.Function):
 
 
 def trace_through_pinv(
-    factor: Float[Tensor, "rows dim"], scatter: Float[Tensor, "dim dim"], rank: int
+    factor: Float[Tensor, "rows dim"],
+    scatter: Float[Tensor, "dim dim"],
+    rank: int,
+    known: Spectrum | None = None,
 ) -> Float[Tensor, ""]:
     """tr(S (AᵀA)⁺) ≥ 0 for positive semi-definite S, differentiable in A and S.
 
-    `rank` is the rank that AᵀA has by construction. Raises ValueError when A is zero.
+    `rank` is the rank that AᵀA has by construction; `known` the spectrum of A at that rank, where
+    it is at hand. Raises ValueError when A is zero.
     """
     if not bool((factor != 0).any()):
         raise ValueError(
             "the class means coincide, so the between-class scatter is zero and has no "
             "pseudo-inverse; at least two different class means are needed"
         )
-    result: Tensor = _TraceThroughPinv.apply(factor, scatter, rank)  # type: ignore[no-untyped-call]
+    spec = spectrum(factor, rank) if known is None else known
+    result: Tensor = _TraceThroughPinv.apply(factor, scatter, spec)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -106,8 +110,9 @@ class _UnexplainedShare(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, factor: Tensor, scatter: Tensor, rank: int, resolution: float) -> Tensor:
-        spec = spectrum(factor, rank)
+    def forward(
+        ctx: Any, factor: Tensor, scatter: Tensor, spec: Spectrum, resolution: float
+    ) -> Tensor:
         inside = spec.vectors
         full, _ = torch.linalg.qr(inside, mode="complete")
         outside = full[:, spec.rank :]
@@ -160,19 +165,22 @@ def unexplained_share(
     scatter: Float[Tensor, "dim dim"],
     rank: int,
     resolution: float = EPSILON,
+    known: Spectrum | None = None,
 ) -> Float[Tensor, ""]:
     """1 - tr((S + AᵀA)⁺ AᵀA)/rank(A) in [0, 1], accurate for S far below AᵀA.
 
     `resolution` is the relative precision of S (float32 products: about 1e-7); directions of S
-    below it cannot be told from zero. Raises ValueError when A is zero.
+    below it cannot be told from zero. `known`: the spectrum of A at this rank, where it is at
+    hand. Raises ValueError when A is zero.
     """
     if not bool((factor != 0).any()):
         raise ValueError(
             "the class means coincide, so no variance lies between classes; at least two "
             "different class means are needed"
         )
+    spec = spectrum(factor, rank) if known is None else known
     result: Tensor = _UnexplainedShare.apply(  # type: ignore[no-untyped-call]
-        factor, scatter, rank, resolution
+        factor, scatter, spec, resolution
     )
     return result
 

@@ -168,11 +168,11 @@ class ClassMoments(ClassSums):
                 self._squares[label] += product.diagonal().sum(dtype=self.dtype)
         else:
             shifted = torch.empty(features.shape, dtype=work, device=features.device)
-            for part in self._pieces(len(labels)):
-                some, place = shifted[part], labels[part]
-                torch.sub(features[part].to(work), self._pilots[place].to(work), out=some)
+            for piece in self._pieces(len(labels)):
+                some, place = shifted[piece], labels[piece]
+                torch.sub(features[piece].to(work), self._pilots[place].to(work), out=some)
                 if valid is not None:
-                    some *= valid[part, None]
+                    some *= valid[piece, None]
                 squares = (some * some).sum(1, dtype=self.dtype)
                 self._squares.index_add_(0, place, squares)
                 self._sums.index_add_(0, place, some.to(self.dtype))

@@ -66,7 +66,8 @@ def nc1_fisher(
     rank = min(geometry.num_features, geometry.num_classes - 1)
     scatter = statistics.scatter(within)
     if scatter is not None:
-        value = trace_through_pinv(factor, scatter, rank)
+        known = geometry.between_spectrum if between == centre == "macro" else None
+        value = trace_through_pinv(factor, scatter, rank, known)
     elif statistics.sketch is not None:
         value = _from_sketch(statistics, factor, rank, within)
     else:
@@ -149,4 +150,5 @@ def nc1_vci(
         return torch.full((), torch.nan, dtype=torch.float64)
     factor = between_scatter_factor(statistics, geometry, weighting, weighting)
     rank = min(geometry.num_features, geometry.num_classes - 1)
-    return unexplained_share(factor, scatter, rank, statistics.resolution)
+    known = geometry.between_spectrum if weighting == "macro" else None
+    return unexplained_share(factor, scatter, rank, statistics.resolution, known)
