@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -157,8 +158,14 @@ def deserted(rank: int, path: str) -> None:
         world_size=2,
         timeout=timedelta(seconds=10),
     )
+    dist.barrier()
+    connected = Path(f"{path}.connected")
     if rank == 1:
+        # Not before the other is done with connecting, which would fail in another way.
+        while not connected.exists():
+            time.sleep(0.01)
         os._exit(0)
+    connected.touch()
     moments = ClassMoments(5, 12)
     moments.update(X, Y)
     Path(path).write_text(said_by(lambda: sync.all_merge(moments)))
