@@ -114,10 +114,10 @@ class _UnexplainedShare(torch.autograd.Function):
         ctx: Any, factor: Tensor, scatter: Tensor, spec: Spectrum, resolution: float
     ) -> Tensor:
         inside = spec.vectors
-        full, _ = torch.linalg.qr(inside, mode="complete")
-        outside = full[:, spec.rank :]
         residual = inside.T @ scatter @ inside
-        if outside.shape[1]:
+        if spec.rank < inside.shape[0]:
+            full, _ = torch.linalg.qr(inside, mode="complete")
+            outside = full[:, spec.rank :]
             cross = outside.T @ scatter @ inside
             noise = outside.T @ scatter @ outside
             residual = residual - cross.T @ _solve_psd(noise, cross, resolution)
