@@ -54,6 +54,7 @@ def render_page(
         "steps": words.steps(document, run.path),
         "unknown": words.unknown(document),
         "theory": None if run.prediction is None else theory.section(run.prediction),
+        "dial": _dial(run.trace),
         "film": film,
         "gif": None,
         "readings": _readings(document),
@@ -156,6 +157,17 @@ def _figures(
         found["theory_norms"] = plots.norms_and_margins(run.prediction, alt)
     # matplotlib has escaped every text of the drawing, `to_svg` its label.
     return {name: None if svg is None else Markup(svg) for name, svg in found.items()}
+
+
+def _dial(trace: Trace | None) -> dict[str, Any] | None:
+    """What a dial held in training: its sentence and figure."""
+    from ncollapse.report import plots
+
+    found = plots.held(trace)
+    if found is None:
+        return None
+    svg = plots.dial_curve(found)
+    return {"sentence": found.sentence, "figure": None if svg is None else Markup(svg)}
 
 
 def _film(run: RunFolder) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from ncollapse.report.plots.classes import class_scatter, scatter_note
 from ncollapse.report.plots.curves import layer_curve, training_curve
+from ncollapse.report.plots.dial import dial_curve, held
 from ncollapse.report.plots.duals import dual_plot
 from ncollapse.report.plots.gram import gram_map, gram_note
 from ncollapse.report.plots.prediction import cosine_maps, norms_and_margins
@@ -11,9 +12,11 @@ __all__ = [
     "class_scatter",
     "collapse_strip",
     "cosine_maps",
+    "dial_curve",
     "dual_plot",
     "gram_map",
     "gram_note",
+    "held",
     "layer_curve",
     "norms_and_margins",
     "scatter_note",
