@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from ncollapse.collect.batches import Unpack
 from ncollapse.collect.cache import FeatureCache, RecomputedSource
+from ncollapse.collect.gaps import fill_gaps
 from ncollapse.collect.kept import KeptCache, fingerprint
 from ncollapse.collect.parts import PartSource
 from ncollapse.collect.passes import Collector
 from ncollapse.collect.pooling import Pool
-from ncollapse.collect.ranks import Ranks, fill_gaps, together
+from ncollapse.collect.ranks import Ranks, together
 from ncollapse.collect.select import Layers
 from ncollapse.collect.shares import check_order
 from ncollapse.collect.stream import ModelStream

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -14,10 +14,6 @@ from torch import Tensor
 
 from ncollapse.collect.sync import explained, in_group, total
 from ncollapse.sources.arrays import FeatureSource
-
-if TYPE_CHECKING:
-    from ncollapse.collect.cache import FeatureCache
-    from ncollapse.collect.taps import Taps
 
 
 @dataclass(frozen=True)
@@ -85,41 +81,6 @@ def together(ranks: Ranks | None) -> Iterator[None]:
         return
     with ranks.together():
         yield
-
-
-def first_full(shapes: Sequence[Mapping[str, Any]]) -> int | None:
-    """The first rank that read layers, None where none did; `shapes` are those of each rank.
-
-    Raises ValueError when two ranks read different ones.
-    """
-    full = [rank for rank, layers in enumerate(shapes) if layers]
-    for rank in full:
-        if shapes[rank] != shapes[full[0]]:
-            raise ValueError(
-                f"rank {full[0]} read layers {shapes[full[0]]} and rank {rank} {shapes[rank]}; "
-                "the same model and layers are needed on every rank"
-            )
-    return full[0] if full else None
-
-
-def fill_gaps(cache: FeatureCache, taps: Taps, ranks: Ranks) -> None:
-    """A rank without a sample learns of the others which layers, widths and head there are.
-
-    Raises ValueError on all ranks when none has a sample or they disagree.
-    """
-    shapes = cache.shapes()
-    found = ranks.gather((shapes, taps.head is not None, dict(taps.pooling)))
-    first = first_full([layers for layers, _, _ in found])
-    if first is None:
-        raise ValueError("the loaders are empty on every rank; no sample to measure")
-    cache.widen(found[first][0])
-    if not all(layers for layers, _, _ in found) and taps.wants_head:
-        head = ranks.from_rank(first, taps.head)
-        taps.head = head if taps.head is None else taps.head
-    if not shapes:
-        for name in [name for name in taps.modules if name not in found[first][0]]:
-            del taps.modules[name]
-        taps.pooling.update(found[first][2])
 
 
 class WholeLabels:

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from ncollapse.collect.batches import unpack_batch
+from ncollapse.collect.gaps import first_full
 from ncollapse.collect.heads import Head
-from ncollapse.collect.ranks import Ranks, first_full
+from ncollapse.collect.ranks import Ranks
 from ncollapse.collect.sync import in_group
 from ncollapse.collect.taps import HEAD
 from ncollapse.errors import NCollapseWarning
