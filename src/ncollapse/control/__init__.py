@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ncollapse.control.codes import CodeHead, spread_rows
     from ncollapse.control.frames import nearest_simplex, orthogonal_frame, simplex_frame
     from ncollapse.control.heads import FrameHead, GeometryHead, OrthogonalHead, SimplexHead
-    from ncollapse.control.held import HeldLoss
+    from ncollapse.control.held import Dial, HeldLoss
     from ncollapse.control.losses import (
         ClassDependentTemperatureLoss,
         DotRegressionLoss,
@@ -54,7 +54,7 @@ _HOMES = {
     "batches": ("batch_statistics",),
     "codes": ("CodeHead", "spread_rows"),
     "frames": ("nearest_simplex", "orthogonal_frame", "simplex_frame"),
-    "held": ("HeldLoss",),
+    "held": ("Dial", "HeldLoss"),
     "heads": ("FrameHead", "GeometryHead", "OrthogonalHead", "SimplexHead"),
     "losses": (
         "ClassDependentTemperatureLoss",
@@ -97,6 +97,7 @@ __all__ = [
     "ClassDependentTemperatureLoss",
     "CodeHead",
     "CodingRate",
+    "Dial",
     "DotRegressionLoss",
     "DualityPenalty",
     "FocalLoss",
