@@ -37,10 +37,7 @@ class Peer:
 
     def statistics(self, features: Tensor, labels: Tensor, classes: int) -> tuple[Any, Any]:
         """Means and within-class covariance: two passes over the features."""
-        means = self.accumulate.MeanAccumulator(classes, features.shape[1])
-        for start in range(0, len(labels), BATCH):
-            means.accumulate(features[start : start + BATCH], labels[start : start + BATCH])
-        centres, _ = means.compute()
+        centres = self.means(features, labels, classes)
         scatter = self.accumulate.CovarAccumulator(classes, features.shape[1], M=centres)
         for start in range(0, len(labels), BATCH):
             scatter.accumulate(

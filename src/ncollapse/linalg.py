@@ -82,22 +82,18 @@ class _TraceThroughPinv(torch.autograd.Function):
 
 
 def trace_through_pinv(
-    factor: Float[Tensor, "rows dim"],
-    scatter: Float[Tensor, "dim dim"],
-    rank: int,
-    known: Spectrum | None = None,
+    factor: Float[Tensor, "rows dim"], scatter: Float[Tensor, "dim dim"], spec: Spectrum
 ) -> Float[Tensor, ""]:
     """tr(S (AᵀA)⁺) ≥ 0 for positive semi-definite S, differentiable in A and S.
 
-    `rank` is the rank that AᵀA has by construction; `known` the spectrum of A at that rank, where
-    it is at hand. Raises ValueError when A is zero.
+    `spec` is the spectrum of A at the rank that AᵀA has by construction. Raises ValueError when A
+    is zero.
     """
     if not bool((factor != 0).any()):
         raise ValueError(
             "the class means coincide, so the between-class scatter is zero and has no "
             "pseudo-inverse; at least two different class means are needed"
         )
-    spec = spectrum(factor, rank) if known is None else known
     result: Tensor = _TraceThroughPinv.apply(factor, scatter, spec)  # type: ignore[no-untyped-call]
     return result
 
@@ -163,22 +159,20 @@ def _solve_psd(matrix: Tensor, right: Tensor, resolution: float) -> Tensor:
 def unexplained_share(
     factor: Float[Tensor, "rows dim"],
     scatter: Float[Tensor, "dim dim"],
-    rank: int,
+    spec: Spectrum,
     resolution: float = EPSILON,
-    known: Spectrum | None = None,
 ) -> Float[Tensor, ""]:
     """1 - tr((S + AᵀA)⁺ AᵀA)/rank(A) in [0, 1], accurate for S far below AᵀA.
 
     `resolution` is the relative precision of S (float32 products: about 1e-7); directions of S
-    below it cannot be told from zero. `known`: the spectrum of A at this rank, where it is at
-    hand. Raises ValueError when A is zero.
+    below it cannot be told from zero. `spec`: the spectrum of A at the rank that AᵀA has by
+    construction. Raises ValueError when A is zero.
     """
     if not bool((factor != 0).any()):
         raise ValueError(
             "the class means coincide, so no variance lies between classes; at least two "
             "different class means are needed"
         )
-    spec = spectrum(factor, rank) if known is None else known
     result: Tensor = _UnexplainedShare.apply(  # type: ignore[no-untyped-call]
         factor, scatter, spec, resolution
     )

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ("step", "epoch", "split", "layer", "key", "value")
+# Where a dial's rows stand, and what they tell beside its reading.
+DIAL = "dial"
+TARGET, WEIGHT, SATURATED = "target", "weight", "saturated"
 
 
 @dataclass(frozen=True)

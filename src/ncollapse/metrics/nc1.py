@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ncollapse.collect.statistics import ClassStatistics, between_factor
 from ncollapse.geometry import Geometry
-from ncollapse.linalg import trace_through_pinv, unexplained_share
+from ncollapse.linalg import Spectrum, spectrum, trace_through_pinv, unexplained_share
 
 
 def class_share(statistics: ClassStatistics, geometry: Geometry) -> Float[Tensor, ""]:
@@ -45,6 +45,13 @@ def between_scatter_factor(
     )
 
 
+def _spectrum(geometry: Geometry, factor: Tensor, between: str, centre: str) -> Spectrum:
+    """Of the factor of Σ_B at rank min(d, K - 1); one for all metrics that weigh classes alike."""
+    if between == centre == "macro":
+        return geometry.between_spectrum
+    return spectrum(factor, min(geometry.num_features, geometry.num_classes - 1))
+
+
 def nc1_fisher(
     statistics: ClassStatistics,
     geometry: Geometry,
@@ -66,10 +73,11 @@ def nc1_fisher(
     rank = min(geometry.num_features, geometry.num_classes - 1)
     scatter = statistics.scatter(within)
     if scatter is not None:
-        known = geometry.between_spectrum if between == centre == "macro" else None
-        value = trace_through_pinv(factor, scatter, rank, known)
+        spec = _spectrum(geometry, factor, between, centre)
+        value = trace_through_pinv(factor, scatter, spec)
     elif statistics.sketch is not None:
-        value = _from_sketch(statistics, factor, rank, within)
+        spec = _spectrum(geometry, factor, between, centre)
+        value = _from_sketch(statistics, spec, rank, within)
     else:
         value = torch.full((), torch.nan, dtype=torch.float64)
     size = {"classes": geometry.num_classes, "none": 1, "rank": rank}[divisor]
@@ -77,7 +85,7 @@ def nc1_fisher(
 
 
 def _from_sketch(
-    statistics: ClassStatistics, factor: Tensor, rank: int, within: str
+    statistics: ClassStatistics, spec: Spectrum, rank: int, within: str
 ) -> Float[Tensor, ""]:
     """tr(Σ_W Σ_B⁺) from a Gaussian sketch, its upward bias removed.
 
@@ -90,9 +98,6 @@ def _from_sketch(
     size = sketch.matrix.shape[0]
     if size <= rank + 1:
         return torch.full((), torch.nan, dtype=torch.float64)
-    from ncollapse.linalg import spectrum
-
-    spec = spectrum(factor, rank)
     lift = torch.linalg.pinv(sketch.matrix @ spec.vectors)
     seen = (lift @ sketch.within @ lift.T).diagonal().clamp_min(0)
     leak = 1 / (size - spec.rank - 1)
@@ -149,6 +154,5 @@ def nc1_vci(
     if scatter is None:
         return torch.full((), torch.nan, dtype=torch.float64)
     factor = between_scatter_factor(statistics, geometry, weighting, weighting)
-    rank = min(geometry.num_features, geometry.num_classes - 1)
-    known = geometry.between_spectrum if weighting == "macro" else None
-    return unexplained_share(factor, scatter, rank, statistics.resolution, known)
+    spec = _spectrum(geometry, factor, weighting, weighting)
+    return unexplained_share(factor, scatter, spec, statistics.resolution)

@@ -164,13 +164,10 @@ def _class_sums(rows: Array, y: Array, size: Array, num_classes: int) -> Array:
 def _gradients(loss: Loss, logits: Array, y: Array, relaxed: Relaxation) -> Array:
     """(n, K) gradients of the loss or of its envelope, class weights left out."""
     at = np.arange(len(y))
-    if isinstance(loss, MeanSquaredError):
+    if isinstance(loss, MeanSquaredError | RescaledSquaredError):
+        factor, target = getattr(loss, "factor", 1.0), getattr(loss, "target", 1.0)
         found = logits.copy()
-        found[at, y] -= 1
-        return found
-    if isinstance(loss, RescaledSquaredError):
-        found = logits.copy()
-        found[at, y] = loss.factor * (found[at, y] - loss.target)
+        found[at, y] = factor * (found[at, y] - target)
         return found
     if isinstance(loss, Focal):
         form = relaxed.form

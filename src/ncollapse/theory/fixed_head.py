@@ -27,7 +27,12 @@ from ncollapse.geometry import Geometry
 from ncollapse.losses import CrossEntropy, DotRegression, Focal
 from ncollapse.theory.blocks import Groups, complement_of_ones
 from ncollapse.theory.convex import one_thread
-from ncollapse.theory.fixed_newton import ClassProblems, full_gradient, minimize_classes
+from ncollapse.theory.fixed_newton import (
+    ClassProblems,
+    ball_gap,
+    full_gradient,
+    minimize_classes,
+)
 from ncollapse.theory.grouped import GroupedLoss, grouped
 from ncollapse.theory.problem import FixedHead
 from ncollapse.theory.readout import direct_solution
@@ -165,20 +170,16 @@ def bounds(
         gradient = omega * (weight.T @ by_logits) + decay * features
         below = omega * lower + 0.5 * decay * squares - (gradient**2).sum(0) / (2 * decay)
         return value, float(share @ below)
-    radius = problem.radius
     if isinstance(problem.loss, Focal):
         # The bound on s = log Σ_{j≠y} e^{z_j} - z_y, whose gradient is shares of others and -1.
         others = logits.copy()
         np.fill_diagonal(others, -np.inf)
         by_logits = softmax(others, axis=0)
         np.fill_diagonal(by_logits, -1.0)
-        gradient = weight.T @ by_logits
-        gap = (gradient * features).sum(0) + radius * np.linalg.norm(gradient, axis=0)
-        below = omega * form.exact(np.diagonal(logits) + np.maximum(gap, 0.0), logits)
-        return value, float(share @ below)
-    gradient = weight.T @ by_logits
-    gap = (gradient * features).sum(0) + radius * np.linalg.norm(gradient, axis=0)
-    below = omega * (exact - np.maximum(gap, 0.0))
+        gap = ball_gap(features, weight.T @ by_logits, problem.radius)
+        below = omega * form.exact(np.diagonal(logits) + gap, logits)
+    else:
+        below = omega * (exact - ball_gap(features, weight.T @ by_logits, problem.radius))
     return value, float(share @ below)
 
 

@@ -59,8 +59,13 @@ class ClassProblems:
         ∇·h + R ‖∇‖ in a ball, ‖∇‖²/(2μ) with decay."""
         if self.decay > 0:
             return np.asarray((gradient**2).sum(0) / (2 * self.decay))
-        inner = (gradient * features).sum(0)
-        return np.maximum(inner + self.radius * np.linalg.norm(gradient, axis=0), 0.0)
+        return ball_gap(features, gradient, self.radius)
+
+
+def ball_gap(features: Array, gradient: Array, radius: float) -> Array:
+    """max(∇·h + R ‖∇‖, 0), column by column: how far a convex function can fall in the ball."""
+    inner = (gradient * features).sum(0)
+    return np.maximum(inner + radius * np.linalg.norm(gradient, axis=0), 0.0)
 
 
 def full_gradient(form: GroupedLoss, logits: Array) -> Array:

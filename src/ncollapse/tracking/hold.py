@@ -15,9 +15,9 @@ from ncollapse.collect.taps import HEAD
 from ncollapse.control.catcher import Catcher
 from ncollapse.control.held import Dial
 from ncollapse.errors import NCollapseWarning
+from ncollapse.trace import DIAL, SATURATED, TARGET, WEIGHT
 
-SPLIT = "dial"
-READING, TARGET, WEIGHT, SATURATED = "reading", "target", "weight", "saturated"
+READING = "reading"
 SIDES = {None: 0.0, "pull": 1.0, "push": -1.0}
 
 
@@ -83,7 +83,7 @@ class Hold:
         side = getattr(self.dial, SATURATED, "")
         if side in SIDES:
             found[SATURATED] = SIDES[side]
-        return {SPLIT: {HEAD: found}} if found else {}
+        return {DIAL: {HEAD: found}} if found else {}
 
     def state_dict(self) -> dict[str, Any]:
         """The dial's state; empty for a dial that has none."""

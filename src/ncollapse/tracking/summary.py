@@ -13,8 +13,7 @@ from ncollapse.measurement import Measurement
 from ncollapse.metrics.catalog import METRICS
 from ncollapse.provenance import environment, git_hash
 from ncollapse.schema import SCHEMA_VERSION, Document, Reading, Results
-from ncollapse.trace import Trace
-from ncollapse.tracking.hold import SPLIT as DIAL
+from ncollapse.trace import DIAL, Trace
 from ncollapse.tracking.hold import Hold
 from ncollapse.tracking.online import DEFINITION, SPLIT, Online
 from ncollapse.verdict import judge

@@ -15,6 +15,7 @@ from ncollapse.report.plots.ink import (
     SMALL,
     TEST,
     TRAIN,
+    beside,
     canvas,
     place,
     plain,
@@ -23,7 +24,7 @@ from ncollapse.report.plots.ink import (
 )
 from ncollapse.report.terminal import LAYER
 from ncollapse.schema import Results
-from ncollapse.trace import Trace
+from ncollapse.trace import Trace, TraceRow
 
 WIDTH, HEIGHT = 366.0, 306.0
 KEYS = (
@@ -45,29 +46,37 @@ class Line:
     open: bool = False
 
 
+def time_axis(rows: Sequence[TraceRow]) -> tuple[str, dict[int, float]]:
+    """What time runs in, and every step's place in it: epochs where all are known, else steps."""
+    epochs = {row.step: row.epoch for row in rows}
+    known = {step: float(epoch) for step, epoch in epochs.items() if epoch is not None}
+    if len(known) == len(epochs):
+        return "epoch", known
+    return "step", {step: float(step) for step in epochs}
+
+
 def training_curve(
     trace: Trace, alt: str, *, phase_step: int | None = None, phase_epoch: float | None = None
 ) -> str | None:
     """Class share (both splits), NC2 and NC3 distances by epoch; the phase from its begin is
     shaded. None where the trace holds fewer than two readings."""
-    epochs = {row.step: row.epoch for row in trace.rows}
-    by_epoch = all(epoch is not None for epoch in epochs.values())
+    unit, at = time_axis(trace.rows)
     splits = list(dict.fromkeys(row.split for row in trace.rows))[:2]
     lines = []
     for key, title, dashes in KEYS:
         for which, split in enumerate(splits if key == "class_share" else splits[:1]):
             steps, values = trace.series(split, LAYER, key)
             kept = [(s, v) for s, v in zip(steps, values, strict=True) if v is not None]
-            x = [float(epochs[s] or 0) if by_epoch else float(s) for s, _ in kept]
+            x = [at[s] for s, _ in kept]
             name = f"{title}, {split}" if key == "class_share" else title
             colour = (TRAIN, TEST)[which] if key == "class_share" else INK
             lines.append(Line(x, [v for _, v in kept], name, colour, dashes, which == 1))
     lines = [line for line in lines if len(line.x) > 1]
     if not lines:
         return None
-    begin = phase_epoch if by_epoch else phase_step
+    begin = phase_epoch if unit == "epoch" else phase_step
     if begin is None and phase_step is not None:
-        begin = epochs.get(phase_step)
+        begin = at.get(phase_step)
     with style("curve"):
         figure = canvas(WIDTH, HEIGHT)
         axes = _axes(figure_axes := place(figure, 34, 40, WIDTH - 34 - 92, HEIGHT - 40 - 22))
@@ -86,7 +95,6 @@ def training_curve(
             start = max(float(begin), low)
             axes.axvspan(start, high, color=MARK, alpha=0.09, linewidth=0, zorder=0)
             axes.axvline(start, color=MARK, linewidth=1.2, zorder=1)
-            unit = "epoch" if by_epoch else "step"
             said = f"terminal phase from {unit} {begin:g}"
             axes.annotate(
                 said,
@@ -99,7 +107,7 @@ def training_curve(
                 ha="right",
                 annotation_clip=False,
             )
-        axes.set_xlabel("epoch" if by_epoch else "step", labelpad=3)
+        axes.set_xlabel(unit, labelpad=3)
         return to_svg(figure, "curve", alt)
 
 
@@ -166,17 +174,8 @@ def _lines(axes: Axes, lines: Sequence[Line]) -> None:
     height = HEIGHT * axes.get_position().height
     ends = _apart([(line.y[-1] - bottom) / (top - bottom) * height for line in lines], 13.0, height)
     for line, end in zip(lines, ends, strict=True):
-        axes.annotate(
-            line.name.replace("class share, ", "share, "),
-            (1, end / height),
-            xycoords="axes fraction",
-            xytext=(7, 0),
-            textcoords="offset points",
-            color=line.colour if line.colour != INK else FAINT,
-            fontsize=SMALL,
-            va="center",
-            annotation_clip=False,
-        )
+        name = line.name.replace("class share, ", "share, ")
+        beside(axes, end / height, name, line.colour if line.colour != INK else FAINT)
     axes.spines["bottom"].set_color(LINE)
 
 

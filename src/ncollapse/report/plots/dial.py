@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ncollapse.report.plots.curves import time_axis
 from ncollapse.report.plots.ink import (
     FAINT,
     INK,
     LINE,
     MARK,
-    SMALL,
     TEST,
     TRAIN,
+    beside,
     canvas,
     place,
     plain,
@@ -19,10 +20,8 @@ from ncollapse.report.plots.ink import (
     to_svg,
 )
 from ncollapse.report.terminal import LAYER
-from ncollapse.trace import Trace
+from ncollapse.trace import DIAL, SATURATED, TARGET, WEIGHT, Trace
 
-SPLIT = "dial"
-TARGET, WEIGHT, SATURATED = "target", "weight", "saturated"
 WIDTH, HEIGHT = 1150.0, 300.0
 # Readings within this factor of the target count as held, as the thermostat counts them.
 CLOSE = 1.25
@@ -63,19 +62,16 @@ def held(trace: Trace | None) -> Held | None:
     """The dial of a trace, None where it has none (or one without a reading or target)."""
     if trace is None:
         return None
-    rows = [row for row in trace.rows if (row.split, row.layer) == (SPLIT, LAYER)]
+    rows = [row for row in trace.rows if (row.split, row.layer) == (DIAL, LAYER)]
     keys = [row.key for row in rows if row.key not in (TARGET, WEIGHT, SATURATED)]
     if not keys or all(row.key != TARGET for row in rows):
         return None
-    steps = list(dict.fromkeys(row.step for row in rows))
-    epochs = {row.step: row.epoch for row in rows}
-    by_epoch = all(epoch is not None for epoch in epochs.values())
+    unit, at = time_axis(rows)
     known = {(row.step, row.key): row.value for row in rows}
     series = [
-        [known.get((step, key)) for step in steps] for key in (keys[0], TARGET, WEIGHT, SATURATED)
+        [known.get((step, key)) for step in at] for key in (keys[0], TARGET, WEIGHT, SATURATED)
     ]
-    x = [float(epochs[step] or 0) if by_epoch else float(step) for step in steps]
-    return Held(keys[0], "epoch" if by_epoch else "step", x, *series)
+    return Held(keys[0], unit, list(at.values()), *series)
 
 
 def dial_curve(found: Held) -> str | None:
@@ -124,15 +120,5 @@ def dial_curve(found: Held) -> str | None:
             (lower, 0.85, "↑ pulls together", FAINT),
             (lower, 0.15, "↓ pushes apart", FAINT),
         ):
-            axes.annotate(
-                text,
-                (1, height),
-                xycoords="axes fraction",
-                xytext=(7, 0),
-                textcoords="offset points",
-                color=colour,
-                fontsize=SMALL,
-                va="center",
-                annotation_clip=False,
-            )
+            beside(axes, height, text, colour)
         return to_svg(figure, "dial", found.sentence)

@@ -88,6 +88,21 @@ def place(
     return figure.add_axes((left / wide, bottom / high, width / wide, height / high), **more)
 
 
+def beside(axes: Axes, height: float, text: str, colour: str) -> None:
+    """A name to the right of axes, at a share of their height."""
+    axes.annotate(
+        text,
+        (1, height),
+        xycoords="axes fraction",
+        xytext=(7, 0),
+        textcoords="offset points",
+        color=colour,
+        fontsize=SMALL,
+        va="center",
+        annotation_clip=False,
+    )
+
+
 def plain(text: str, longest: int = 18) -> str:
     """A label of one line: no control characters, cut with an ellipsis."""
     line = "".join(c if c.isprintable() else " " for c in text).strip()
