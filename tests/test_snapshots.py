@@ -67,3 +67,14 @@ def test_a_failed_write_keeps_the_one_before(tmp_path: Path, monkeypatch) -> Non
     assert [p.name for p in tmp_path.iterdir()] == ["s.safetensors"]
     remove_snapshot(path)
     assert not list(tmp_path.iterdir())
+
+
+def test_files_of_others_are_neither_overwritten_nor_removed(tmp_path: Path) -> None:
+    path = tmp_path / "s.safetensors"
+    path.write_text("mine")
+    remove_snapshot(path)
+    assert path.read_text() == "mine"
+    save_snapshot(path, state(1), {"rows": 1})
+    assert (tmp_path / "s-1.safetensors").read_text() == "mine"
+    remove_snapshot(path)
+    assert [p.name for p in tmp_path.iterdir()] == ["s-1.safetensors"]

@@ -36,3 +36,27 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     path.write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match="is no trace.csv"):
         Trace.load(path)
+
+
+@pytest.mark.parametrize("cut", [1, 4, 12, 30, 40, 10_000])
+def test_a_cut_trace_is_continued_on_a_line_of_its_own(cut: int, tmp_path: Path) -> None:
+    path = tmp_path / "trace.csv"
+    trace = Trace(path=path)
+    for step in (1, 2):
+        trace.append(step, {"a": 0.123456789}, split="train")
+    text = path.read_bytes()
+    path.write_bytes(text[:-cut])
+    kept = Trace.load(path).rows if b"\n" in text[:-cut] else []
+    Trace(list(kept), path).append(3, {"b": 0.5}, split="train")
+    found = Trace.load(path).rows
+    assert found[:-1] == kept
+    assert (found[-1].step, found[-1].key, found[-1].value) == (3, "b", 0.5)
+
+
+def test_a_very_long_cut_line_is_found_whole(tmp_path: Path) -> None:
+    path = tmp_path / "trace.csv"
+    Trace(path=path).append(1, {"a": 1.0}, split="train")
+    with path.open("a") as handle:
+        handle.write("2,,train," + "x" * 20_000)
+    Trace(path=path).append(3, {"a": 1.0}, split="train")
+    assert [row.step for row in Trace.load(path).rows] == [1, 3]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from ncollapse.atomic import replacing
+from ncollapse.atomic import replacing, set_aside
 from ncollapse.errors import NCollapseWarning
 
 FORMAT = "1"
@@ -25,7 +24,13 @@ def previous(path: Path) -> Path:
 
 
 def save_snapshot(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
-    """Write a snapshot: temporary file, fsync, rename; the one before it is kept beside it."""
+    """Write a snapshot: temporary file, fsync, rename; the one before it is kept beside it.
+
+    What stands in one of the two places and is no snapshot gets another name and stays.
+    """
+    for place in (path, previous(path)):
+        if not is_snapshot(place):
+            set_aside(place)
     path.parent.mkdir(parents=True, exist_ok=True)
     plain = json.dumps(header, sort_keys=True)
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -61,13 +66,20 @@ def load_snapshot(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     )
 
 
+def is_snapshot(path: Path) -> bool:
+    """Whether `save_snapshot` wrote this file."""
+    try:
+        with safe_open(path, framework="pt") as handle:
+            return {"format", "header", "checksum"} <= set(handle.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
 def remove_snapshot(path: Path) -> None:
-    """Delete both generations, or the folder of a kept forward pass."""
-    if path.is_dir():
-        shutil.rmtree(path)
-        return
-    path.unlink(missing_ok=True)
-    previous(path).unlink(missing_ok=True)
+    """Delete both generations; whatever else stands there stays."""
+    for place in (path, previous(path)):
+        if is_snapshot(place):
+            place.unlink()
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

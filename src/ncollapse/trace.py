@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,6 +17,7 @@ COLUMNS = ("step", "epoch", "split", "layer", "key", "value")
 # Where a dial's rows stand, and what they tell beside its reading.
 DIAL = "dial"
 TARGET, WEIGHT, SATURATED = "target", "weight", "saturated"
+TAIL = 4096
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class TraceRow:
 @dataclass
 class Trace:
     """Rows in order of time. With a `path` every append is flushed to disk before it returns;
-    a line cut by a crash is dropped when the file is read again."""
+    a line cut by a crash is dropped when the file is read or continued."""
 
     rows: list[TraceRow] = field(default_factory=list)
     path: Path | None = None
@@ -53,10 +54,11 @@ class Trace:
         self.rows += new
         if self.path is None:
             return
-        fresh = not self.path.exists()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8", newline="") as handle:
-            handle.write(_lines(new, header=fresh))
+        with self.path.open("a+b") as handle:
+            size = _whole(handle)
+            handle.truncate(size)
+            handle.write(_lines(new, header=size == 0).encode())
             handle.flush()
             os.fsync(handle.fileno())
 
@@ -101,6 +103,20 @@ class Trace:
         import pandas as pd
 
         return pd.DataFrame([vars(row) for row in self.rows], columns=list(COLUMNS))
+
+
+def _whole(handle: BinaryIO) -> int:
+    """Bytes up to the end of the last whole line."""
+    size = handle.seek(0, os.SEEK_END)
+    while size:
+        start = max(0, size - TAIL)
+        handle.seek(start)
+        tail = handle.read(size - start)
+        end = tail.rfind(b"\n")
+        if end >= 0:
+            return start + end + 1
+        size = start
+    return 0
 
 
 def _lines(rows: Iterable[TraceRow], *, header: bool) -> str:

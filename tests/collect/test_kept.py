@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import ncollapse as nc
+from ncollapse.collect.kept import is_kept, remove_kept
 from ncollapse.errors import NCollapseWarning
 from tests.data import make
 from tests.ranks import spawn
@@ -75,6 +76,28 @@ def test_a_pass_that_is_cut_off_goes_on_where_it_was(stop: int, tmp_path: Path) 
 
 def test_without_a_snapshot_resume_starts_anew(tmp_path: Path) -> None:
     same(measured(Counted()), measured(Counted(), tmp_path / "s", resume=True))
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_what_no_kept_pass_wrote_stays(resume: bool, tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    theirs = ("epoch_1/model.pt", "notes.txt", "001-of1/kept.txt", "002-of1/rank0/mine.txt")
+    for name in theirs:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("theirs")
+    for _ in range(3):
+        measured(Counted(), folder, resume=resume)
+    assert is_kept(folder)
+    remove_kept(folder)
+    assert all((folder / name).read_text() == "theirs" for name in theirs)
+    assert {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} == {*theirs}
+    assert not is_kept(folder)
+
+
+def test_a_folder_of_ours_alone_is_removed_whole(tmp_path: Path) -> None:
+    measured(Counted(), tmp_path / "s")
+    remove_kept(tmp_path / "s")
+    assert not (tmp_path / "s").exists()
 
 
 def test_a_finished_pass_is_not_run_again(tmp_path: Path) -> None:

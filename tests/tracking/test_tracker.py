@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from safetensors import safe_open
 
 import ncollapse as nc
+from ncollapse.errors import NCollapseWarning
 from ncollapse.trace import Trace
 from ncollapse.tracking.frames import FrameRecorder
 from ncollapse.tracking.probe import balanced
@@ -127,8 +129,28 @@ def test_the_trace_is_on_disk_line_by_line_and_can_be_gone_on_with(tmp_path) -> 
         resumed.end_epoch()
     assert resumed.trace.rows == whole.trace.rows
     assert Trace.load(tmp_path / "b/trace.csv").rows == whole.trace.rows
-    fresh = tracker(output=tmp_path / "b")
+    with pytest.warns(NCollapseWarning, match="kept as trace-1.csv"):
+        fresh = tracker(output=tmp_path / "b")
     assert not fresh.trace.rows and not (tmp_path / "b/trace.csv").exists()
+
+
+def test_a_tracker_started_again_keeps_what_the_run_before_left(tmp_path) -> None:
+    for number in range(3):
+        again = (
+            contextlib.nullcontext()
+            if number == 0
+            else pytest.warns(NCollapseWarning, match="kept as")
+        )
+        with again:
+            follower = tracker(film=(0, 1, 2), output=tmp_path)
+            follower.end_epoch()
+            follower.finish(null=False, intervals=False)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {
+        f"{stem}{number}{suffix}"
+        for stem, suffix in (("trace", ".csv"), ("frames", ".safetensors"))
+        for number in ("", "-1", "-2")
+    }
 
 
 @pytest.mark.parametrize(

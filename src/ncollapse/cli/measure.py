@@ -173,7 +173,7 @@ def measure(
                     resume=resume,
                 )
     except KeyboardInterrupt:
-        if snapshot is not None and snapshot.exists():
+        if snapshot is not None and _began(snapshot):
             note(f"interrupted; continue with the same command and --resume (in {output})")
         raise
     if not speaks():
@@ -212,12 +212,22 @@ def _file(
 
 
 def _save(result: Measurement, output: Path, snapshot: Path | None) -> None:
+    from ncollapse.collect.kept import remove_kept
     from ncollapse.report.html import write_report
     from ncollapse.snapshots import remove_snapshot
 
     write_report(result.save(output))
     if snapshot is not None:
-        remove_snapshot(snapshot)
+        remove = remove_kept if snapshot.name == KEPT else remove_snapshot
+        remove(snapshot)
+
+
+def _began(snapshot: Path) -> bool:
+    """Whether there is something to go on from."""
+    from ncollapse.collect.kept import is_kept
+    from ncollapse.snapshots import is_snapshot
+
+    return is_kept(snapshot) if snapshot.name == KEPT else is_snapshot(snapshot)
 
 
 def _print(result: Measurement, seconds: float) -> None:

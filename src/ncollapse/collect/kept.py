@@ -3,14 +3,15 @@
 A folder holds numbered sets, one folder a rank in each, and a file that names the current set. In
 a rank's folder lie the features of each layer, appended only, and a snapshot with labels, places
 and the number of rows that are whole: a file longer than that is cut when it is opened again. Any
-number of ranks goes on from any other: they share the old ranks' rows among themselves.
+number of ranks goes on from any other: they share the old ranks' rows among themselves. The folder
+may hold other things: what no kept pass wrote is neither read nor removed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import shutil
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,20 +20,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ncollapse.atomic import remove_empty, replacing
 from ncollapse.collect.cache import BLOCK_ROWS, FeatureCache, _Rows
 from ncollapse.collect.ranks import Ranks, together
 from ncollapse.collect.shares import Done
 from ncollapse.collect.stream import FeatureBatch
-from ncollapse.snapshots import load_snapshot, save_snapshot
+from ncollapse.snapshots import load_snapshot, previous, save_snapshot
 
 CURRENT, STATE = "CURRENT", "cache.safetensors"
+SET, RANK = re.compile(r"(\d{3,})-of([1-9]\d*)"), re.compile(r"rank\d+")
+OURS = re.compile(r"\d+\.bin|cache(-\d+)?\.safetensors((-\d+)?\.previous)?")
 
 
 class KeptCache(FeatureCache):
     """Features of one forward pass in `folder`, saved every `every` seconds.
 
     `begin` starts anew or, with `resume`, goes on: `done` then says which samples are there. The
-    folder stays when the context ends; `ncollapse.snapshots.remove_snapshot` deletes it.
+    folder stays when the context ends; `remove_kept` deletes it.
     """
 
     def __init__(
@@ -57,15 +61,14 @@ class KeptCache(FeatureCache):
         is of another model, other layers or data, or no generation of it is whole."""
         with together(self._ranks):
             self._root.mkdir(parents=True, exist_ok=True)
-            current = self._root / CURRENT
-            old = current.read_text().strip() if resume and current.exists() else ""
-        number, size = _parsed(old)
+            old = _current(self._root) if resume else ""
+            # A number that no folder bears: one that is not ours must not be written into.
+            number = max((_parsed(place.name)[0] for place in self._root.iterdir()), default=0)
+        _, size = _parsed(old)
         same = size == self._size
         name = old if same and old else f"{number + 1:03d}-of{self._size}"
         self._where = self._root / name / f"rank{self._rank}"
         with together(self._ranks):
-            if not same:
-                shutil.rmtree(self._where, ignore_errors=True)
             self._where.mkdir(parents=True, exist_ok=True)
             for rank in range(size):
                 self._read(self._root / old / f"rank{rank}", rank)
@@ -74,16 +77,16 @@ class KeptCache(FeatureCache):
         with together(self._ranks):
             if self._rank == 0 and name != old:
                 _write_text(self._root / CURRENT, name)
-                for other in self._root.iterdir():
-                    if other.is_dir() and other.name != name:
-                        shutil.rmtree(other)
+                for other in _sets(self._root):
+                    if other.name != name:
+                        _remove_set(other)
         return self.done
 
     def _read(self, place: Path, rank: int) -> None:
         """What is known of an old rank's rows; those that fall to this rank are taken over."""
         if not place.exists():
             return
-        if not (place / STATE).exists() and not (place / f"{STATE}.previous").exists():
+        if not (place / STATE).exists() and not previous(place / STATE).exists():
             return
         tensors, header = load_snapshot(place / STATE)
         if header["fingerprint"] != self._fingerprint:
@@ -168,16 +171,58 @@ def fingerprint(model: nn.Module, layers: Mapping[str, nn.Module], options: tupl
     return digest.hexdigest()
 
 
+def is_kept(folder: Path) -> bool:
+    """Whether a kept pass lies in a folder."""
+    return bool(_current(folder)) or any(_sets(folder))
+
+
+def remove_kept(folder: Path) -> None:
+    """Delete what kept passes wrote into a folder, and the folder if nothing else lies there."""
+    for place in _sets(folder):
+        _remove_set(place)
+    if _current(folder):
+        (folder / CURRENT).unlink()
+    remove_empty(folder)
+
+
+def _current(root: Path) -> str:
+    """The set that is current; empty for none, or where a file of others bears the name."""
+    try:
+        name = (root / CURRENT).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return name if _parsed(name)[1] else ""
+
+
+def _sets(root: Path) -> list[Path]:
+    """Folders of sets: named as ours are, with folders of ranks and nothing else in them."""
+    if not root.is_dir():
+        return []
+    return [
+        place
+        for place in sorted(root.iterdir())
+        if place.is_dir()
+        and _parsed(place.name)[1]
+        and {bool(RANK.fullmatch(inner.name)) for inner in place.iterdir()} == {True}
+    ]
+
+
+def _remove_set(folder: Path) -> None:
+    """Delete the files of a set by name; its folders go when they are empty then."""
+    for rank in folder.iterdir():
+        for file in rank.iterdir():
+            if OURS.fullmatch(file.name):
+                file.unlink()
+        remove_empty(rank)
+    remove_empty(folder)
+
+
 def _parsed(name: str) -> tuple[int, int]:
     """(number, ranks) of a set's name; (0, 0) for none."""
-    number, _, size = name.partition("-of")
-    return (int(number), int(size)) if number.isdigit() and size.isdigit() else (0, 0)
+    found = SET.fullmatch(name)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as handle:
-        handle.write(text)
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.replace(path)
+    with replacing(path) as handle:
+        handle.write(text.encode())

@@ -12,7 +12,7 @@ from ncollapse.collect.cache import FeatureCache
 from ncollapse.collect.heads import Head
 from ncollapse.collect.taps import HEAD
 from ncollapse.tracking.frames import FILE, FrameRecorder
-from ncollapse.tracking.ledger import attempt
+from ncollapse.tracking.ledger import aside, attempt
 
 SHARE = 64
 
@@ -50,8 +50,12 @@ class Film:
         present = labels[labels >= 0].unique().tolist()
         classes = present[:4] if isinstance(self.wanted, bool) else list(self.wanted)
         recorder = FrameRecorder(classes, self.class_names, split=split)
-        if self.output is not None and goes_on and (self.output / FILE).exists():
-            recorder.load(self.output / FILE, before=step)
+        file = None if self.output is None else self.output / FILE
+        if file is not None and file.exists():
+            if goes_on:
+                recorder.load(file, before=step)
+            else:
+                attempt(lambda: aside(file), str(file), self._said)
         return recorder
 
     def save(self) -> None:

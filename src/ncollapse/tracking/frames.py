@@ -15,6 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ncollapse.atomic import replacing
+
 SCHEMA = "1"
 FILE = "frames.safetensors"
 
@@ -82,7 +84,7 @@ class FrameRecorder:
 
     def save(self, path: Path) -> None:
         """Write all frames, whole or not at all."""
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         if not self.steps:
             return
@@ -95,9 +97,8 @@ class FrameRecorder:
             "epochs": json.dumps(self.epochs),
             "split": self.split,
         }
-        temporary = path.with_name(f".{path.name}.tmp")
-        save_file(self.tensors, temporary, metadata=metadata)
-        temporary.replace(path)
+        with replacing(path) as handle:
+            handle.write(save(self.tensors, metadata=metadata))
 
     def load(self, path: Path, before: int) -> None:
         """Take up the frames of an earlier run that were recorded before a step."""

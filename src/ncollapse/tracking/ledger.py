@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ncollapse.atomic import set_aside
 from ncollapse.errors import NCollapseWarning
 from ncollapse.measurement import TRACE
 from ncollapse.schema import Reading
@@ -34,8 +35,8 @@ class Ledger:
         if self.path is not None and resume and self.path.exists():
             self.trace = Trace.load(self.path)
         elif self.path is not None:
-            with self._writing("the old trace could not be removed"):
-                self.path.unlink(missing_ok=True)
+            with self._writing("the trace is kept in memory until it can be written"):
+                aside(self.path)
         self.trace.path = self.path
 
     def write(
@@ -130,6 +131,13 @@ def nulls(known: Values, places: Mapping[str, Sequence[str]], keys: Sequence[str
     return {
         split: {layer: dict.fromkeys(keys) for layer in layers} for split, layers in places.items()
     }
+
+
+def aside(path: Path) -> None:
+    """Keep a file of an earlier run under another name, and say so."""
+    kept = set_aside(path)
+    if kept is not None:
+        _warn(f"{path} is of an earlier run, which was not resumed; it is kept as {kept.name}")
 
 
 def attempt(action: Callable[[], None], what: str, said: set[str]) -> None:

@@ -16,6 +16,7 @@ from ncollapse.measurement import Measurement
 from ncollapse.measures import measure
 from ncollapse.sources.models import load_state, read_state
 from ncollapse.trace import Trace
+from ncollapse.tracking.ledger import aside
 
 TRACE = "trace.csv"
 SAYS = {"epoch": ("epoch", "ep"), "step": ("step", "global_step", "iter", "iteration", "iters")}
@@ -103,10 +104,7 @@ def sweep(
         if resume:
             trace.rows = Trace.load(place).rows
         elif write:
-            place.unlink()
-    if write and place is not None and trace.rows:
-        # A line cut by a crash is not carried on.
-        trace.save(place)
+            aside(place)
     done = {row.step for row in trace.rows}
     brief = {**options, "null": False, "intervals": False}
     for number, checkpoint in enumerate(files, 1):
