@@ -17,7 +17,7 @@ from torch import Tensor
 from benchmarks import many_classes
 from benchmarks.common import Options, Row, interleaved, median_ratio, wall
 from benchmarks.peer import BATCH, Peer
-from ncollapse.collect.classes import ClassMoments
+from ncollapse.collect.statistics.classes import ClassMoments
 from ncollapse.metrics.readings import applicable, read
 
 Arrays = tuple[Tensor, Tensor, Tensor]

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.common import Options, Row, interleaved, median_ratio
-from ncollapse.collect.cache import FeatureCache
-from ncollapse.collect.stream import ModelStream
-from ncollapse.collect.taps import Taps
-from ncollapse.sources.models import load_model
+from ncollapse.collect.keep.cache import FeatureCache
+from ncollapse.collect.tap.stream import ModelStream
+from ncollapse.collect.tap.taps import Taps
+from ncollapse.sources.specs.models import load_model
 
 BATCH, BATCHES, SIDE, CLASSES = 128, 2, 32, 10
 

@@ -22,7 +22,7 @@ from ncollapse.control import (
     VarianceCovariance,
     nearest_simplex,
 )
-from ncollapse.sources.models import load_model
+from ncollapse.sources.specs.models import load_model
 
 BATCH, SIDE, CLASSES = 128, 32, 10
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from benchmarks.common import Options, Row, cpu, high_water, interleaved, median_ratio, reset_peak
-from ncollapse.collect.classes import ClassMoments
-from ncollapse.collect.decisions import Decisions
+from ncollapse.collect.statistics.classes import ClassMoments
+from ncollapse.collect.statistics.decisions import Decisions
 from ncollapse.metrics.nc2 import simplex_floor
 from ncollapse.metrics.readings import applicable, read
 

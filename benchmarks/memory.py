@@ -19,8 +19,8 @@ import json, sys
 import torch
 from benchmarks.common import high_water, reset_peak
 import ncollapse as nc
-from ncollapse.measures import state_estimate
-from ncollapse.sources.files import open_source
+from ncollapse.measuring.measure import state_estimate
+from ncollapse.sources.features.files import open_source
 torch.set_num_threads(2)
 source = open_source(sys.argv[1])
 estimate = state_estimate(source)

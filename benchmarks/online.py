@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.common import Options, Row, interleaved, median_ratio, wall
-from ncollapse.sources.models import load_model
+from ncollapse.sources.specs.models import load_model
 from ncollapse.tracking.tracker import Tracker
 
 BATCH, SIDE, WIDTH = 128, 32, 512

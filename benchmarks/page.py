@@ -9,7 +9,7 @@ import numpy as np
 
 import ncollapse as nc
 from benchmarks.common import Options, Row, wall
-from ncollapse.report.folder import RunFolder
+from ncollapse.record.run import Run
 from ncollapse.report.html import render_page
 
 CLASSES, DIM, PER_CLASS = 1000, 256, 12
@@ -26,7 +26,7 @@ def run(options: Options) -> list[Row]:
         pages: list[str] = []
 
         def render() -> None:
-            pages.append(render_page(RunFolder.read(place)))
+            pages.append(render_page(Run.read(place)))
 
         render()  # Imports and fonts once; a page is then what is timed.
         seconds = min(wall(render) for _ in range(3))

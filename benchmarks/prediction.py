@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from benchmarks.common import Options, Row, wall
-from ncollapse.theory.convex import one_thread
-from ncollapse.theory.problem import UFM
+from ncollapse.theory.problems.problem import UFM
 from ncollapse.theory.solution import Solution
 from ncollapse.theory.solve import solve
+from ncollapse.theory.solvers.convex import one_thread
 
 
 def long_tail(num_classes: int, largest: int, ratio: float) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from benchmarks.common import Options, Row, interleaved, median_ratio
-from ncollapse.collect.classes import ClassMoments
+from ncollapse.collect.statistics.classes import ClassMoments
 
 N, D, K = 60_000, 512, 10
 

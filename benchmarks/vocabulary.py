@@ -7,8 +7,8 @@ import time
 import torch
 
 from benchmarks.common import Options, Row, cpu, high_water, reset_peak
-from ncollapse.collect.classes import ClassMoments
-from ncollapse.measures import measure_features
+from ncollapse.collect.statistics.classes import ClassMoments
+from ncollapse.measuring.measure import measure_features
 from ncollapse.metrics.large import LargeReader, take_geometry
 from ncollapse.metrics.readings import applicable, read
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
 # A torchvision built for CUDA does not import beside a CPU torch, and trainers import it.
 RUN = (
-    "import runpy, sys; from ncollapse.sources.optional import optional\n"
+    "import runpy, sys; from ncollapse.sources.specs.optional import optional\n"
     "try: optional('torchvision')\n"
     "except ValueError: pass\n"
     "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"

@@ -37,7 +37,12 @@ def run(installed: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_wheel_holds_its_data(installed: Path) -> None:
     package = installed / "ncollapse"
-    for name in ("cuts.json", "schemas/results-1.json", "schemas/prediction-1.json", "py.typed"):
+    for name in (
+        "answers/cuts.json",
+        "record/schemas/results-1.json",
+        "record/schemas/prediction-1.json",
+        "py.typed",
+    ):
         assert (package / name).exists(), name
     code = "import ncollapse; print(ncollapse.__file__, ncollapse.__version__)"
     where, version = run(installed, "-c", code).stdout.split()

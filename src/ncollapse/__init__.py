@@ -9,36 +9,40 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ncollapse.errors import NCollapseWarning
+from ncollapse.moved import install
+
+install()
 
 if TYPE_CHECKING:
     from ncollapse import control, losses, studies, theory
-    from ncollapse.collect.classes import ClassMoments
+    from ncollapse.collect.statistics.classes import ClassMoments
     from ncollapse.geometry import Geometry
-    from ncollapse.measurement import Measurement
-    from ncollapse.measures import measure, measure_features, measure_source
-    from ncollapse.schema import Document, Reading, Verdict
-    from ncollapse.sources.files import open_source
+    from ncollapse.measuring.measure import measure, measure_features, measure_source
+    from ncollapse.measuring.measurement import Measurement
+    from ncollapse.record.document import Document
+    from ncollapse.record.readings import Reading, Verdict
+    from ncollapse.record.trace import Trace
+    from ncollapse.sources.features.files import open_source
     from ncollapse.theory.predict import predict
     from ncollapse.theory.prediction import Prediction
-    from ncollapse.trace import Trace
     from ncollapse.tracking.metric import NeuralCollapse
     from ncollapse.tracking.tracker import Tracker
 
 _NAMES = {
-    "ClassMoments": "ncollapse.collect.classes",
-    "Document": "ncollapse.schema",
+    "ClassMoments": "ncollapse.collect.statistics.classes",
+    "Document": "ncollapse.record.document",
     "Geometry": "ncollapse.geometry",
-    "Measurement": "ncollapse.measurement",
+    "Measurement": "ncollapse.measuring.measurement",
     "NeuralCollapse": "ncollapse.tracking.metric",
     "Prediction": "ncollapse.theory.prediction",
-    "Reading": "ncollapse.schema",
-    "Verdict": "ncollapse.schema",
-    "Trace": "ncollapse.trace",
+    "Reading": "ncollapse.record.document",
+    "Verdict": "ncollapse.record.document",
+    "Trace": "ncollapse.record.trace",
     "Tracker": "ncollapse.tracking.tracker",
-    "measure": "ncollapse.measures",
-    "measure_features": "ncollapse.measures",
-    "measure_source": "ncollapse.measures",
-    "open_source": "ncollapse.sources.files",
+    "measure": "ncollapse.measuring.measure",
+    "measure_features": "ncollapse.measuring.measure",
+    "measure_source": "ncollapse.measuring.measure",
+    "open_source": "ncollapse.sources.features.files",
     "predict": "ncollapse.theory.predict",
 }
 _MODULES = ("control", "losses", "studies", "theory")
@@ -73,12 +77,9 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return import_module(f"ncollapse.{name}")
     if name == "__version__":
-        from importlib.metadata import PackageNotFoundError, version
+        from ncollapse.record.provenance import own_version
 
-        try:
-            return version("ncollapse")
-        except PackageNotFoundError:
-            return "0.0.0"
+        return own_version()
     raise AttributeError(f"module 'ncollapse' has no attribute {name!r}")
 
 

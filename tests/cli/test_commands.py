@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from ncollapse.cli import main
-from ncollapse.schema import json_schema
+from ncollapse.record.document import json_schema
 from tests.data import CASES, Case, make
 from tests.oracles import oracle
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ncollapse.sources.optional import optional
+from ncollapse.sources.specs.optional import optional
 from tests.cli.test_commands import run
 from tests.models import blobs, net
 from tests.sources.test_specs import image_folder

@@ -207,4 +207,4 @@ def test_help_shows_examples_and_no_torch(capsys) -> None:
 def test_the_shipped_schema_is_valid() -> None:
     jsonschema.Draft202012Validator.check_schema(json_schema())
     assert np.isfinite(len(json.dumps(json_schema())))
-    assert (Path(__file__).parents[2] / "src/ncollapse/schemas/prediction-1.json").exists()
+    assert (Path(__file__).parents[2] / "src/ncollapse/record/schemas/prediction-1.json").exists()

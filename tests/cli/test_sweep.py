@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import ncollapse as nc
-from ncollapse.trace import Trace
+from ncollapse.record.trace import Trace
 from ncollapse.tracking.sweep import checkpoints, sweep
 from tests.cli.test_commands import run
 from tests.models import blobs, net

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from ncollapse.collect.blocks import BlockMoments
-from ncollapse.collect.classes import ClassMoments
-from ncollapse.collect.decisions import Decisions
+from ncollapse.collect.statistics.blocks import BlockMoments
+from ncollapse.collect.statistics.classes import ClassMoments
+from ncollapse.collect.statistics.decisions import Decisions
 from tests.data import make
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import ncollapse as nc
-from ncollapse.collect.forgetting import FORGOTTEN, ForgettingMoments
+from ncollapse.collect.statistics.forgetting import FORGOTTEN, ForgettingMoments
 from ncollapse.metrics.readings import applicable, read
 from tests.data import CASES
 

@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import ncollapse as nc
-from ncollapse.collect.kept import is_kept, remove_kept
+from ncollapse.collect.keep.kept import is_kept, remove_kept
 from ncollapse.errors import NCollapseWarning
 from tests.data import make
 from tests.ranks import spawn

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from ncollapse.collect.classes import ClassMoments
-from ncollapse.collect.moments import Moments
+from ncollapse.collect.statistics.classes import ClassMoments
+from ncollapse.collect.statistics.protocol import Moments
 from tests.data import make
 from tests.oracles import class_parts, within
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from ncollapse.collect.batches import as_loader, describe, unpack_batch
-from ncollapse.collect.cache import FeatureCache, RecomputedSource, _write
-from ncollapse.collect.stream import ModelStream, preserved
-from ncollapse.collect.taps import Taps
+from ncollapse.collect.keep.cache import FeatureCache, RecomputedSource, _write
+from ncollapse.collect.tap.batches import as_loader, describe, unpack_batch
+from ncollapse.collect.tap.stream import ModelStream, preserved
+from ncollapse.collect.tap.taps import Taps
 from tests.models import K, blobs, net
 
 INPUTS, LABELS = blobs()
@@ -160,7 +160,7 @@ def test_memory_and_disk_hold_the_same_rows() -> None:
 
 
 def test_rows_across_blocks_are_whole(monkeypatch) -> None:
-    monkeypatch.setattr("ncollapse.collect.cache.BLOCK_ROWS", 5)
+    monkeypatch.setattr("ncollapse.collect.keep.cache.BLOCK_ROWS", 5)
     with FeatureCache() as cache:
         cache.fill(stream())
         source = cache.source("head")

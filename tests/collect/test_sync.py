@@ -13,9 +13,9 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from ncollapse.collect import sync
-from ncollapse.collect.classes import ClassMoments
-from ncollapse.collect.forgetting import ForgettingMoments
+from ncollapse.collect.ranks import sync
+from ncollapse.collect.statistics.classes import ClassMoments
+from ncollapse.collect.statistics.forgetting import ForgettingMoments
 from tests.data import make
 from tests.ranks import said_by, spawn
 

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ncollapse.collect.heads import candidates, check_head, logits_of, unwrap
-from ncollapse.collect.pooling import Shape, first_tensor, pool
-from ncollapse.collect.select import blocks, select
-from ncollapse.collect.taps import Taps
+from ncollapse.collect.tap.heads import candidates, check_head, logits_of, unwrap
+from ncollapse.collect.tap.pooling import Shape, first_tensor, pool
+from ncollapse.collect.tap.select import blocks, select
+from ncollapse.collect.tap.taps import Taps
 from tests.models import K, blobs, built, net, seeded
 
 

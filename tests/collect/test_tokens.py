@@ -8,8 +8,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import ncollapse as nc
-from ncollapse.collect.tokens import targets, token_batch, token_kind
-from ncollapse.sources.optional import optional
+from ncollapse.collect.tap.tokens import targets, token_batch, token_kind
+from ncollapse.sources.specs.optional import optional
 from tests.ranks import spawn
 
 V, D = 23, 16

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 import ncollapse as nc
 from ncollapse.control import HeldLoss, Thermostat
-from ncollapse.sources.optional import optional
+from ncollapse.sources.specs.optional import optional
 from tests.models import built
 
 K, INPUTS, WIDTH = 4, 16, 32

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 import ncollapse as nc
 from ncollapse.control import NearestFrameHead, SimplexHead, fix_head
-from ncollapse.sources.optional import optional
+from ncollapse.sources.specs.optional import optional
 from tests.models import K, blobs, built, net
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from ncollapse.collect.classes import ClassMoments
-from ncollapse.collect.decisions import Decisions
-from ncollapse.collect.statistics import ClassStatistics
+from ncollapse.collect.statistics.classes import ClassMoments
+from ncollapse.collect.statistics.decisions import Decisions
+from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import Geometry
 from ncollapse.metrics.catalog import METRICS
 from tests.data import make

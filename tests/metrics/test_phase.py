@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ncollapse.metrics.phase import terminal_phase
-from ncollapse.trace import Trace
+from ncollapse.record.trace import Trace
 
 
 def trace(errors: list[float], readings=None, *, stated: bool = False) -> Trace:

@@ -9,7 +9,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 import ncollapse as nc
-from ncollapse.trace import Trace
+from ncollapse.record.trace import Trace
 from tests.data import make
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ncollapse.report.folder import RunFolder
+from ncollapse.record.run import Run
+from ncollapse.record.trace import Trace
 from ncollapse.report.html import render_page
 from ncollapse.report.plots.dial import dial_curve, held
-from ncollapse.trace import Trace
 from tests.report.runs import folder
 
 
@@ -79,11 +79,11 @@ def test_every_series_is_drawn(readings: list[float | None]) -> None:
 
 def test_the_page_shows_the_dial_of_a_run(tmp_path: Path) -> None:
     path = folder(tmp_path)
-    without = render_page(RunFolder.read(path))
+    without = render_page(Run.read(path))
     assert "The dial" not in without
     trace = Trace.load(path / "trace.csv")
     trace.rows += turned([0.5, 0.2, 0.1]).rows
     trace.save(path / "trace.csv")
-    page = render_page(RunFolder.read(path))
+    page = render_page(Run.read(path))
     assert "<h2>The dial</h2>" in page and "nc1_ratio reads 0.1 at the last look" in page
     assert page.count('<svg class="figure"') == without.count('<svg class="figure"') + 1

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ncollapse.report.animation import HOLD, last_picture, write_gif
-from ncollapse.report.film import Frame, Frames, cells, chosen, corners, plane, space
+from ncollapse.record.frames import Frame, Frames
+from ncollapse.report.film.animation import HOLD, last_picture, write_gif
+from ncollapse.report.film.film import cells, chosen, corners, plane, space
 from tests.report.runs import frames, simplex
 
 

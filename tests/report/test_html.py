@@ -13,13 +13,14 @@ import matplotlib
 import numpy as np
 import pytest
 
+from ncollapse.record.document import SCHEMA_VERSION
+from ncollapse.record.frames import Frames
+from ncollapse.record.readings import ANSWERS, Number, Verdict
+from ncollapse.record.run import Run
 from ncollapse.report import words
-from ncollapse.report.animation import write_gif
-from ncollapse.report.film import Frames
-from ncollapse.report.folder import RunFolder
+from ncollapse.report.film.animation import write_gif
 from ncollapse.report.html import LARGEST, render_page, write_report
 from ncollapse.report.plots.gram import block_cosines, gram_map, units
-from ncollapse.schema import ANSWERS, Number, Verdict
 from tests.report.runs import folder, frames
 
 HOSTILE = "<script>alert('x')</script>$\\frac{&\"]]>"
@@ -36,7 +37,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def page(run: Path) -> str:
-    return render_page(RunFolder.read(run))
+    return render_page(Run.read(run))
 
 
 def test_every_section_is_there(page: str) -> None:
@@ -70,7 +71,7 @@ def test_ids_are_unique_and_all_references_lead_somewhere(page: str) -> None:
 
 
 def test_alt_texts_are_verdict_sentences(run: Path, page: str) -> None:
-    document = RunFolder.read(run).document
+    document = Run.read(run).document
     sentences = {verdict.sentence for verdict in document.verdicts}
     labels = [html.unescape(t) for t in re.findall(r'role="img" aria-label="([^"]*)"', page)]
     assert len(labels) == 6
@@ -86,7 +87,7 @@ def test_the_same_run_gives_the_same_bytes(run: Path, page: str, tmp_path: Path)
 
 
 def test_the_users_matplotlib_neither_changes_nor_matters(run: Path) -> None:
-    found = replace(RunFolder.read(run), frames=None)
+    found = replace(Run.read(run), frames=None)
     plain = render_page(found)
     with matplotlib.rc_context({"font.size": 31, "axes.grid": True, "lines.linewidth": 9}):
         before = dict(matplotlib.rcParams)
@@ -98,7 +99,7 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
     names = [HOSTILE, "b\nc\x00", "漢字", "", "e" * 300]
     path = folder(tmp_path / "run", names=names)
     frames(path / "frames.safetensors", names=[HOSTILE, "b", "c", "d"])
-    found = RunFolder.read(path)
+    found = Run.read(path)
     config = {**found.document.config, "head": HOSTILE}
     document = replace(found.document, source=HOSTILE, config=config, warnings=(HOSTILE,))
     text = render_page(replace(found, document=document, path=Path(HOSTILE)))
@@ -108,7 +109,7 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
 
 
 def test_all_five_states_are_shown(run: Path) -> None:
-    found = replace(RunFolder.read(run), frames=None)
+    found = replace(Run.read(run), frames=None)
     number = Number("class_share", "train", "head", 0.9)
     verdicts = tuple(Verdict(f"Question {a}?", a, f"Said of {a}.", (number,)) for a in ANSWERS)
     text = render_page(replace(found, document=replace(found.document, verdicts=verdicts)))
@@ -122,7 +123,7 @@ def test_all_five_states_are_shown(run: Path) -> None:
 
 @pytest.mark.parametrize("first", ANSWERS)
 def test_there_are_three_sentences_whatever_the_answers(run: Path, first: str) -> None:
-    document = RunFolder.read(run).document
+    document = Run.read(run).document
     verdicts = tuple(replace(v, answer=first) for v in document.verdicts)
     said = words.meaning(replace(document, verdicts=verdicts))
     assert len(said) == 3
@@ -133,19 +134,19 @@ def test_there_are_three_sentences_whatever_the_answers(run: Path, first: str) -
 
 def test_a_folder_of_results_alone_makes_a_page(run: Path, tmp_path: Path) -> None:
     shutil.copy(run / "results.json", tmp_path / "results.json")
-    found = RunFolder.read(tmp_path)
+    found = Run.read(tmp_path)
     assert (found.trace, found.frames, found.film) == (None, None, None)
     assert found.geometries == {} and found.classes == ()
     text = render_page(found)
     assert "geometry.safetensors" in text and "classes.csv" in text
     assert "The training film" not in text
     with pytest.raises(ValueError, match="does not exist"):
-        RunFolder.read(tmp_path / "nothing")
+        Run.read(tmp_path / "nothing")
 
 
 def test_a_newer_schema_is_refused(run: Path, tmp_path: Path) -> None:
     text = (run / "results.json").read_text(encoding="utf-8")
-    newer = text.replace('"schema_version": "1.0"', '"schema_version": "2.0"')
+    newer = text.replace(f'"schema_version": "{SCHEMA_VERSION}"', '"schema_version": "2.0"')
     (tmp_path / "results.json").write_text(newer, encoding="utf-8")
     with pytest.raises(ValueError, match="newer than"):
         write_report(tmp_path)
@@ -162,7 +163,7 @@ def test_any_number_of_classes_stays_small(tmp_path: Path, classes: int, dim: in
 
 
 def test_layers_take_the_place_of_training(run: Path) -> None:
-    found = replace(RunFolder.read(run), frames=None)
+    found = replace(Run.read(run), frames=None)
     results = {
         split: {"block1": layers["head"], "block2": layers["head"], **layers}
         for split, layers in found.document.results.items()
@@ -173,7 +174,7 @@ def test_layers_take_the_place_of_training(run: Path) -> None:
 
 
 def test_a_prediction_takes_the_simplexs_place(run: Path) -> None:
-    found = replace(RunFolder.read(run), frames=None)
+    found = replace(Run.read(run), frames=None)
     means = np.eye(5)
     text = render_page(found, predicted=means)
     assert ">predicted</text>" in text and ">simplex</text>" not in text
@@ -182,7 +183,7 @@ def test_a_prediction_takes_the_simplexs_place(run: Path) -> None:
 
 
 def test_a_film_too_large_for_the_page_is_left_out(run: Path) -> None:
-    found = RunFolder.read(run)
+    found = Run.read(run)
     assert found.film is not None
     text = render_page(replace(found, film=found.film + bytes(LARGEST)))
     assert "data:image/gif" not in text and "The training film" in text

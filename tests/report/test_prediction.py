@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 import ncollapse as nc
+from ncollapse.record.predictions import read_prediction, write_prediction
+from ncollapse.record.run import Run
 from ncollapse.report import prediction as theory
-from ncollapse.report.folder import RunFolder
 from ncollapse.report.html import render_page
 from ncollapse.report.plots.prediction import cosine_maps, norms_and_margins, save_figure
-from ncollapse.theory.overlay import overlay
+from ncollapse.theory.subjects.overlay import overlay
 from tests.report.runs import folder
 
 HOSTILE = "<script>alert('x')</script>"
@@ -33,13 +34,13 @@ def document():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, document) -> Path:
     path = folder(tmp_path_factory.mktemp("run"), comparators=False)
-    theory.write_prediction(path, document)
+    write_prediction(path, document)
     return path
 
 
 @pytest.fixture(scope="module")
 def page(run: Path) -> str:
-    return render_page(RunFolder.read(run))
+    return render_page(Run.read(run))
 
 
 def test_the_section_is_there_with_two_figures(page: str, document) -> None:
@@ -59,12 +60,12 @@ def test_ids_are_unique_and_no_colour_is_left(page: str) -> None:
 
 
 def test_without_a_prediction_there_is_no_section(run: Path) -> None:
-    assert "<h2>Theory</h2>" not in render_page(replace(RunFolder.read(run), prediction=None))
+    assert "<h2>Theory</h2>" not in render_page(replace(Run.read(run), prediction=None))
 
 
 def test_a_prediction_alone_shows_theory_alone(run: Path, document) -> None:
     alone = {key: value for key, value in document.items() if key != "against"}
-    text = render_page(replace(RunFolder.read(run), prediction=alone))
+    text = render_page(replace(Run.read(run), prediction=alone))
     assert "Theory alone" in text
     assert "<h2>Theory</h2>" in text
 
@@ -74,7 +75,7 @@ def test_texts_of_the_file_are_escaped(run: Path, document) -> None:
     bad["sources"] = bad["warnings"] = [HOSTILE]
     bad["assumptions"] = [{"text": HOSTILE, "holds": False}]
     bad["problem"]["loss"]["name"] = HOSTILE
-    text = render_page(replace(RunFolder.read(run), prediction=bad))
+    text = render_page(replace(Run.read(run), prediction=bad))
     assert "<script" not in text
     assert "does not hold here" in text
 
@@ -119,6 +120,6 @@ def test_files_that_are_no_prediction_are_refused_in_a_sentence(document, tmp_pa
     ):
         path.write_text(text, encoding="utf-8")
         with pytest.raises(ValueError, match=said):
-            theory.read_prediction(path)
+            read_prediction(path)
     path.write_text(json.dumps({**document, "schema_version": "1.9", "new": 1}), encoding="utf-8")
-    assert theory.read_prediction(path)["new"] == 1
+    assert read_prediction(path)["new"] == 1

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import ncollapse as nc
+from ncollapse.record.trace import Trace
 from ncollapse.report.terminal import (
     number,
     render,
@@ -16,7 +17,6 @@ from ncollapse.report.terminal import (
     render_verdicts,
     sparkline,
 )
-from ncollapse.trace import Trace
 from tests.data import make
 
 

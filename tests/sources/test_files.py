@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ncollapse.sources.arrays import ArraySource, FeatureSource
-from ncollapse.sources.files import open_source
+from ncollapse.sources.features.arrays import ArraySource, FeatureSource
+from ncollapse.sources.features.files import open_source
 from tests.data import make
 
 CASE = make("f", counts=[30, 40, 33], dim=5)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ncollapse.sources.datasets import load_data
-from ncollapse.sources.models import load_model, load_state, read_state
-from ncollapse.sources.optional import optional
+from ncollapse.sources.specs.datasets import load_data
+from ncollapse.sources.specs.models import load_model, load_state, read_state
+from ncollapse.sources.specs.optional import optional
 from tests.models import K, built, net
 
 

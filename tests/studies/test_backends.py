@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from ncollapse.cli import main
+from ncollapse.lab.claims import UNKNOWN
+from ncollapse.lab.study import SIZES
 from ncollapse.studies import Bar, Claim, Part, Study, run
-from ncollapse.studies.claims import UNKNOWN
-from ncollapse.studies.study import SIZES
 
 PID = "pid"
 
@@ -82,7 +82,7 @@ def test_a_cluster_that_is_not_there_is_one_sentence(monkeypatch, capsys) -> Non
         run(study(), backend="dask")
     with pytest.raises(ValueError, match="'dask' is needed"):
         run(study(), scheduler="tcp://127.0.0.1:1")
-    monkeypatch.setattr("ncollapse.studies.workers.CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr("ncollapse.lab.workers.CONNECT_SECONDS", 0.3)
     with pytest.raises(SystemExit) as stop:
         main(["study", "run", "peeled", "--size", "mini", "--backend", "dask", "--scheduler",
               "tcp://127.0.0.1:1", "--output", os.devnull])  # fmt: skip

@@ -12,9 +12,8 @@ import torch
 from torch import nn
 
 from ncollapse.control import KoLeo, Thermostat, fix_head
-from ncollapse.studies import find
-from ncollapse.studies.control_networks import resnet18, resnet50, small_resnet
-from ncollapse.studies.control_parts import (
+from ncollapse.lab.control_networks import resnet18, resnet50, small_resnet
+from ncollapse.lab.control_parts import (
     NC1,
     RATIO,
     Dial,
@@ -30,10 +29,11 @@ from ncollapse.studies.control_parts import (
     slope,
     transfer,
 )
-from ncollapse.studies.fixed_head_runs import combine
-from ncollapse.studies.models import mlp, penultimate
-from ncollapse.studies.train import Settings, train
-from ncollapse.studies.training_memory import kept_for_backward, peaks_of_training, training_bytes
+from ncollapse.lab.models import mlp, penultimate
+from ncollapse.lab.train import Settings, train
+from ncollapse.lab.training_memory import kept_for_backward, peaks_of_training, training_bytes
+from ncollapse.studies import find
+from ncollapse.studies.fixed_head.runs import combine
 from tests.models import built
 
 

@@ -17,14 +17,14 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from ncollapse.cli import main
-from ncollapse.sources.optional import optional
+from ncollapse.lab.data import Data, Dataset, digits, long_tailed
+from ncollapse.lab.looks import Looks, features_of
+from ncollapse.lab.models import conv, mlp
+from ncollapse.lab.samples import Samples, labels_of, open_data, relabelled, subset
+from ncollapse.lab.train import Settings, State, TrainResult, train
+from ncollapse.sources.specs.optional import optional
 from ncollapse.studies import find, run
-from ncollapse.studies.data import Data, Dataset, digits, long_tailed
-from ncollapse.studies.looks import Looks, features_of
-from ncollapse.studies.models import conv, mlp
-from ncollapse.studies.samples import Samples, labels_of, open_data, relabelled, subset
-from ncollapse.studies.terminal_phase_runs import redrawn
-from ncollapse.studies.train import Settings, State, TrainResult, train
+from ncollapse.studies.terminal_phase.runs import redrawn
 from tests.ranks import spawn
 
 CODE = """

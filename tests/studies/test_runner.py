@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from ncollapse.lab.claims import FAILS, HOLDS, UNKNOWN
+from ncollapse.lab.study import SIZES
 from ncollapse.studies import Bar, Claim, Part, Study, run
-from ncollapse.studies.claims import FAILS, HOLDS, UNKNOWN
-from ncollapse.studies.study import SIZES
 
 CALLS: list[str] = []
 
@@ -38,7 +38,7 @@ def together(units) -> dict:
 
 
 def draw(units) -> dict:
-    from ncollapse.studies.figures import axes, finish
+    from ncollapse.lab.figures import axes, finish
 
     figure, area, ink = axes("x", "y", "x")
     area.plot([1, 10], [0, len(units["steady"])], color=ink.first, label="line")

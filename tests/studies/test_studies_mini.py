@@ -8,15 +8,15 @@ import math
 import pytest
 import torch
 
+from ncollapse.lab.claims import VERDICTS
+from ncollapse.lab.data import digits, geometric_counts, long_tailed
+from ncollapse.lab.models import mlp
+from ncollapse.lab.networks import block_means, closeness, cosines
 from ncollapse.studies import find, names, run
-from ncollapse.studies.claims import VERDICTS
-from ncollapse.studies.data import digits, geometric_counts, long_tailed
-from ncollapse.studies.loss_networks import jackknife
-from ncollapse.studies.models import mlp
-from ncollapse.studies.networks import block_means, closeness, cosines
-from ncollapse.studies.peeled_runs import energy, step_from
-from ncollapse.theory.flow import kkt, kkt_point
-from ncollapse.theory.problem import ULPM
+from ncollapse.studies.losses.networks import jackknife
+from ncollapse.studies.peeled.runs import energy, step_from
+from ncollapse.theory.problems.problem import ULPM
+from ncollapse.theory.solvers.flow import kkt, kkt_point
 
 
 @pytest.mark.parametrize("name", names())

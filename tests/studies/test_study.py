@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
+from ncollapse.lab.claims import FAILS, HOLDS, UNKNOWN
+from ncollapse.lab.scoreboard import describe
+from ncollapse.lab.study import SIZES, resolve
 from ncollapse.studies import Bar, Claim, Part, Study, find, names, studies
-from ncollapse.studies.claims import FAILS, HOLDS, UNKNOWN
-from ncollapse.studies.scoreboard import describe
-from ncollapse.studies.study import SIZES, resolve
 
 WORST = Claim("a", "text", "source", Bar(high=1.0))
 MEAN = Claim("a", "text", "source", Bar(low=0.9), rule="mean", seeds=3)

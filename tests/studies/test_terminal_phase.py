@@ -7,13 +7,13 @@ import math
 import pytest
 import torch
 
+from ncollapse.lab.data import digits, long_tailed
+from ncollapse.lab.looks import FEATURE_NORM, WEIGHT_NORM, Looks, features_of, look
+from ncollapse.lab.models import conv, mlp, penultimate
+from ncollapse.lab.train import Epoch, Settings, State
 from ncollapse.metrics.phase import ERROR
 from ncollapse.studies import find
-from ncollapse.studies.data import digits, long_tailed
-from ncollapse.studies.looks import FEATURE_NORM, WEIGHT_NORM, Looks, features_of, look
-from ncollapse.studies.models import conv, mlp, penultimate
-from ncollapse.studies.terminal_phase_runs import KEYS, phase_of, random_labels
-from ncollapse.studies.train import Epoch, Settings, State
+from ncollapse.studies.terminal_phase.runs import KEYS, phase_of, random_labels
 
 SMALL = long_tailed(digits(), [8] * 10)
 

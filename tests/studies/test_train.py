@@ -9,13 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ncollapse.measures import measure_source
-from ncollapse.sources.files import open_source
-from ncollapse.studies.data import digits
-from ncollapse.studies.demo import FEATURES, Follow, run
-from ncollapse.studies.models import mlp, penultimate
-from ncollapse.studies.train import Settings, State, train
-from ncollapse.trace import Trace
+from ncollapse.lab.data import digits
+from ncollapse.lab.demo import FEATURES, Follow, run
+from ncollapse.lab.models import mlp, penultimate
+from ncollapse.lab.train import Settings, State, train
+from ncollapse.measuring.measure import measure_source
+from ncollapse.record.trace import Trace
+from ncollapse.sources.features.files import open_source
 from ncollapse.tracking.tracker import Tracker
 
 DATA = digits()

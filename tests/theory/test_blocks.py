@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from ncollapse.theory.blocks import BlockMatrix, Groups, complement_of_ones
+from ncollapse.theory.solvers.blocks import BlockMatrix, Groups, complement_of_ones
 
 
 def example(rng: np.random.Generator, counts=(9, 4, 9, 4, 4, 2, 9)) -> BlockMatrix:

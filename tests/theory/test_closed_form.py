@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError, RescaledSquaredError
-from ncollapse.theory.closed_form import closed_form
-from ncollapse.theory.formulas import formula
-from ncollapse.theory.problem import GUFM, LPM, UFM, ULPM, DeepLinearUFM, NormalizedUFM
+from ncollapse.theory.problems.problem import GUFM, LPM, UFM, ULPM, DeepLinearUFM, NormalizedUFM
 from ncollapse.theory.solve import solve
+from ncollapse.theory.solvers.closed_form import closed_form
+from ncollapse.theory.solvers.formulas import formula
 from tests.theory.oracle import train
 
 DECAYS = {"weight_decay": 4e-3, "feature_decay": 2e-3}

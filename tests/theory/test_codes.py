@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import minimize
 
 from ncollapse.geometry import Geometry
-from ncollapse.theory.codes import margin_bound, softmax_code, welch_bound
+from ncollapse.theory.solvers.codes import margin_bound, softmax_code, welch_bound
 
 KNOWN = [
     (5, 2, 1 - math.cos(2 * math.pi / 5)),

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError, RescaledSquaredError, named
-from ncollapse.theory.convex import minimize
-from ncollapse.theory.newton import Spectrum, newton_direction
-from ncollapse.theory.relaxation import Point, Relaxation
+from ncollapse.theory.solvers.convex import minimize
+from ncollapse.theory.solvers.newton import Spectrum, newton_direction
+from ncollapse.theory.solvers.relaxation import Point, Relaxation
 
 COUNTS = (20, 20, 8, 5, 5)
 TAU = (58 * 6e-6) ** 0.5

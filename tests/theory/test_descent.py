@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError, RescaledSquaredError
-from ncollapse.theory.descent import METHODS, descend
-from ncollapse.theory.objective import Objective
-from ncollapse.theory.problem import GUFM, LPM, UFM, ULPM, DeepLinearUFM, NormalizedUFM
+from ncollapse.theory.problems.objective import Objective
+from ncollapse.theory.problems.problem import GUFM, LPM, UFM, ULPM, DeepLinearUFM, NormalizedUFM
 from ncollapse.theory.solve import solve
+from ncollapse.theory.solvers.descent import METHODS, descend
 
 K, N, DECAY = 4, 5, 5e-3
 C = math.sqrt(N) * DECAY

@@ -9,9 +9,9 @@ import torch
 
 import ncollapse as nc
 from ncollapse.losses import named
-from ncollapse.theory.fit import fit_tau
-from ncollapse.theory.overlay import overlay
 from ncollapse.theory.predict import predict
+from ncollapse.theory.subjects.fit import fit_tau
+from ncollapse.theory.subjects.overlay import overlay
 
 CASES = {
     "balanced": ([100] * 8, {}),

@@ -18,9 +18,9 @@ from ncollapse.losses import (
     MeanSquaredError,
     RescaledSquaredError,
 )
-from ncollapse.theory.fixed_head import bounds
-from ncollapse.theory.problem import FixedHead
+from ncollapse.theory.problems.problem import FixedHead
 from ncollapse.theory.solve import solve
+from ncollapse.theory.solvers.fixed_head import bounds
 
 COUNTS = (5, 3, 3, 2)
 K, N = len(COUNTS), sum(COUNTS)

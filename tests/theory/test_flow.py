@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from ncollapse.theory.flow import SHAPES, Point, aligned_margin, flow, kkt, kkt_point
-from ncollapse.theory.objective import Objective
-from ncollapse.theory.problem import UFM, ULPM
+from ncollapse.theory.problems.objective import Objective
+from ncollapse.theory.problems.problem import UFM, ULPM
+from ncollapse.theory.solvers.flow import SHAPES, Point, aligned_margin, flow, kkt, kkt_point
 
 PROBLEM = ULPM((3, 3, 3, 3))
 

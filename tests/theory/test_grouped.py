@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError, RescaledSquaredError
-from ncollapse.theory.blocks import Groups
-from ncollapse.theory.grouped import GroupedFocal, grouped
+from ncollapse.theory.solvers.blocks import Groups
+from ncollapse.theory.solvers.grouped import GroupedFocal, grouped
 
 COUNTS = (9, 4, 9, 4, 4, 2)
 BY_COUNT = {9: 0.4, 4: 1.3, 2: 0.8}

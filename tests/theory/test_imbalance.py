@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError, RescaledSquaredError, named
-from ncollapse.theory.imbalance import (
+from ncollapse.theory.predict import predict
+from ncollapse.theory.problems.problem import LPM, UFM
+from ncollapse.theory.subjects.imbalance import (
     decay_product,
     groups_of,
     merge_value,
@@ -16,9 +18,7 @@ from ncollapse.theory.imbalance import (
     rank_rule,
     zero_value,
 )
-from ncollapse.theory.phases import phase_diagram
-from ncollapse.theory.predict import predict
-from ncollapse.theory.problem import LPM, UFM
+from ncollapse.theory.subjects.phases import phase_diagram
 
 COUNTS = (90, 90, 90, 20, 20, 20, 20)
 N = sum(COUNTS)

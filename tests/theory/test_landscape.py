@@ -8,10 +8,15 @@ import pytest
 import torch
 
 from ncollapse.losses import CrossEntropy, Focal, Loss, MeanSquaredError, RescaledSquaredError
-from ncollapse.theory.descent import descend
-from ncollapse.theory.landscape import escape_direction, landscape, perturbed_descent, saddle
-from ncollapse.theory.objective import Objective
-from ncollapse.theory.problem import UFM
+from ncollapse.theory.problems.objective import Objective
+from ncollapse.theory.problems.problem import UFM
+from ncollapse.theory.solvers.descent import descend
+from ncollapse.theory.subjects.landscape import (
+    escape_direction,
+    landscape,
+    perturbed_descent,
+    saddle,
+)
 
 LOSSES = [CrossEntropy(), MeanSquaredError(), RescaledSquaredError(2.0, 1.5)]
 

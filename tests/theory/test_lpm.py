@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from ncollapse.theory.descent import descend
-from ncollapse.theory.lpm import collapse_ratio, train_two_groups, two_groups
-from ncollapse.theory.problem import LPM
+from ncollapse.theory.problems.problem import LPM
+from ncollapse.theory.solvers.descent import descend
+from ncollapse.theory.solvers.lpm import collapse_ratio, train_two_groups, two_groups
 
 REFERENCE = [
     (5, 5, 5.0, 12.19),

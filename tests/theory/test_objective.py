@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError, vector_scaling
-from ncollapse.theory.objective import Objective, Point, class_labels, class_means
-from ncollapse.theory.problem import GUFM, LPM, UFM, ULPM, DeepLinearUFM, NormalizedUFM
+from ncollapse.theory.problems.objective import Objective, Point, class_labels, class_means
+from ncollapse.theory.problems.problem import GUFM, LPM, UFM, ULPM, DeepLinearUFM, NormalizedUFM
 
 COUNTS = (3, 2, 4)
 PROBLEMS = {
@@ -117,7 +117,7 @@ def test_zero_columns_change_nothing() -> None:
 
 
 def test_polishing_ends_at_machine_precision() -> None:
-    from ncollapse.theory.descent import descend
+    from ncollapse.theory.solvers.descent import descend
 
     rough = descend(PROBLEMS["ce"], method="accelerated", tolerance=1e-5)
     objective = Objective(PROBLEMS["ce"])

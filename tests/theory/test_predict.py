@@ -17,7 +17,7 @@ import ncollapse as nc
 from ncollapse.losses import CrossEntropy, Focal, SupervisedContrastive
 from ncollapse.theory.predict import predict, predict_problem
 from ncollapse.theory.prediction import LARGEST, blocks_of, json_schema
-from ncollapse.theory.problem import ULPM
+from ncollapse.theory.problems.problem import ULPM
 
 SETTINGS = {
     "balanced": ([100] * 10, {}),

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError, RescaledSquaredError, named
-from ncollapse.theory.closed_form import zero_threshold
-from ncollapse.theory.problem import GUFM, LPM, UFM, ULPM, DeepLinearUFM, NormalizedUFM
+from ncollapse.theory.problems.problem import GUFM, LPM, UFM, ULPM, DeepLinearUFM, NormalizedUFM
 from ncollapse.theory.solve import solve
+from ncollapse.theory.solvers.closed_form import zero_threshold
 from tests.theory.oracle import train
 
 COUNTS = [(4, 4, 4), (6, 3, 3, 2), (5, 5, 2, 2)]

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 import ncollapse as nc
 from ncollapse.control import HeldLoss, Thermostat
-from ncollapse.schema import json_schema
+from ncollapse.record.document import json_schema
 from ncollapse.tracking.hold import check_dial
 from tests.models import K, blobs, built
 

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import ncollapse as nc
 from ncollapse.control import Thermostat
-from ncollapse.sources.optional import optional
+from ncollapse.sources.specs.optional import optional
 from tests.tracking.test_dial import (
     FOUND,
     INPUTS,

@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import ncollapse as nc
-from ncollapse.sources.optional import optional
+from ncollapse.sources.specs.optional import optional
 from tests.models import K, blobs, built, seeded
 
 optional("torchvision")

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 import ncollapse as nc
-from ncollapse.schema import json_schema
-from ncollapse.trace import Trace
+from ncollapse.record.document import json_schema
+from ncollapse.record.trace import Trace
 from ncollapse.tracking.tracker import KEYS
 from tests.models import K, blobs, net, seeded
 

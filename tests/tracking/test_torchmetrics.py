@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ncollapse.sources.optional import optional
+from ncollapse.sources.specs.optional import optional
 from tests.data import CASES, make
 from tests.tracking.test_metric import same
 
@@ -135,7 +135,7 @@ def test_bad_arguments_are_explained() -> None:
 WORKER = """
 import os, sys
 import torch, torch.distributed as dist
-from ncollapse.sources.optional import optional
+from ncollapse.sources.specs.optional import optional
 optional("torchvision")
 from ncollapse.tracking.metric import NeuralCollapse
 from ncollapse.tracking.torchmetrics import NeuralCollapseMetric

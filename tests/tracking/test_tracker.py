@@ -11,7 +11,7 @@ from safetensors import safe_open
 
 import ncollapse as nc
 from ncollapse.errors import NCollapseWarning
-from ncollapse.trace import Trace
+from ncollapse.record.trace import Trace
 from ncollapse.tracking.frames import FrameRecorder
 from ncollapse.tracking.probe import balanced
 from tests.models import K, blobs, net
@@ -178,16 +178,20 @@ def test_frames_keep_distances_and_logits_exactly() -> None:
     bias = torch.randn(5, generator=generator, dtype=torch.float64)
     recorder = FrameRecorder([3, 1, 4], per_class=7)
     recorder.add(5, 1.0, features, labels, weight, bias)
-    found = recorder.tensors
+    found = recorder.frames[0]
     chosen = torch.cat([features[labels == k][:7] for k in (3, 1, 4)])
     means = torch.stack([features[labels == k].mean(0) for k in (3, 1, 4)])
     centre = torch.stack([features[labels == k].mean(0) for k in range(5)]).mean(0)
-    assert found["labels"].tolist() == [0] * 7 + [1] * 7 + [2] * 7
-    assert found["0/features"].shape == (21, 6)
+    assert found.labels.tolist() == [0] * 7 + [1] * 7 + [2] * 7
+    assert torch.from_numpy(found.features).shape == (21, 6)
     gram = (means - centre) @ (means - centre).T
-    assert torch.allclose(found["0/means"] @ found["0/means"].T, gram.float(), atol=1e-5)
+    assert torch.allclose(
+        torch.from_numpy(found.means) @ torch.from_numpy(found.means).T, gram.float(), atol=1e-5
+    )
     logits = (chosen @ weight.T + bias)[:, [3, 1, 4]]
-    made = found["0/features"] @ found["0/weight"].T + found["0/bias"]
+    made = torch.from_numpy(found.features) @ torch.from_numpy(found.weight).T + torch.from_numpy(
+        found.bias
+    )
     assert torch.allclose(made, logits.float(), atol=1e-4)
 
 

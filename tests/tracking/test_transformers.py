@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import ncollapse as nc
-from ncollapse.sources.optional import optional
+from ncollapse.sources.specs.optional import optional
 from tests.models import K, seeded
 
 try:

@@ -25,7 +25,7 @@ def check(
     Examples:  ncollapse check out/results.json --max nc1_fisher=0.1 --min class_share=0.9
     |  ncollapse check out/ --max nc4_mismatch=0.01 --split test
     """
-    from ncollapse.schema import read_document
+    from ncollapse.record.document import read_document
 
     upper, lower = parse_limits(maximum, "--max"), parse_limits(minimum, "--min")
     if not upper and not lower:

@@ -16,7 +16,6 @@ import typer
 from ncollapse.cli.ranks import speaks
 
 UNITS = {"": 1.0, "B": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
-FRAMES = "frames.safetensors"
 HANDLER = "ncollapse command line"
 Progress = Callable[[str, int, int], None]
 

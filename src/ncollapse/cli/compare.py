@@ -21,8 +21,8 @@ def compare(
     Examples:  ncollapse compare a/results.json b/results.json
     |  ncollapse compare run-a/ run-b/ --json
     """
+    from ncollapse.record.document import read_document
     from ncollapse.report.terminal import render_comparison
-    from ncollapse.schema import read_document
 
     left, right = read_document(first), read_document(second)
     if not json:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ncollapse.cli.common import FRAMES, note, progress_bars, say, set_logging
+from ncollapse.cli.common import note, progress_bars, say, set_logging
+from ncollapse.record.folder import FRAMES
 
 if TYPE_CHECKING:
-    from ncollapse.studies.train import State
+    from ncollapse.lab.train import State
 
 LINES = 12
 
@@ -46,11 +47,11 @@ def demo(
         raise ValueError("--resume needs --output, the folder of the interrupted run")
     folder = output or Path("ncollapse-runs") / f"demo-{datetime.now():%Y-%m-%d-%H%M%S}"
     began = time.monotonic()
-    from ncollapse.report.animation import write_gif
-    from ncollapse.report.film import Frames
+    from ncollapse.lab.demo import KEYS, run
+    from ncollapse.record.frames import Frames
+    from ncollapse.report.film.animation import write_gif
     from ncollapse.report.html import write_report
     from ncollapse.report.terminal import number, render, render_verdicts
-    from ncollapse.studies.demo import KEYS, run
 
     talk = not json and not quiet
     spoken = _log_spaced(epochs)

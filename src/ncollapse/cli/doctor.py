@@ -50,7 +50,7 @@ def doctor(
 
 def _collect() -> dict[str, Any]:
     from ncollapse import __version__
-    from ncollapse.provenance import git_hash, package_version
+    from ncollapse.record.provenance import git_hash, package_version
 
     extras = {
         extra: [name for name in names if package_version(name) is None]

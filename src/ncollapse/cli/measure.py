@@ -12,7 +12,7 @@ from ncollapse.cli.common import note, parse_size, progress_bars, say, set_loggi
 from ncollapse.cli.ranks import local_device, process_group, speaks
 
 if TYPE_CHECKING:
-    from ncollapse.measurement import Measurement
+    from ncollapse.measuring.measurement import Measurement
 
 SNAPSHOT, KEPT = "snapshot.safetensors", "snapshot"
 LARGE_STATE = 2e8
@@ -196,8 +196,8 @@ def _file(
     shared: bool,
     options: dict[str, Any],
 ) -> Measurement:
-    from ncollapse.measures import measure_source, state_estimate
-    from ncollapse.sources.files import open_source
+    from ncollapse.measuring.measure import measure_source, state_estimate
+    from ncollapse.sources.features.files import open_source
 
     source = open_source(file)
     estimate = state_estimate(source, **options)
@@ -212,9 +212,9 @@ def _file(
 
 
 def _save(result: Measurement, output: Path, snapshot: Path | None) -> None:
-    from ncollapse.collect.kept import remove_kept
+    from ncollapse.collect.keep.kept import remove_kept
+    from ncollapse.record.snapshots import remove_snapshot
     from ncollapse.report.html import write_report
-    from ncollapse.snapshots import remove_snapshot
 
     write_report(result.save(output))
     if snapshot is not None:
@@ -224,8 +224,8 @@ def _save(result: Measurement, output: Path, snapshot: Path | None) -> None:
 
 def _began(snapshot: Path) -> bool:
     """Whether there is something to go on from."""
-    from ncollapse.collect.kept import is_kept
-    from ncollapse.snapshots import is_snapshot
+    from ncollapse.collect.keep.kept import is_kept
+    from ncollapse.record.snapshots import is_snapshot
 
     return is_kept(snapshot) if snapshot.name == KEPT else is_snapshot(snapshot)
 

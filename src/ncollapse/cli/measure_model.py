@@ -10,7 +10,7 @@ from ncollapse.cli.common import note
 from ncollapse.cli.ranks import speaks
 
 if TYPE_CHECKING:
-    from ncollapse.measurement import Measurement
+    from ncollapse.measuring.measurement import Measurement
 
 
 def measure_spec(
@@ -42,9 +42,9 @@ def measure_spec(
     import torch
     from torch.utils.data import DataLoader, Dataset
 
-    from ncollapse.measures import measure
-    from ncollapse.sources.datasets import load_data
-    from ncollapse.sources.models import load_model
+    from ncollapse.measuring.measure import measure
+    from ncollapse.sources.specs.datasets import load_data
+    from ncollapse.sources.specs.models import load_model
 
     first, many = weights, is_pattern(weights)
     if many:
@@ -108,7 +108,7 @@ def measure_spec(
 
 def _ordered(splits: dict[str, Any]) -> bool:
     """Whether another run would read the data in the same order."""
-    from ncollapse.collect.shares import check_order
+    from ncollapse.collect.ranks.shares import check_order
 
     try:
         check_order(splits)

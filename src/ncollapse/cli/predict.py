@@ -12,9 +12,9 @@ import typer
 from ncollapse.cli.common import note, say, set_logging
 
 if TYPE_CHECKING:
-    from ncollapse.measurement import Measurement
-    from ncollapse.theory.overlay import Overlay
+    from ncollapse.measuring.measurement import Measurement
     from ncollapse.theory.prediction import Prediction
+    from ncollapse.theory.subjects.overlay import Overlay
 
 # Options that belong to one loss or another, passed on only when given.
 OF_LOSSES = ("smoothing", "gamma", "strength", "factor", "target")
@@ -165,8 +165,8 @@ def predict(
         _warn(prediction, json and not quiet)
     written = _write(document, sizes, settings, plot, phase_diagram, output)
     if against is not None:
+        from ncollapse.record.predictions import write_prediction
         from ncollapse.report.html import write_report
-        from ncollapse.report.prediction import write_prediction
 
         written += [write_prediction(against, document), write_report(against)]
     if json:
@@ -209,7 +209,7 @@ def _warn(prediction: Prediction, wanted: bool) -> None:
 def _against(
     folder: Path, sizes: list[int] | None, settings: dict[str, Any]
 ) -> tuple[str, dict[str, Any]]:
-    from ncollapse.measurement import Measurement
+    from ncollapse.measuring.measurement import Measurement
     from ncollapse.report.prediction import render_overlay
 
     if settings["model"] != "ufm":
@@ -223,8 +223,8 @@ def _against(
 def _overlay(measured: Measurement, sizes: list[int] | None, settings: dict[str, Any]) -> Overlay:
     """The fitted theory over a measurement, or that of the decays that were passed."""
     from ncollapse.losses import named
-    from ncollapse.theory.fit import fit_tau
     from ncollapse.theory.predict import predict as ask
+    from ncollapse.theory.subjects.fit import fit_tau
 
     geometry = measured.geometry
     counts = sizes
@@ -272,7 +272,7 @@ def _write(
     """Everything that was asked for in files; nothing else."""
     written: list[Path] = []
     if output is not None:
-        from ncollapse.report.prediction import write_prediction
+        from ncollapse.record.predictions import write_prediction
 
         output.mkdir(parents=True, exist_ok=True)
         written.append(write_prediction(output, document))
@@ -295,7 +295,7 @@ def _write(
 
 def _draw_phases(sizes: list[int], settings: dict[str, Any], path: Path) -> None:
     """Largest count against smallest: the diagram's two groups."""
-    from ncollapse.theory.phases import phase_diagram
+    from ncollapse.theory.subjects.phases import phase_diagram
 
     smallest = sizes.count(min(sizes)) if min(sizes) < max(sizes) else len(sizes) // 2
     own = {k: v for k, v in settings.items() if k in OF_LOSSES}

@@ -45,7 +45,7 @@ def process_group() -> Iterator[bool]:
 
     import torch.distributed as dist
 
-    from ncollapse.collect.sync import LOST
+    from ncollapse.collect.ranks.sync import LOST
 
     seconds = float(os.environ.get("NCOLLAPSE_TIMEOUT", TIMEOUT_SECONDS))
     dist.init_process_group("gloo", timeout=timedelta(seconds=seconds))

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ncollapse.cli.common import FRAMES, say, set_logging
+from ncollapse.cli.common import say, set_logging
+from ncollapse.record.folder import FRAMES
 
 
 def report(
@@ -32,8 +33,8 @@ def report(
     from ncollapse.report.html import write_report
 
     if film:
-        from ncollapse.report.animation import write_gif
-        from ncollapse.report.film import Frames
+        from ncollapse.record.frames import Frames
+        from ncollapse.report.film.animation import write_gif
 
         source = folder / FRAMES
         if not source.exists():

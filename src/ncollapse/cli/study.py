@@ -23,7 +23,7 @@ def list_studies(json: JsonOption = False) -> None:
 
     Example:  ncollapse study list
     """
-    from ncollapse.studies.catalog import studies
+    from ncollapse.lab.catalog import studies
 
     found = studies()
     if json:
@@ -45,8 +45,8 @@ def show(
 
     Example:  ncollapse study show imbalance
     """
-    from ncollapse.studies.catalog import find
-    from ncollapse.studies.scoreboard import describe
+    from ncollapse.lab.catalog import find
+    from ncollapse.lab.scoreboard import describe
 
     study = find(name)
     if not json:
@@ -182,10 +182,10 @@ def _run(
     bars: AbstractContextManager[Progress | None],
     **how: Any,
 ) -> None:
-    from ncollapse.studies.catalog import find
-    from ncollapse.studies.catalog import names as known
-    from ncollapse.studies.runner import run, with_options
-    from ncollapse.studies.scoreboard import scoreboard
+    from ncollapse.lab.catalog import find
+    from ncollapse.lab.catalog import names as known
+    from ncollapse.lab.runner import run, with_options
+    from ncollapse.lab.scoreboard import scoreboard
 
     wanted = list(dict.fromkeys(known() if ALL in names else names))
     for name in wanted:

@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from ncollapse.sources.arrays import FeatureSource
+from ncollapse.sources.features.arrays import FeatureSource
 
 Progress = Callable[[str, int, int], None]
 CHUNK_ROWS = 8192

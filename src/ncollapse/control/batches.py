@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ncollapse.collect.checks import NonFiniteError, check_batch
-from ncollapse.collect.statistics import ClassStatistics
+from ncollapse.collect.statistics.checks import NonFiniteError, check_batch
+from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.control.frames import into_complement
 from ncollapse.geometry import Geometry
 from ncollapse.linalg import EPSILON

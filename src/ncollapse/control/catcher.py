@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ncollapse.collect.heads import (
+from ncollapse.collect.tap.heads import (
     Head,
     candidates,
     check_head,
@@ -16,7 +16,7 @@ from ncollapse.collect.heads import (
     matched_token,
     unwrap,
 )
-from ncollapse.collect.hooks import Hook
+from ncollapse.collect.tap.hooks import Hook
 
 IGNORED = -100
 

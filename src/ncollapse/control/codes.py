@@ -12,7 +12,7 @@ from torch.nn import functional
 from ncollapse.control.frames import check_sizes
 from ncollapse.control.heads import FrameHead
 from ncollapse.geometry import Geometry
-from ncollapse.theory.codes import Code, margin_bound, softmax_code, welch_bound
+from ncollapse.theory.solvers.codes import Code, margin_bound, softmax_code, welch_bound
 
 # Inverse temperatures from a smooth landscape to a sharp one; steps shrink to nothing.
 COLD, HOT, STEPS, RATE = 1024.0, 4.0, 1000, 0.03
@@ -26,8 +26,8 @@ class CodeHead(FrameHead):
     K ≤ d + 1 gives the simplex, d = 2 a polygon, K ≤ 2d the vectors of a cross-polytope, all
     optimal. Beyond, a code is searched: restarts = 0 spreads the rows by `spread_rows` (under a
     second for 200 classes, ten for 1,000), restarts > 0 searches for the largest one-vs-rest margin
-    with `ncollapse.theory.codes.softmax_code`, up to a per cent better and a hundred times slower.
-    `code` holds the margin, a bound that no code exceeds, and whether it is proven optimal:
+    with `ncollapse.theory.solvers.codes.softmax_code`, up to a per cent better and a hundred times
+    slower. `code` holds the margin, a bound that no code exceeds, and whether it is proven optimal:
     `head.code.statement`. code: one that was found before, instead of a search.
 
     scale, learn_scale, bias, normalize, centre: as for SimplexHead; codes are meant for normalised

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ncollapse.collect.heads import logits_of
+from ncollapse.collect.tap.heads import logits_of
 from ncollapse.control.catcher import IGNORED, Catcher
 
 Loss = Callable[[Tensor, Tensor], Tensor]

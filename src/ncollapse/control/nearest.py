@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from ncollapse.collect.checks import check_batch
+from ncollapse.collect.statistics.checks import check_batch
 from ncollapse.control.frames import nearest_simplex, simplex_frame
 from ncollapse.control.heads import FrameHead
 

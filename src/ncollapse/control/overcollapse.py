@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ncollapse.collect.heads import candidates, logits_of, unwrap
+from ncollapse.collect.tap.heads import candidates, logits_of, unwrap
 
 Labels = Int[Tensor, " samples"]
 

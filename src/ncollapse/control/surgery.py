@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ncollapse.collect.heads import Candidate, candidates, unwrap
-from ncollapse.collect.taps import Taps
+from ncollapse.collect.tap.heads import Candidate, candidates, unwrap
+from ncollapse.collect.tap.taps import Taps
 from ncollapse.control.codes import CodeHead
 from ncollapse.control.heads import GeometryHead, OrthogonalHead, SimplexHead
 from ncollapse.control.narrow import narrow_last_block

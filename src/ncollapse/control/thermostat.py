@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ncollapse.collect.forgetting import ForgettingMoments
-from ncollapse.collect.ranks import Ranks
-from ncollapse.collect.sync import all_merge
+from ncollapse.collect.ranks.ranks import Ranks
+from ncollapse.collect.ranks.sync import all_merge
+from ncollapse.collect.statistics.forgetting import ForgettingMoments
 from ncollapse.control.batches import check_features, working
 from ncollapse.control.regularizers import NC1, CodingRate, KoLeo, RateReduction, nc1_penalty
 from ncollapse.errors import NCollapseWarning

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from ncollapse.collect.decisions import Decisions
-from ncollapse.collect.statistics import ClassStatistics
+from ncollapse.collect.statistics.decisions import Decisions
+from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import Geometry
 from ncollapse.metrics.catalog import METRICS
 from ncollapse.metrics.readings import read

@@ -15,14 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ncollapse.collect.classes import ClassMoments
-from ncollapse.collect.statistics import ClassStatistics
+from ncollapse.collect.statistics.classes import ClassMoments
+from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import Geometry
 from ncollapse.linalg import row_norms
 from ncollapse.metrics.catalog import METRICS
 from ncollapse.metrics.nc2 import orthogonal_floor, simplex_floor
 from ncollapse.metrics.null import shuffled_labels
-from ncollapse.schema import Null
+from ncollapse.record.readings import Null
 
 # Up to so many pairs all are read: 60,000 classes, minutes of one core at 1,000 features.
 PAIR_BUDGET = 2e9

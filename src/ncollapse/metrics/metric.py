@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ncollapse.collect.decisions import Decisions
-    from ncollapse.collect.statistics import ClassStatistics
+    from ncollapse.collect.statistics.decisions import Decisions
+    from ncollapse.collect.statistics.summary import ClassStatistics
     from ncollapse.geometry import Geometry
 
 

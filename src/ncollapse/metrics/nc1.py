@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ncollapse.collect.statistics import ClassStatistics, between_factor
+from ncollapse.collect.statistics.summary import ClassStatistics, between_factor
 from ncollapse.geometry import Geometry
 from ncollapse.linalg import Spectrum, spectrum, trace_through_pinv, unexplained_share
 

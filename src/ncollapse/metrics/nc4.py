@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ncollapse.collect.decisions import Decisions
+from ncollapse.collect.statistics.decisions import Decisions
 
 
 def _share(hits: Tensor, decisions: Decisions) -> Float[Tensor, ""]:

@@ -14,15 +14,15 @@ import math
 import torch
 from torch import Tensor
 
-from ncollapse.collect.decisions import Decisions
-from ncollapse.collect.statistics import ClassStatistics
+from ncollapse.collect.statistics.decisions import Decisions
+from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import Geometry
 from ncollapse.linalg import EPSILON
 from ncollapse.metrics.catalog import METRICS
 from ncollapse.metrics.nc1 import between_scatter_factor
 from ncollapse.metrics.nc2 import orthogonal_floor, simplex_floor
 from ncollapse.metrics.readings import read
-from ncollapse.schema import Null
+from ncollapse.record.readings import Null
 
 SHUFFLED = ("class_share", "nc1_fisher", "nc1_ratio", "nc1_cdnv", "nc1_vci", "fisher_ratio")
 # Averages over pairs are the same for a subset of classes: simulate at most this many.

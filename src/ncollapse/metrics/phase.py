@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ncollapse.trace import Trace
+from ncollapse.record.trace import Trace
 
 ERROR, ACCURACY = "train_error", "accuracy"
 

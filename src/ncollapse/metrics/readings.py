@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ncollapse.collect.decisions import Decisions
-from ncollapse.collect.statistics import ClassStatistics
+from ncollapse.collect.statistics.decisions import Decisions
+from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import Geometry
 from ncollapse.metrics.catalog import METRICS
 from ncollapse.metrics.metric import Metric

@@ -10,19 +10,21 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ncollapse.record.atomic import write_text
+from ncollapse.record.document import Document
+from ncollapse.record.folder import REPORT
+from ncollapse.record.readings import Reading
+from ncollapse.record.run import Run
+from ncollapse.record.trace import Trace
 from ncollapse.report import prediction as theory
 from ncollapse.report import words
-from ncollapse.report.folder import RunFolder
 from ncollapse.report.terminal import LAYER, number
-from ncollapse.schema import Document, Reading, write_text
-from ncollapse.trace import Trace
 
 LARGEST = 2_000_000
-NAME = "report.html"
 
 
 def render_page(
-    run: RunFolder,
+    run: Run,
     *,
     predicted: Any = None,
     phase_step: int | None = None,
@@ -85,10 +87,15 @@ def render_page(
 def write_report(folder: Path | str, target: Path | str | None = None, **options: Any) -> Path:
     """Read a run folder and write its page, whole or not at all; report.html in the folder
     unless `target` is given. Options are those of `render_page`."""
-    run = RunFolder.read(folder)
+    run = Run.read(folder)
     place = Path(folder)
     if target is None:
-        target = (place if place.is_dir() else place.parent) / NAME
+        target = (place if place.is_dir() else place.parent) / REPORT
+    return write_page(run, target, **options)
+
+
+def write_page(run: Run, target: Path | str, **options: Any) -> Path:
+    """Write the page of a run, whole or not at all. Options are those of `render_page`."""
     path = Path(target)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, render_page(run, **options))
@@ -122,7 +129,7 @@ def header(document: Document) -> list[str]:
 
 
 def _figures(
-    run: RunFolder, predicted: Any, phase_step: int | None, phase_epoch: float | None
+    run: Run, predicted: Any, phase_step: int | None, phase_epoch: float | None
 ) -> dict[str, Markup | None]:
     from ncollapse.report import plots
 
@@ -170,7 +177,7 @@ def _dial(trace: Trace | None) -> dict[str, Any] | None:
     return {"sentence": found.sentence, "figure": None if svg is None else Markup(svg)}
 
 
-def _film(run: RunFolder) -> dict[str, Any] | None:
+def _film(run: Run) -> dict[str, Any] | None:
     if run.frames is None or run.frames.num_classes < 3 or not len(run.frames):
         return None
     from ncollapse.report.plots import film
@@ -189,7 +196,7 @@ def _film(run: RunFolder) -> dict[str, Any] | None:
 
 def _embedded(film: bytes) -> dict[str, str]:
     """The animation and its last picture, for readers who want no motion, as data URLs."""
-    from ncollapse.report.animation import last_picture
+    from ncollapse.report.film.animation import last_picture
 
     still = base64.b64encode(last_picture(film)).decode()
     moving = base64.b64encode(film).decode()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from jinja2 import Environment
 
-from ncollapse.schema import Document, Reading
+from ncollapse.record.document import Document
+from ncollapse.record.readings import Reading
 
 _PAGE = """<div class="ncollapse">
 <p><strong>{{ document.source }}</strong> · {{ document.num_samples }} samples ·

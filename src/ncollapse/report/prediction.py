@@ -2,44 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
 from typing import Any
 
-from ncollapse.schema import write_text
 from ncollapse.theory import words
 
-NAME = "prediction.json"
-MAJOR = 1
 STATES = {True: "yes", False: "no", None: "not-measured"}
-
-
-def write_prediction(folder: Path | str, document: dict[str, Any]) -> Path:
-    """Write prediction.json into a run folder, whole or not at all."""
-    path = Path(folder) / NAME
-    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(path, text + "\n")
-    return path
-
-
-def read_prediction(path: Path | str) -> dict[str, Any]:
-    """Read a prediction.json. ValueError for no JSON, no prediction, or a newer major version."""
-    place = Path(path)
-    try:
-        data = json.loads(place.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{place} is no valid JSON ({error})") from None
-    if not isinstance(data, dict) or "geometry" not in data or "problem" not in data:
-        raise ValueError(f"{place} holds no prediction; `ncollapse predict --against` writes one")
-    version = str(data.get("schema_version", ""))
-    major = version.partition(".")[0]
-    if not major.isdigit() or int(major) > MAJOR:
-        raise ValueError(
-            f"{place} has schema {version!r}, newer than {MAJOR} that this version reads; upgrade "
-            "ncollapse"
-        )
-    return data
 
 
 def measured(document: dict[str, Any]) -> dict[str, Any] | None:

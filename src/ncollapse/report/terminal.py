@@ -5,8 +5,9 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from ncollapse.schema import ClassRow, Document, Reading
-from ncollapse.trace import Trace
+from ncollapse.record.document import Document
+from ncollapse.record.readings import ClassRow, Reading
+from ncollapse.record.trace import Trace
 
 LAYER = "head"
 ROWS = (

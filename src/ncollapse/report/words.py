@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ncollapse.record.document import Document
+from ncollapse.record.readings import ClassRow, Reading, Verdict
 from ncollapse.report.terminal import LAYER, number
-from ncollapse.schema import ClassRow, Document, Reading, Verdict
 
 PERCENT = ("class_share", "accuracy", "ncc_accuracy", "nc4_mismatch")
 # A null below this is rounding: the reading is ideal by construction (two classes).

@@ -4,10 +4,10 @@
 >>> result.claims; result.save("out/")     # doctest: +SKIP
 """
 
-from ncollapse.studies.catalog import find, names, studies
-from ncollapse.studies.claims import Bar, Claim, ClaimResult
-from ncollapse.studies.runner import run
-from ncollapse.studies.study import Part, Study, StudyResult
+from ncollapse.lab.catalog import find, names, studies
+from ncollapse.lab.claims import Bar, Claim, ClaimResult
+from ncollapse.lab.runner import run
+from ncollapse.lab.study import Part, Study, StudyResult
 
 __all__ = [
     "Bar",

@@ -1,6 +1,6 @@
 """Theory as software: problem → solver → solution with a certificate.
 
-`ncollapse.theory.solve(problem)` solves any problem of `ncollapse.theory.problem`;
+`ncollapse.theory.solve(problem)` solves any problem of `ncollapse.theory.problems.problem`;
 `ncollapse.theory.predict(counts, …)` makes the problem too. Names are loaded when first used.
 """
 
@@ -13,12 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ncollapse.theory.certificate import certify
-    from ncollapse.theory.fit import Fit, fit_tau
-    from ncollapse.theory.overlay import Overlay, overlay
-    from ncollapse.theory.phases import PhaseDiagram, phase_diagram
     from ncollapse.theory.predict import predict, predict_problem
     from ncollapse.theory.prediction import Assumption, Prediction
-    from ncollapse.theory.problem import (
+    from ncollapse.theory.problems.problem import (
         GUFM,
         LPM,
         UFM,
@@ -29,15 +26,26 @@ if TYPE_CHECKING:
     )
     from ncollapse.theory.solution import Certificate, Solution
     from ncollapse.theory.solve import solve
+    from ncollapse.theory.subjects.fit import Fit, fit_tau
+    from ncollapse.theory.subjects.overlay import Overlay, overlay
+    from ncollapse.theory.subjects.phases import PhaseDiagram, phase_diagram
 
 _HOMES = {
     "certificate": ("certify",),
-    "fit": ("Fit", "fit_tau"),
-    "overlay": ("Overlay", "overlay"),
-    "phases": ("PhaseDiagram", "phase_diagram"),
+    "subjects.fit": ("Fit", "fit_tau"),
+    "subjects.overlay": ("Overlay", "overlay"),
+    "subjects.phases": ("PhaseDiagram", "phase_diagram"),
     "predict": ("predict", "predict_problem"),
     "prediction": ("Assumption", "Prediction"),
-    "problem": ("DeepLinearUFM", "FixedHead", "GUFM", "LPM", "NormalizedUFM", "UFM", "ULPM"),
+    "problems.problem": (
+        "DeepLinearUFM",
+        "FixedHead",
+        "GUFM",
+        "LPM",
+        "NormalizedUFM",
+        "UFM",
+        "ULPM",
+    ),
     "solution": ("Certificate", "Solution"),
     "solve": ("solve",),
 }

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError, RescaledSquaredError
-from ncollapse.theory.imbalance import groups_of, rank_rule
-from ncollapse.theory.problem import (
+from ncollapse.theory.problems.problem import (
     GUFM,
     LPM,
     UFM,
@@ -17,6 +16,7 @@ from ncollapse.theory.problem import (
     Problem,
 )
 from ncollapse.theory.solution import Solution
+from ncollapse.theory.subjects.imbalance import groups_of, rank_rule
 
 if TYPE_CHECKING:
     from ncollapse.theory.prediction import Assumption
@@ -164,7 +164,7 @@ def notes_of(problem: Problem, solution: Solution) -> tuple[str, ...]:
 
 def _peeled_ratio(problem: LPM) -> list[str]:
     """Where small classes merge in the layer-peeled model: two groups, plain cross-entropy."""
-    from ncollapse.theory.lpm import collapse_ratio
+    from ncollapse.theory.solvers.lpm import collapse_ratio
 
     groups = groups_of(problem)
     if len(groups) != 2 or problem.loss != CrossEntropy() or groups[1].size < 2:

@@ -16,11 +16,11 @@ from jaxtyping import Float
 from scipy.sparse import csr_array
 
 from ncollapse.losses import Focal, Loss, MeanSquaredError, RescaledSquaredError
-from ncollapse.theory.convex import one_thread
-from ncollapse.theory.grouped import GroupedFocal
-from ncollapse.theory.problem import check_loss
-from ncollapse.theory.relaxation import Bound, Point, Relaxation
+from ncollapse.theory.problems.problem import check_loss
 from ncollapse.theory.solution import Certificate
+from ncollapse.theory.solvers.convex import one_thread
+from ncollapse.theory.solvers.grouped import GroupedFocal
+from ncollapse.theory.solvers.relaxation import Bound, Point, Relaxation
 
 Array = np.ndarray
 # Logits are formed for this many numbers at a time.

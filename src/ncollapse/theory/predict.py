@@ -9,7 +9,7 @@ from ncollapse.geometry import Geometry
 from ncollapse.losses import NAMES, CrossEntropy, Loss, MeanSquaredError, named
 from ncollapse.theory.assumptions import assumptions_of, notes_of, sources_of
 from ncollapse.theory.prediction import Prediction
-from ncollapse.theory.problem import (
+from ncollapse.theory.problems.problem import (
     GUFM,
     LPM,
     UFM,
@@ -169,7 +169,7 @@ def make_problem(
 
 
 def predict_problem(problem: Problem, tolerance: float = 1e-8) -> Prediction:
-    """Solve any problem of `ncollapse.theory.problem` and say what it rests on."""
+    """Solve any problem of `ncollapse.theory.problems.problem` and say what it rests on."""
     from ncollapse.theory.solve import solve
 
     if not 0 < tolerance < 1:

@@ -16,15 +16,17 @@ from torch import Tensor
 
 from ncollapse.geometry import Geometry
 from ncollapse.losses import Loss
-from ncollapse.theory.imbalance import (
+from ncollapse.record.document import shipped_schema
+from ncollapse.record.provenance import own_version
+from ncollapse.theory.problems.problem import UFM, Problem
+from ncollapse.theory.solution import Certificate, Solution
+from ncollapse.theory.subjects.imbalance import (
     Threshold,
     decay_product,
     minority_thresholds,
     rank_rule,
     zero_value,
 )
-from ncollapse.theory.problem import UFM, Problem
-from ncollapse.theory.solution import Certificate, Solution
 
 SCHEMA_VERSION = "1.0"
 # Up to here a document holds every class; beyond, blocks of classes with equal counts.
@@ -138,14 +140,12 @@ class Prediction:
 
     def to_dict(self) -> dict[str, Any]:
         """The document of `predict --json`; no NaN, and no K × K matrix above 64 classes."""
-        from ncollapse import __version__
-
         problem = self.problem
         zero = self.zero_threshold
         current = decay_product(problem) if isinstance(problem, UFM) else None
         return {
             "schema_version": SCHEMA_VERSION,
-            "ncollapse_version": __version__,
+            "ncollapse_version": own_version(),
             "problem": describe(problem),
             "status": self.solution.status,
             "solver": self.solution.solver,
@@ -201,12 +201,8 @@ def required_width(solution: Solution) -> int:
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of this version's prediction.json."""
-    from importlib import resources
-
     major = SCHEMA_VERSION.partition(".")[0]
-    place = resources.files("ncollapse").joinpath(f"schemas/prediction-{major}.json")
-    found: dict[str, Any] = json.loads(place.read_text("utf-8"))
-    return found
+    return shipped_schema(f"prediction-{major}.json")
 
 
 def collapsed(solution: Solution) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ncollapse.geometry import Geometry
-from ncollapse.theory.problem import Problem
+from ncollapse.theory.problems.problem import Problem
 
 STATUSES = ("optimal", "not certified", "not converged")
 RANK_CUT = 1e-6

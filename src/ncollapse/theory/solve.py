@@ -9,16 +9,22 @@ from typing import Any
 import torch
 
 from ncollapse.losses import Focal
-from ncollapse.theory.burer_monteiro import factor
-from ncollapse.theory.closed_form import closed_form
-from ncollapse.theory.convex import Relaxed, minimize
-from ncollapse.theory.fixed_head import solve_fixed_head
-from ncollapse.theory.formulas import direction_without_decay, formula
-from ncollapse.theory.peeled import solve_peeled
-from ncollapse.theory.problem import LPM, UFM, ULPM, FixedHead, Problem
-from ncollapse.theory.readout import Found, direct_solution, gain_of, geometry, relaxation_of
-from ncollapse.theory.readout import solution_of as _solution
+from ncollapse.theory.problems.problem import LPM, UFM, ULPM, FixedHead, Problem
 from ncollapse.theory.solution import RANK_CUT, Certificate, Solution
+from ncollapse.theory.solvers.burer_monteiro import factor
+from ncollapse.theory.solvers.closed_form import closed_form
+from ncollapse.theory.solvers.convex import Relaxed, minimize
+from ncollapse.theory.solvers.fixed_head import solve_fixed_head
+from ncollapse.theory.solvers.formulas import direction_without_decay, formula
+from ncollapse.theory.solvers.peeled import solve_peeled
+from ncollapse.theory.solvers.readout import (
+    Found,
+    direct_solution,
+    gain_of,
+    geometry,
+    relaxation_of,
+)
+from ncollapse.theory.solvers.readout import solution_of as _solution
 
 # Descents with H ≥ 0, fewer for many classes.
 MOST_STARTS = 4
@@ -33,7 +39,7 @@ def solve(
     max_iterations: int = 5000,
     **options: Any,
 ) -> Solution:
-    """Solve a problem of `ncollapse.theory.problem`.
+    """Solve a problem of `ncollapse.theory.problems.problem`.
 
     tolerance: on the relative gap (`Solution.relative_gap`). solver: "auto" takes a closed form
     where one is exact, the certified convex solver where within-class collapse reduces the problem
@@ -241,8 +247,8 @@ def _with_bound(found: Solution, wide: Solution) -> Solution:
 def _descended(problem: Problem, most: int, options: dict[str, Any]) -> Solution:
     if isinstance(problem, ULPM):
         return _flowed(problem, options)
-    from ncollapse.theory.descent import descend
-    from ncollapse.theory.objective import collapses
+    from ncollapse.theory.problems.objective import collapses
+    from ncollapse.theory.solvers.descent import descend
 
     options = {"per_class": collapses(problem), **options}
     starts = 1
@@ -260,7 +266,7 @@ def _descended(problem: Problem, most: int, options: dict[str, Any]) -> Solution
 
 def _flowed(problem: ULPM, options: dict[str, Any]) -> Solution:
     """Where gradient flow points, scaled to a smallest margin of 1."""
-    from ncollapse.theory.flow import flow
+    from ncollapse.theory.solvers.flow import flow
 
     made = flow(problem, **options).geometry
     assert made.weight is not None and made.means is not None

@@ -10,15 +10,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from ncollapse.collect.batches import unpack_batch
-from ncollapse.collect.gaps import first_full
-from ncollapse.collect.heads import Head
-from ncollapse.collect.ranks import Ranks
-from ncollapse.collect.sync import in_group
-from ncollapse.collect.taps import HEAD
+from ncollapse.collect.keep.gaps import first_full
+from ncollapse.collect.ranks.ranks import Ranks
+from ncollapse.collect.ranks.sync import in_group
+from ncollapse.collect.tap.batches import unpack_batch
+from ncollapse.collect.tap.heads import Head
+from ncollapse.collect.tap.taps import HEAD
 from ncollapse.errors import NCollapseWarning
 from ncollapse.metrics.catalog import METRICS
-from ncollapse.schema import Reading
+from ncollapse.record.readings import Reading
 from ncollapse.tracking.listener import DivergedError, Heard, Listener
 from ncollapse.tracking.metric import NeuralCollapse, values_of
 

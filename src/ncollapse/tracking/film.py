@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
-from ncollapse.collect.cache import FeatureCache
-from ncollapse.collect.heads import Head
-from ncollapse.collect.taps import HEAD
-from ncollapse.tracking.frames import FILE, FrameRecorder
+from ncollapse.collect.keep.cache import FeatureCache
+from ncollapse.collect.tap.heads import Head
+from ncollapse.collect.tap.taps import HEAD
+from ncollapse.record.folder import FRAMES
+from ncollapse.tracking.frames import FrameRecorder
 from ncollapse.tracking.ledger import aside, attempt
 
 SHARE = 64
@@ -42,7 +43,7 @@ class Film:
             self._recorder = self._new(labels, split, step, goes_on)
         self._recorder.add(step, epoch, features, labels, head.weight, head.bias)
         # Every frame while they are few; the file is rewritten whole, so ever more rarely later.
-        count = len(self._recorder.steps)
+        count = len(self._recorder.frames)
         if count % max(1, count // SHARE) == 0:
             self.save()
 
@@ -50,7 +51,7 @@ class Film:
         present = labels[labels >= 0].unique().tolist()
         classes = present[:4] if isinstance(self.wanted, bool) else list(self.wanted)
         recorder = FrameRecorder(classes, self.class_names, split=split)
-        file = None if self.output is None else self.output / FILE
+        file = None if self.output is None else self.output / FRAMES
         if file is not None and file.exists():
             if goes_on:
                 recorder.load(file, before=step)
@@ -66,6 +67,6 @@ class Film:
 
         def write() -> None:
             folder.mkdir(parents=True, exist_ok=True)
-            recorder.save(folder / FILE)
+            recorder.save(folder / FRAMES)
 
-        attempt(write, str(folder / FILE), self._said)
+        attempt(write, str(folder / FRAMES), self._said)

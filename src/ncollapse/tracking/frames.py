@@ -7,18 +7,15 @@ every picture in that span is exact while 200 epochs take less than a megabyte.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ncollapse.atomic import replacing
-
-SCHEMA = "1"
-FILE = "frames.safetensors"
+from ncollapse.record.frames import Frame, Frames
 
 
 @dataclass
@@ -29,9 +26,7 @@ class FrameRecorder:
     class_names: Sequence[str] | None = None
     per_class: int = 40
     split: str = "train"
-    tensors: dict[str, Tensor] = field(default_factory=dict)
-    steps: list[int] = field(default_factory=list)
-    epochs: list[float | None] = field(default_factory=list)
+    frames: list[Frame] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if not 2 <= len(self.classes) <= 4 or len(set(self.classes)) != len(self.classes):
@@ -68,7 +63,6 @@ class FrameRecorder:
         own = torch.stack(chosen)
         head = None if weight is None else weight.double()[list(self.classes)]
         basis = _basis(own if head is None else torch.cat([own, head]))
-        number = len(self.steps)
         found = {"features": torch.cat(rows) @ basis, "means": own @ basis}
         if head is not None:
             shift = head @ centre
@@ -76,44 +70,21 @@ class FrameRecorder:
             if bias is not None:
                 shift = shift + bias.double()[list(self.classes)]
             found["bias"] = shift
-        for name, value in found.items():
-            self.tensors[f"{number}/{name}"] = value.float().contiguous()
-        self.tensors.setdefault("labels", torch.tensor(numbers))
-        self.steps.append(step)
-        self.epochs.append(epoch)
+        arrays = {name: value.float().contiguous().numpy() for name, value in found.items()}
+        self.frames.append(Frame(step, epoch, np.array(numbers), **arrays))
 
     def save(self, path: Path) -> None:
         """Write all frames, whole or not at all."""
-        from safetensors.torch import save
-
-        if not self.steps:
+        if not self.frames:
             return
         names = self.class_names or [str(label) for label in range(max(self.classes) + 1)]
-        metadata = {
-            "schema": SCHEMA,
-            "classes": json.dumps([int(label) for label in self.classes]),
-            "class_names": json.dumps([str(names[label]) for label in self.classes]),
-            "steps": json.dumps(self.steps),
-            "epochs": json.dumps(self.epochs),
-            "split": self.split,
-        }
-        with replacing(path) as handle:
-            handle.write(save(self.tensors, metadata=metadata))
+        chosen = tuple(str(names[label]) for label in self.classes)
+        numbers = tuple(int(label) for label in self.classes)
+        Frames(tuple(self.frames), chosen, numbers, self.split).write(path)
 
     def load(self, path: Path, before: int) -> None:
         """Take up the frames of an earlier run that were recorded before a step."""
-        from safetensors import safe_open
-
-        with safe_open(path, framework="pt") as handle:
-            metadata = handle.metadata()
-            steps, epochs = json.loads(metadata["steps"]), json.loads(metadata["epochs"])
-            kept = [place for place, step in enumerate(steps) if step < before]
-            self.steps, self.epochs = [steps[i] for i in kept], [epochs[i] for i in kept]
-            self.tensors = {
-                name: handle.get_tensor(name)
-                for name in handle.keys()  # noqa: SIM118
-                if name == "labels" or int(name.partition("/")[0]) in kept
-            }
+        self.frames = [frame for frame in Frames.read(path).frames if frame.step < before]
 
 
 def _basis(rows: Tensor) -> Tensor:

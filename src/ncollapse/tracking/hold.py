@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ncollapse.collect.batches import unpack_batch
-from ncollapse.collect.taps import HEAD
+from ncollapse.collect.tap.batches import unpack_batch
+from ncollapse.collect.tap.taps import HEAD
 from ncollapse.control.catcher import Catcher
 from ncollapse.control.held import Dial
 from ncollapse.errors import NCollapseWarning
-from ncollapse.trace import DIAL, SATURATED, TARGET, WEIGHT
+from ncollapse.record.trace import DIAL, SATURATED, TARGET, WEIGHT
 
 READING = "reading"
 SIDES = {None: 0.0, "pull": 1.0, "push": -1.0}

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ncollapse.atomic import set_aside
 from ncollapse.errors import NCollapseWarning
-from ncollapse.measurement import TRACE
-from ncollapse.schema import Reading
-from ncollapse.trace import Trace
+from ncollapse.record.atomic import set_aside
+from ncollapse.record.folder import TRACE
+from ncollapse.record.readings import Reading
+from ncollapse.record.trace import Trace
 from ncollapse.tracking.loggers import Adapter, flat, to
 
 Values = dict[str, dict[str, dict[str, float | None]]]

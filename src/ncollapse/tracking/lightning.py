@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from ncollapse.collect.batches import Unpack, unpack_batch
+from ncollapse.collect.tap.batches import Unpack, unpack_batch
 from ncollapse.control.held import Dial
-from ncollapse.sources.optional import optional
+from ncollapse.sources.specs.optional import optional
 from ncollapse.tracking.evaluation import KEYS, Evaluation
 from ncollapse.tracking.following import Following, model_of
 from ncollapse.tracking.loggers import flat

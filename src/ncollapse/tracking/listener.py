@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ncollapse.collect.batches import LABELS, MASKS
-from ncollapse.collect.heads import logits_of
-from ncollapse.collect.hooks import Hook
-from ncollapse.collect.pooling import Pool, first_tensor
-from ncollapse.collect.select import Layers
-from ncollapse.collect.taps import HEAD, Taps
+from ncollapse.collect.tap.batches import LABELS, MASKS
+from ncollapse.collect.tap.heads import logits_of
+from ncollapse.collect.tap.hooks import Hook
+from ncollapse.collect.tap.pooling import Pool, first_tensor
+from ncollapse.collect.tap.select import Layers
+from ncollapse.collect.tap.taps import HEAD, Taps
 
 
 class DivergedError(ValueError):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ncollapse.measurement import Measurement
+    from ncollapse.measuring.measurement import Measurement
 
 PREFIX = "nc"
 STEP = f"{PREFIX}/step"

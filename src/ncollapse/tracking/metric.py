@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ncollapse.collect.classes import ClassMoments
+from ncollapse.collect.statistics.classes import ClassMoments
 from ncollapse.errors import NCollapseWarning
-from ncollapse.measuring import chosen_keys
+from ncollapse.measuring.layers import chosen_keys
 from ncollapse.metrics.catalog import DEFINITIONS, METRICS
 from ncollapse.metrics.readings import applicable, read, within_weighting
 
@@ -133,7 +133,7 @@ class NeuralCollapse:
 
         This one is left as it is, so `metric.sync().compute()` may be called again and again.
         """
-        from ncollapse.collect.sync import all_merge
+        from ncollapse.collect.ranks.sync import all_merge
 
         merged = NeuralCollapse(
             self.num_classes,

@@ -7,16 +7,16 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ncollapse.collect.batches import unpack_batch
-from ncollapse.collect.forgetting import ForgettingMoments, check_half_life
-from ncollapse.collect.pooling import Pool
-from ncollapse.collect.select import Layers
-from ncollapse.collect.sync import all_merge, in_group
-from ncollapse.collect.taps import HEAD
+from ncollapse.collect.ranks.sync import all_merge, in_group
+from ncollapse.collect.statistics.forgetting import ForgettingMoments, check_half_life
+from ncollapse.collect.tap.batches import unpack_batch
+from ncollapse.collect.tap.pooling import Pool
+from ncollapse.collect.tap.select import Layers
+from ncollapse.collect.tap.taps import HEAD
 from ncollapse.errors import NCollapseWarning
 from ncollapse.metrics.catalog import METRICS
 from ncollapse.metrics.readings import applicable, read
-from ncollapse.schema import Reading
+from ncollapse.record.readings import Reading
 from ncollapse.tracking.listener import DivergedError, Heard, Listener
 
 SPLIT = "online"

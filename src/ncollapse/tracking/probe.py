@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ncollapse.collect.batches import Batch, Unpack, as_loader, unpack_batch
+from ncollapse.collect.tap.batches import Batch, Unpack, as_loader, unpack_batch
 
 
 def balanced(

@@ -5,18 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
-from ncollapse.collect.taps import HEAD
-from ncollapse.measurement import Measurement
+from ncollapse.answers.questions import judge
+from ncollapse.collect.tap.taps import HEAD
+from ncollapse.measuring.measurement import Measurement
 from ncollapse.metrics.catalog import METRICS
-from ncollapse.provenance import environment, git_hash
-from ncollapse.schema import SCHEMA_VERSION, Document, Reading, Results
-from ncollapse.trace import DIAL, Trace
+from ncollapse.record.document import Document
+from ncollapse.record.readings import Reading, Results
+from ncollapse.record.trace import DIAL, Trace
 from ncollapse.tracking.hold import Hold
 from ncollapse.tracking.online import DEFINITION, SPLIT, Online
-from ncollapse.verdict import judge
 
 
 def online_measurement(
@@ -136,17 +135,12 @@ def _document(
     seed: int,
     warning: str,
 ) -> Document:
-    from ncollapse import __version__
-
     K, d = shape
-    return Document(
-        schema_version=SCHEMA_VERSION,
-        ncollapse_version=__version__,
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
+    return Document.build(
         source=description,
         config=config,
-        environment=environment(seed, None),
-        git_hash=git_hash(),
+        seed=seed,
+        data_hash=None,
         num_classes=K,
         num_features=d,
         num_samples=samples,

@@ -12,13 +12,13 @@ from typing import Any
 
 from torch import nn
 
-from ncollapse.measurement import Measurement
-from ncollapse.measures import measure
-from ncollapse.sources.models import load_state, read_state
-from ncollapse.trace import Trace
+from ncollapse.measuring.measure import measure
+from ncollapse.measuring.measurement import Measurement
+from ncollapse.record.folder import TRACE
+from ncollapse.record.trace import Trace
+from ncollapse.sources.specs.models import load_state, read_state
 from ncollapse.tracking.ledger import aside
 
-TRACE = "trace.csv"
 SAYS = {"epoch": ("epoch", "ep"), "step": ("step", "global_step", "iter", "iteration", "iters")}
 Say = Callable[[str], None]
 
@@ -138,7 +138,7 @@ def _judged(found: Measurement, trace: Trace) -> Measurement:
     """The measurement with verdicts that know the last step too."""
     from dataclasses import replace
 
-    from ncollapse.verdict import judge
+    from ncollapse.answers.questions import judge
 
     document = found.document
     verdicts = judge(

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ncollapse.collect.classes import ClassMoments
-from ncollapse.measuring import chosen_keys
+from ncollapse.collect.statistics.classes import ClassMoments
+from ncollapse.measuring.layers import chosen_keys
 from ncollapse.metrics.catalog import METRICS
 from ncollapse.metrics.readings import within_weighting
-from ncollapse.sources.optional import optional
+from ncollapse.sources.specs.optional import optional
 from ncollapse.tracking.metric import check_definition, plot, values_of
 
 if TYPE_CHECKING:

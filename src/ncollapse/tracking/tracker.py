@@ -11,21 +11,21 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ncollapse.collect.batches import Unpack
-from ncollapse.collect.cache import FeatureCache
-from ncollapse.collect.checks import NonFiniteError
-from ncollapse.collect.pooling import Pool
-from ncollapse.collect.select import Layers
-from ncollapse.collect.stream import ModelStream
-from ncollapse.collect.taps import Taps
+from ncollapse.collect.keep.cache import FeatureCache
+from ncollapse.collect.statistics.checks import NonFiniteError
+from ncollapse.collect.tap.batches import Unpack
+from ncollapse.collect.tap.pooling import Pool
+from ncollapse.collect.tap.select import Layers
+from ncollapse.collect.tap.stream import ModelStream
+from ncollapse.collect.tap.taps import Taps
 from ncollapse.control.held import Dial
 from ncollapse.errors import NCollapseWarning
-from ncollapse.measurement import Measurement
-from ncollapse.measures import measure_cache, split_loaders
-from ncollapse.measuring import Options, chosen_keys
+from ncollapse.measuring.layers import Options, chosen_keys
+from ncollapse.measuring.measure import measure_cache, split_loaders
+from ncollapse.measuring.measurement import Measurement
 from ncollapse.metrics.phase import ERROR, Phase, terminal_phase
-from ncollapse.schema import Reading
-from ncollapse.trace import Trace
+from ncollapse.record.readings import Reading
+from ncollapse.record.trace import Trace
 from ncollapse.tracking.film import Film
 from ncollapse.tracking.hold import Hold
 from ncollapse.tracking.ledger import Ledger, Values, chosen, nulls

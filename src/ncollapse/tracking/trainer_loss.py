@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ncollapse.collect.batches import LABELS
+from ncollapse.collect.tap.batches import LABELS
 from ncollapse.control.catcher import IGNORED
 from ncollapse.tracking.following import Following
 

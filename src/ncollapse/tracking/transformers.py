@@ -11,7 +11,7 @@ from torch import nn
 
 from ncollapse.control.held import Dial
 from ncollapse.errors import NCollapseWarning
-from ncollapse.sources.optional import optional
+from ncollapse.sources.specs.optional import optional
 from ncollapse.tracking.evaluation import KEYS, Evaluation
 from ncollapse.tracking.following import Following, split_of
 from ncollapse.tracking.loggers import flat

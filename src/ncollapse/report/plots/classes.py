@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from ncollapse.record.readings import ClassRow
 from ncollapse.report.plots.ink import (
     FAINT,
     INK,
@@ -21,7 +22,6 @@ from ncollapse.report.plots.ink import (
     style,
     to_svg,
 )
-from ncollapse.schema import ClassRow
 
 WIDTH, HEIGHT = 490.0, 306.0
 LABELLED = 5

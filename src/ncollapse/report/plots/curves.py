@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 
+from ncollapse.record.readings import Results
+from ncollapse.record.trace import Trace, TraceRow
 from ncollapse.report.plots.ink import (
     FAINT,
     INK,
@@ -23,8 +25,6 @@ from ncollapse.report.plots.ink import (
     to_svg,
 )
 from ncollapse.report.terminal import LAYER
-from ncollapse.schema import Results
-from ncollapse.trace import Trace, TraceRow
 
 WIDTH, HEIGHT = 366.0, 306.0
 KEYS = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ncollapse.record.trace import DIAL, SATURATED, TARGET, WEIGHT, Trace
 from ncollapse.report.plots.curves import time_axis
 from ncollapse.report.plots.ink import (
     FAINT,
@@ -20,7 +21,6 @@ from ncollapse.report.plots.ink import (
     to_svg,
 )
 from ncollapse.report.terminal import LAYER
-from ncollapse.trace import DIAL, SATURATED, TARGET, WEIGHT, Trace
 
 WIDTH, HEIGHT = 1150.0, 300.0
 # Readings within this factor of the target count as held, as the thermostat counts them.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
+from ncollapse.record.readings import ClassRow
 from ncollapse.report.plots.ink import (
     FAINT,
     INK,
@@ -18,7 +19,6 @@ from ncollapse.report.plots.ink import (
     style,
     to_svg,
 )
-from ncollapse.schema import ClassRow
 
 WIDTH, HEIGHT = 366.0, 306.0
 # Up to here every class has a line with its name.

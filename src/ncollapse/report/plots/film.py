@@ -10,16 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 from numpy.typing import NDArray
 
-from ncollapse.report.film import (
-    Frames,
-    View,
-    cells,
-    chosen,
-    corners,
-    plane,
-    space,
-    when,
-)
+from ncollapse.record.frames import Frames
+from ncollapse.report.film.film import View, cells, chosen, corners, plane, space, when
 from ncollapse.report.plots.ink import (
     CLASSES,
     FAINT,

@@ -8,6 +8,8 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from ncollapse.record.document import Document
+from ncollapse.record.readings import Reading
 from ncollapse.report.plots.ink import (
     FAINT,
     INK,
@@ -24,7 +26,6 @@ from ncollapse.report.plots.ink import (
     to_svg,
 )
 from ncollapse.report.terminal import LAYER, number
-from ncollapse.schema import Document, Reading
 
 ROWS = (
     ("class_share", "NC1", "variance not from class", "percent"),

@@ -1,0 +1,1 @@
+"""Features of a forward pass, kept for a second look."""

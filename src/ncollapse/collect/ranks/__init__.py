@@ -1,0 +1,1 @@
+"""Several processes that measure together: shares of the data, exact merging."""

@@ -1,0 +1,1 @@
+"""Mergeable sums over samples, one file a statistic."""

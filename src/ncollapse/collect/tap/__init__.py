@@ -1,0 +1,1 @@
+"""Models and loaders become batches of features: hooks, heads, pooling, tokens."""

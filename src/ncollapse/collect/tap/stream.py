@@ -1,0 +1,276 @@
+"""Model and loaders → batches of features per layer, in one forward pass that leaves no trace."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ncollapse.collect.ranks.ranks import Ranks
+from ncollapse.collect.ranks.shares import Done, Place, Share, shares
+from ncollapse.collect.tap.batches import (
+    Batch,
+    Tokens,
+    Unpack,
+    as_loader,
+    describe,
+    unpack_batch,
+)
+from ncollapse.collect.tap.heads import is_sharded
+from ncollapse.collect.tap.taps import Taps
+from ncollapse.collect.tap.tokens import token_batch, token_order
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureBatch:
+    """One batch: split name, labels (samples), features (samples, dim) by layer. order (samples):
+    their places among those of all ranks, where several measure together."""
+
+    split: str
+    labels: Tensor
+    features: dict[str, Tensor]
+    order: Tensor | None = None
+
+
+@dataclass
+class ModelStream:
+    """Runs `taps` over loaders, split after split.
+
+    `limit` stops each split after so many samples; `autocast` is a dtype for mixed precision;
+    `unpack` maps unusual batches to (inputs, labels). With `tokens` ("next", "same") every token
+    is a sample, and `limit` counts sequences. With `ranks` each runs its share; `done` holds what
+    an interrupted pass has read already. The model runs in eval mode and inference mode; its mode
+    and the global random states are put back.
+
+    Raises ValueError for empty loaders, unexpected batches and labels beyond the head's width.
+    """
+
+    taps: Taps
+    loaders: Mapping[str, Any]
+    unpack: Unpack | None = None
+    limit: int | None = None
+    batch_size: int = 128
+    autocast: torch.dtype | None = None
+    ignore_index: int | None = -100
+    progress: Progress | None = None
+    tokens: str | None = None
+    ranks: Ranks | None = None
+    done: Done | None = None
+
+    def __post_init__(self) -> None:
+        if not self.loaders:
+            raise ValueError("no data was passed; a loader, or train=… and test=…, is needed")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit={self.limit}; at least 1 sample a split is needed")
+        self.loaders = {
+            split: as_loader(data, self.batch_size) for split, data in self.loaders.items()
+        }
+        if self.ranks is not None:
+            with preserved(self.taps.model):
+                self.loaders = shares(dict(self.loaders), self.ranks, self._size)
+
+    @property
+    def one_shot(self) -> bool:
+        """Whether a loader can be read once only."""
+        plain = (x.loader if isinstance(x, Share) else x for x in self.loaders.values())
+        return any(iter(loader) is loader for loader in plain)
+
+    def labels(self) -> Iterator[tuple[str, Tensor]]:
+        """Labels of every batch, without running the model."""
+        for split, labels, _ in self.placed():
+            yield split, labels
+
+    def placed(self) -> Iterator[tuple[str, Tensor, Tensor | None]]:
+        """As `labels`, with the samples' places among those of all ranks."""
+        with preserved(self.taps.model):
+            for split, _, batch, place in self._batches():
+                if place is None:
+                    yield split, batch.labels, None
+                else:
+                    yield split, batch.labels[place.wanted], place.order[place.wanted]
+
+    def __iter__(self) -> Generator[FeatureBatch, None, None]:
+        device = _device(self.taps.model)
+        with preserved(self.taps.model), self.taps:
+            for split, start, batch, place in self._batches():
+                self.taps.begin(batch.labels.numel(), batch.mask, batch.tokens)
+                with torch.inference_mode(), self._mixed(device), _explained(batch.inputs):
+                    output = batch.run(self.taps.model, device)
+                features = self.taps.end(output)
+                self._check_labels(batch.labels, split, start)
+                if place is None:
+                    yield FeatureBatch(split, batch.labels, features)
+                    continue
+                kept = place.wanted.nonzero().flatten()
+                labels = batch.labels[kept]
+                features = {name: rows[kept.to(rows.device)] for name, rows in features.items()}
+                yield FeatureBatch(split, labels, features, place.order[kept])
+
+    def _unpacked(self, raw: Any) -> Batch:
+        if self.tokens is not None:
+            return token_batch(raw, self.tokens, self.unpack, self.ignore_index)
+        return unpack_batch(raw, self.unpack)
+
+    def _size(self, raw: Any) -> int:
+        return self._unpacked(raw).rows
+
+    def _batches(self) -> Iterator[tuple[str, int, Batch, Place | None]]:
+        total = self._total()
+        done = 0
+        for split, loader in self.loaders.items():
+            start = 0
+            for raw, place in self._placed(loader):
+                batch = self._unpacked(raw)
+                rows = batch.rows
+                if place is not None:
+                    batch, place = _wanted(batch, place, always=is_sharded(self.taps.model))
+                    if self.done is not None:
+                        place = self.done.left(split, place, batch.labels)
+                        # The first batch finds the head, whoever has its samples.
+                        if self.taps.batches and not bool(place.wanted.any()):
+                            batch = _first(batch, 0)
+                elif self.limit is not None and start + rows > self.limit:
+                    batch = _first(batch, self.limit - start)
+                if batch.labels.numel():
+                    yield split, start, batch, place
+                start += rows
+                done += rows
+                if self.progress is not None:
+                    self.progress("forward pass", done, total or done)
+                if place is None and self.limit is not None and start >= self.limit:
+                    break
+            if start == 0 and self.ranks is None:
+                raise ValueError(f"the loader of split {split!r} is empty; no sample to measure")
+
+    def _placed(self, loader: Any) -> Iterator[tuple[Any, Place | None]]:
+        if isinstance(loader, Share):
+            yield from loader.batches(self.limit, even=is_sharded(self.taps.model))
+            return
+        start = 0
+        for raw in loader:
+            if self.done is None:
+                yield raw, None
+                continue
+            order = torch.arange(start, start + self._size(raw))
+            start += order.numel()
+            limit = start if self.limit is None else self.limit
+            yield raw, Place(order, order < limit)
+            if start >= limit and self.limit is not None:
+                return
+
+    def _total(self) -> int:
+        total = 0
+        for loader in self.loaders.values():
+            try:
+                count = len(loader.dataset)
+            except (AttributeError, TypeError):
+                return 0
+            total += count if self.limit is None else min(count, self.limit)
+        return total
+
+    def _check_labels(self, labels: Tensor, split: str, place: int) -> None:
+        if self.taps.head is None:
+            return
+        K = self.taps.head.weight.shape[0]
+        wrong = (labels < 0) | (labels >= K)
+        if self.ignore_index is not None:
+            wrong &= labels != self.ignore_index
+        if bool(wrong.any()):
+            first = int(wrong.nonzero()[0])
+            raise ValueError(
+                f"label {int(labels[first])} of sample {place + first} in split {split!r} lies "
+                f"outside the head's classes 0..{K - 1} ({self.taps.head.name!r} is {K} wide); is "
+                "this the data that the model was trained on?"
+            )
+
+    @contextmanager
+    def _mixed(self, device: torch.device) -> Iterator[None]:
+        if self.autocast is None:
+            yield
+            return
+        with torch.autocast(device.type, dtype=self.autocast):
+            yield
+
+
+def _wanted(batch: Batch, place: Place, *, always: bool) -> tuple[Batch, Place]:
+    """A batch without the samples that other ranks count, with the places of what is left.
+
+    What is not wanted stands at the end. `always` keeps the inputs whole: a sharded model must run
+    as often on every rank.
+    """
+    number = int(place.wanted.sum())
+    if number < batch.rows and not always and bool(place.wanted[:number].all()):
+        batch = _first(batch, number)
+        place = Place(place.order[:number], place.wanted[:number])
+    if batch.tokens is None:
+        return batch, place
+    row = torch.div(batch.tokens.positions, batch.tokens.time, rounding_mode="floor").cpu()
+    return batch, Place(token_order(place.order, batch.tokens), place.wanted[row])
+
+
+def _first(batch: Batch, count: int) -> Batch:
+    """The first rows of a batch, cut before the model runs."""
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, Tensor) and value.dim() and value.shape[0] == batch.rows:
+            return value[:count]
+        if isinstance(value, Mapping):
+            return {key: cut(item) for key, item in value.items()}
+        if isinstance(value, (tuple, list)):
+            return type(value)(cut(item) for item in value)
+        return value
+
+    if batch.tokens is None:
+        return Batch(cut(batch.inputs), batch.labels[:count], cut(batch.mask))
+    positions, time = batch.tokens.positions, batch.tokens.time
+    number = int((positions < count * time).sum())
+    kept = Tokens(positions[:number], count, time)
+    return Batch(cut(batch.inputs), batch.labels[:number], cut(batch.mask), kept)
+
+
+@contextmanager
+def _explained(inputs: Any) -> Iterator[None]:
+    """What a model says of inputs that it cannot take, with what was passed to it."""
+    try:
+        yield
+    except (AssertionError, IndexError, KeyError, RuntimeError, TypeError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        reason = str(error).strip().splitlines()
+        raise ValueError(
+            f"the model failed on a batch of {describe(inputs)}: {type(error).__name__}"
+            f"{': ' + reason[0][:300] if reason else ''}; inputs of the kind it was trained on are "
+            "needed (image size, dtype, keys), or unpack=… to map them"
+        ) from error
+
+
+def _device(model: nn.Module) -> torch.device:
+    for tensor in (*islice(model.parameters(), 1), *islice(model.buffers(), 1)):
+        return tensor.device
+    return torch.device("cpu")
+
+
+@contextmanager
+def preserved(model: nn.Module) -> Iterator[None]:
+    """Eval mode inside; every module's mode and the global random states as before after it."""
+    modes = {module: module.training for module in model.modules()}
+    state, plain = np.random.get_state(), random.getstate()  # noqa: NPY002
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    model.eval()
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+        random.setstate(plain)
+        for module, mode in modes.items():
+            module.training = mode

@@ -1,0 +1,1 @@
+"""The machinery of studies: claims, runs, training, data, and what a study leaves on disk."""

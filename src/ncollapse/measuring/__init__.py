@@ -1,0 +1,1 @@
+"""The public verbs: models, arrays and files become a Measurement."""

@@ -1,0 +1,295 @@
+"""measure, measure_features, measure_source: models, arrays or files → Measurement."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ncollapse.collect.collector import Collector
+from ncollapse.collect.keep.cache import FeatureCache, RecomputedSource
+from ncollapse.collect.keep.gaps import fill_gaps
+from ncollapse.collect.keep.kept import KeptCache, fingerprint
+from ncollapse.collect.ranks.parts import PartSource
+from ncollapse.collect.ranks.ranks import Ranks, together
+from ncollapse.collect.ranks.shares import check_order
+from ncollapse.collect.tap.batches import Unpack
+from ncollapse.collect.tap.pooling import Pool
+from ncollapse.collect.tap.select import Layers
+from ncollapse.collect.tap.stream import ModelStream
+from ncollapse.collect.tap.taps import HEAD, Taps
+from ncollapse.collect.tap.tokens import token_kind
+from ncollapse.measuring.layers import Options, as_dtype, measure_layers
+from ncollapse.measuring.measurement import Measurement
+from ncollapse.record.trace import Trace
+from ncollapse.sources.features.arrays import ArraySource, FeatureSource
+
+if TYPE_CHECKING:
+    import numpy as np
+
+log = logging.getLogger("ncollapse")
+
+
+def measure(
+    model: nn.Module,
+    data: Any = None,
+    *,
+    train: Any = None,
+    test: Any = None,
+    layers: Layers = None,
+    head: str | nn.Module | bool | None = None,
+    pool: Pool | dict[str, Pool] = "auto",
+    unpack: Unpack | None = None,
+    limit: int | None = None,
+    batch_size: int = 128,
+    autocast: str | torch.dtype | None = None,
+    tokens: bool | str = False,
+    cache: bool = True,
+    cache_budget: float = 1e9,
+    class_names: Any = None,
+    description: str | None = None,
+    trace: Trace | None = None,
+    **options: Any,
+) -> Measurement:
+    """Neural collapse of a model on its data, in one forward pass.
+
+    `data` (or `train` and `test`, or a mapping of split names) are loaders of (input, label)
+    pairs or of mappings with `labels`, datasets, or pairs of tensors; `unpack` maps other batches
+    to (inputs, labels). The head is found and checked (head(features) == logits) unless named;
+    `layers` adds others: names, globs, a predicate, or "*" for every block, pooled by `pool`.
+    Features are kept up to `cache_budget` bytes in memory, then on disk; `cache=False` runs the
+    model again instead. `limit` bounds the samples a split, `autocast` sets mixed precision,
+    `trace` adds readings along training. Other keywords are those of `measure_source`.
+
+    `tokens=True` measures a causal language model: every token position is a sample, its class
+    the next token (see `ncollapse.collect.tap.tokens`); "same" reads a label a token; `min_count`
+    leaves rare classes out. In an initialised process group the call is collective: ranks share
+    the samples (a DistributedSampler's padding is dropped, a loader that all ranks have alike is
+    dealt in batches) and each returns the measurement of all. `snapshot` is then a folder in which
+    the pass is kept as it goes; `resume` continues there, on any number of ranks.
+
+    The model's mode, its hooks and the global random states are put back.
+
+    >>> m = measure(model, train=train_loader, test=test_loader, layers="*")  # doctest: +SKIP
+    >>> print(m)                                                             # doctest: +SKIP
+
+    Raises ValueError for heads that do not make the logits, layers that match nothing or never
+    fire, empty loaders, unexpected batches, labels beyond the head's width, and whatever
+    `measure_source` raises.
+    """
+    chosen = Options(**options)
+    ranks = Ranks.current()
+    loaders = split_loaders(data, train, test)
+    taps = Taps(model, layers, head=head, pool=pool)
+    stream = ModelStream(
+        taps,
+        loaders,
+        unpack=unpack,
+        limit=limit,
+        batch_size=batch_size,
+        autocast=as_dtype(autocast),
+        ignore_index=chosen.ignore_index,
+        progress=chosen.progress,
+        tokens=token_kind(tokens),
+        ranks=ranks,
+    )
+    said = {"class_names": class_names, "description": description or type(taps.model).__name__}
+    if chosen.snapshot is not None:
+        if not cache:
+            raise ValueError("a snapshot keeps the features, and cache=False keeps none; pass one")
+        with together(ranks):
+            check_order(loaders)
+        how = (stream.tokens, limit, str(pool), str(stream.autocast), chosen.ignore_index)
+        kept = KeptCache(
+            Path(chosen.snapshot),
+            every=chosen.snapshot_every,
+            splits=tuple(loaders),
+            fingerprint=fingerprint(taps.model, taps.modules, how),
+            ranks=ranks,
+        )
+        stream.done = kept.begin(chosen.resume)
+        chosen = replace(chosen, snapshot=None, resume=False)
+        with kept:
+            with together(ranks):
+                kept.fill(stream)
+                kept.save()
+            return measure_cache(kept, taps, chosen, trace=trace, ranks=ranks, **said)
+    if not cache:
+        return _recomputed(stream, chosen, said, trace)
+    with FeatureCache(cache_budget, splits=() if ranks is None else tuple(loaders)) as features:
+        with together(ranks):
+            features.fill(stream)
+        return measure_cache(features, taps, chosen, trace=trace, ranks=ranks, **said)
+
+
+def measure_cache(
+    cache: FeatureCache,
+    taps: Taps,
+    options: Options,
+    *,
+    class_names: Any = None,
+    description: str = "model",
+    trace: Trace | None = None,
+    ranks: Ranks | None = None,
+) -> Measurement:
+    """The layers of a filled cache → Measurement; the taps say which head made them.
+
+    With `ranks` each process passes the cache of its part, and all return the whole.
+    """
+    if ranks is not None:
+        fill_gaps(cache, taps, ranks)
+    _check_names(class_names, taps)
+    said = {"class_names": class_names, "description": description}
+    sources: dict[str, FeatureSource] = {
+        layer: cache.source(layer, **_head(taps, layer), **said) for layer in taps.layers
+    }
+    return _finish(sources, taps, options, trace, "disk" if cache.on_disk else "memory", ranks)
+
+
+def _recomputed(
+    stream: ModelStream, options: Options, said: dict[str, Any], trace: Trace | None
+) -> Measurement:
+    """Without a cache: labels first, then a forward pass at every look at every layer."""
+    parts = list(stream.placed())
+    splits = tuple(dict.fromkeys(split for split, _, _ in parts))
+    labels = torch.cat([found for _, found, _ in parts])
+    codes = torch.cat([torch.full_like(found, splits.index(split)) for split, found, _ in parts])
+    orders = [order for _, _, order in parts if order is not None]
+    for batch in stream:  # The first batch finds the head.
+        layers = tuple(batch.features)
+        break
+    _check_names(said["class_names"], stream.taps)
+    sources: dict[str, FeatureSource] = {
+        layer: RecomputedSource(
+            stream, layer, labels, codes, splits, **_head(stream.taps, layer), **said
+        )
+        for layer in layers
+    }
+    for source in sources.values():
+        source.order = torch.cat(orders) if orders else None
+    return _finish(sources, stream.taps, options, trace, "off", stream.ranks)
+
+
+def _check_names(class_names: Any, taps: Taps) -> None:
+    if class_names is None or taps.head is None:
+        return
+    K = taps.head.weight.shape[0]
+    if len(class_names) != K:
+        raise ValueError(
+            f"the data has {len(class_names)} classes and the head {taps.head.name!r} is {K} wide; "
+            "a model trained on these classes is needed (num_classes, --num-classes and weights "
+            "say which), or data with the model's own class numbers"
+        )
+
+
+def _head(taps: Taps, layer: str) -> dict[str, Any]:
+    if layer != HEAD or taps.head is None:
+        return {}
+    return {"weight": taps.head.weight, "bias": taps.head.bias}
+
+
+def _finish(
+    sources: dict[str, FeatureSource],
+    taps: Taps,
+    options: Options,
+    trace: Trace | None,
+    cache: str,
+    ranks: Ranks | None,
+) -> Measurement:
+    extra: dict[str, Any] = {"cache": cache}
+    if taps.head is not None:
+        extra["head"] = {
+            "name": taps.head.name,
+            "origin": taps.head.origin,
+            "check": taps.head.check,
+        }
+        log.info("tap  %s", taps.head.described)
+    return measure_layers(
+        sources,
+        options,
+        pooling=taps.pooling,
+        extra=extra,
+        trace=trace,
+        ranks=ranks,
+        exact=True,
+    )
+
+
+def split_loaders(data: Any, train: Any, test: Any) -> dict[str, Any]:
+    """Loaders by split name. Raises ValueError when a split is passed twice, or none."""
+    if isinstance(data, Mapping):
+        loaders = {str(split): loader for split, loader in data.items()}
+    else:
+        loaders = {} if data is None else {"train": data}
+    for split, loader in (("train", train), ("test", test)):
+        if loader is None:
+            continue
+        if split in loaders:
+            raise ValueError(f"split {split!r} was passed twice; pass data, or train= and test=")
+        loaders[split] = loader
+    if not loaders:
+        raise ValueError("no data was passed; pass a loader, or train=… and test=…")
+    return loaders
+
+
+def measure_features(
+    features: Tensor | np.ndarray[Any, Any],
+    labels: Tensor | np.ndarray[Any, Any],
+    *,
+    weight: Tensor | np.ndarray[Any, Any] | None = None,
+    bias: Tensor | np.ndarray[Any, Any] | None = None,
+    split: Any = None,
+    class_names: Any = None,
+    **options: Any,
+) -> Measurement:
+    """Neural collapse of features (samples, dim) with integer labels (samples).
+
+    `weight` (classes, dim) and `bias` (classes) are the classifier; `split` names the split of
+    each sample. Every other keyword is one of `measure_source`. Nothing is copied or changed.
+
+    >>> m = measure_features(features, labels, weight=W, bias=b)   # doctest: +SKIP
+    >>> print(m)                                                   # doctest: +SKIP
+    """
+    source = ArraySource(
+        features, labels, weight=weight, bias=bias, split=split, class_names=class_names
+    )
+    return measure_source(source, **options)
+
+
+def measure_source(
+    source: FeatureSource, *, trace: Trace | None = None, share: bool = False, **options: Any
+) -> Measurement:
+    """Neural collapse of a source of features, streamed in flat memory.
+
+    K is the number of rows of the source's weight, else `num_classes`, else max(label) + 1;
+    labels equal to `ignore_index` (-100) are skipped. `weighting` "macro" weighs every class
+    alike, "micro" by its samples; `definition` asks for a published variant (see `ncollapse
+    explain`). `mode` full, trace or sketch and `memory_budget` (2e9 bytes) bound the state.
+    `null` and `intervals` add comparators; `decisions` the second look for NC4; `seed` seeds the
+    comparators. `snapshot` is a file kept while running, every `snapshot_every` seconds; `resume`
+    continues from it. `keys` reads these metrics only. `min_count` leaves out classes with fewer
+    samples in the first split. `progress(stage, done, total)` is called along the way. With
+    `share=True` the processes of an initialised group read a part of the rows each: the call is
+    collective, every process passes the same source and returns the same measurement.
+
+    Raises ValueError for labels outside 0..K-1 other than `ignore_index`, fewer than two classes,
+    shapes that disagree, NaN or infinite features, an unknown definition or mode; TypeError for
+    an unknown keyword.
+    """
+    ranks = Ranks.current() if share else None
+    if ranks is not None:
+        source = PartSource.of(source, ranks.rank, ranks.size)
+    return measure_layers({HEAD: source}, Options(**options), trace=trace, ranks=ranks)
+
+
+def state_estimate(source: FeatureSource, **options: Any) -> int:
+    """Bytes that measuring `source` will keep beside the features, before a row is read.
+
+    Options are those of `measure_source`.
+    """
+    return Collector(source, Options(**options).plan(source)).state_bytes

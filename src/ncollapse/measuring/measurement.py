@@ -1,0 +1,239 @@
+"""Measurement: what was read, as numbers, words and geometry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ncollapse.geometry import Distance, Geometry
+from ncollapse.record.document import Document
+from ncollapse.record.readings import ClassRow, Results, Verdict
+from ncollapse.record.run import GEOMETRY_PARTS, Run
+from ncollapse.record.trace import Trace
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ncollapse.theory.prediction import Prediction
+    from ncollapse.theory.subjects.overlay import Overlay
+
+COLUMNS = (
+    "split",
+    "layer",
+    "key",
+    "value",
+    "null_mean",
+    "floor",
+    "low",
+    "high",
+    "ideal",
+    "n",
+    "definition",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """Readings with comparators, verdicts, class rows, and the geometry of every split.
+
+    `print(m)` shows the table, `m.to_frame()` holds every number, `m.save(folder)` writes
+    results.json, classes.csv, layers.csv and geometry.safetensors; `Measurement.load` reads them.
+    """
+
+    document: Document
+    classes: tuple[ClassRow, ...]
+    geometries: dict[str, Geometry]
+    trace: Trace | None = None
+
+    @property
+    def results(self) -> Results:
+        """results[split][layer][key] → Reading."""
+        return self.document.results
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        return self.document.verdicts
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return self.document.warnings
+
+    @property
+    def geometry(self) -> Geometry:
+        """The geometry of the training split (or of the only split)."""
+        if not self.geometries:
+            raise ValueError("this measurement holds no geometry; geometry.safetensors is missing")
+        return self.geometries.get("train") or next(iter(self.geometries.values()))
+
+    def value(self, key: str, split: str | None = None, layer: str | None = None) -> float | None:
+        """One reading's value; of the training split and the head's layer unless named."""
+        layer = layer or self.document.layer
+        name = split or ("train" if "train" in self.results else next(iter(self.results)))
+        try:
+            return self.results[name][layer][key].value
+        except KeyError as error:
+            raise ValueError(
+                f"no reading {key!r} in split {name!r}, layer {layer!r} ({error} is missing); "
+                f"splits are {', '.join(self.results)}"
+            ) from None
+
+    def summary(self) -> str:
+        """The terminal table, 24 lines of 80 columns at most."""
+        from ncollapse.report.terminal import render
+
+        return render(self.document, self.classes)
+
+    def __str__(self) -> str:
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        from ncollapse.report.notebook import render_html
+
+        return render_html(self.document)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a reading: split, layer, key, value, null_mean, floor, low, high, ideal, n,
+        definition."""
+        import pandas as pd
+
+        rows = [
+            (
+                split,
+                layer,
+                key,
+                reading.value,
+                None if reading.null is None else reading.null.mean,
+                reading.floor,
+                None if reading.interval is None else reading.interval[0],
+                None if reading.interval is None else reading.interval[1],
+                reading.ideal,
+                reading.n,
+                reading.definition,
+            )
+            for split, layers in self.results.items()
+            for layer, readings in layers.items()
+            for key, reading in readings.items()
+        ]
+        frame = pd.DataFrame(rows, columns=list(COLUMNS))
+        numbers = ["value", "null_mean", "floor", "low", "high", "ideal"]
+        return frame.astype(dict.fromkeys(numbers, "float64"))
+
+    def compare(self, other: Measurement | Geometry | Prediction) -> Comparison:
+        """Against another measurement (readings and geometry), a geometry (distance), or a
+        prediction (theory over the model, assumptions ticked or crossed).
+
+        Raises ValueError when the numbers of classes differ.
+        """
+        if isinstance(other, Geometry):
+            return Comparison(self, None, self.geometry.distance(other))
+        if not isinstance(other, Measurement):
+            from ncollapse.theory.subjects.overlay import overlay
+
+            found = overlay(self.geometry, other, class_share=self._class_share())
+            return Comparison(self, None, found.distance, found)
+        distance = None
+        if self.geometries and other.geometries:
+            distance = self.geometry.distance(other.geometry)
+        return Comparison(self, other, distance)
+
+    def _class_share(self) -> float | None:
+        """Class share on the split whose geometry is compared, where it was read."""
+        split = "train" if "train" in self.geometries else next(iter(self.geometries))
+        reading = self.results.get(split, {}).get(self.document.layer, {}).get("class_share")
+        return None if reading is None else reading.value
+
+    # ---- files --------------------------------------------------------------------------------
+    def save(self, folder: Path | str) -> Path:
+        """Make this the run of `folder` (made if missing), whole or not at all; returns the folder.
+
+        Parts of an earlier run go (trace, theory, film, report), other files stay. Raises OSError,
+        with the run of before left as it was, where something cannot be written.
+        """
+        return self.run().save(folder)
+
+    def run(self, prediction: dict[str, Any] | None = None) -> Run:
+        """What `save` writes, as arrays and plain data, with theory over it."""
+        arrays = {
+            split: {
+                name: value.contiguous().numpy()
+                for name in GEOMETRY_PARTS
+                if (value := getattr(geometry, name)) is not None
+            }
+            for split, geometry in self.geometries.items()
+        }
+        return Run(self.document, None, self.classes, self.trace, arrays, prediction=prediction)
+
+    def save_html(self, path: Path | str) -> Path:
+        """Write the report: one HTML page of its own, readable offline and without scripts."""
+        from ncollapse.report.html import write_page
+
+        return write_page(self.run(), path)
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Measurement:
+        """Read a folder written by `save` (or its results.json)."""
+        import torch
+
+        found = Run.read(folder)
+        geometries = {
+            split: Geometry(**{name: torch.from_numpy(array) for name, array in parts.items()})
+            for split, parts in found.geometries.items()
+        }
+        return cls(found.document, found.classes, geometries, found.trace)
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Two measurements side by side, or a measurement against a geometry or a theory.
+
+    distance: `Geometry.distance` of the training geometries, None where one is not held. theory:
+    the prediction over the measured geometry, with the distance of random directions beside it.
+    """
+
+    first: Measurement
+    second: Measurement | None
+    distance: Distance | None
+    theory: Overlay | None = None
+
+    def to_frame(self) -> pd.DataFrame:
+        """split, layer, key, first, second, difference; needs a second measurement."""
+        if self.second is None:
+            raise ValueError("a geometry has no readings to compare; use .distance")
+        keys = ["split", "layer", "key"]
+        left = self.first.to_frame()[[*keys, "value"]].rename(columns={"value": "first"})
+        right = self.second.to_frame()[[*keys, "value"]].rename(columns={"value": "second"})
+        frame = left.merge(right, on=keys, how="outer", sort=False)
+        frame["difference"] = frame["second"] - frame["first"]
+        return frame
+
+    def save(self, folder: Path | str) -> Path:
+        """Write the first measurement into `folder`, with prediction.json where it was compared
+        with a theory; `ncollapse report` then shows the two together."""
+        return self._run().save(folder)
+
+    def save_html(self, path: Path | str) -> Path:
+        """Write the report of the first measurement, with the theory over it."""
+        from ncollapse.report.html import write_page
+
+        return write_page(self._run(), path)
+
+    def _run(self) -> Run:
+        return self.first.run(None if self.theory is None else self.theory.to_dict())
+
+    def __str__(self) -> str:
+        lines = []
+        if self.second is not None:
+            from ncollapse.report.terminal import render_comparison
+
+            lines.append(render_comparison(self.first.document, self.second.document))
+        if self.theory is not None:
+            from ncollapse.report.prediction import render_overlay
+
+            return render_overlay(self.theory.to_dict())
+        if self.distance is not None:
+            blocks = ", ".join(f"{name} {gap:.3g}" for name, gap in self.distance.blocks.items())
+            lines.append(f"geometry distance {self.distance.value:.3g} of 2 ({blocks})")
+            if self.distance.left_out:
+                lines.append(f"left out, one side lacks them: {', '.join(self.distance.left_out)}")
+        return "\n".join(lines)

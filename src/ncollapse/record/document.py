@@ -1,0 +1,219 @@
+"""results.json: everything that a measurement says, with the version that names its shape.
+
+No torch here: reports, comparisons and checks read documents on any machine.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any, cast
+
+from ncollapse.record.atomic import write_text
+from ncollapse.record.checks import record, records, text, texts, whole
+from ncollapse.record.folder import RESULTS, part
+from ncollapse.record.provenance import environment, git_hash, own_version
+from ncollapse.record.readings import (
+    ANSWERS,
+    ClassRow,
+    Null,
+    Number,
+    Reading,
+    Results,
+    Verdict,
+)
+
+# What a document is made of can be had from here too.
+__all__ = [
+    "ANSWERS", "ClassRow", "Document", "Null", "Number", "Reading", "Results", "Verdict",
+    "json_schema", "read_document",
+]  # fmt: skip
+SCHEMA_VERSION = "1.1"
+# What every version of the file has held.
+FIELDS = (
+    "ncollapse_version", "date", "source", "config", "environment",
+    "num_classes", "num_features", "num_samples", "results",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Document:
+    """Everything that results.json holds."""
+
+    schema_version: str
+    ncollapse_version: str
+    date: str
+    source: str
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    git_hash: str | None
+    num_classes: int
+    num_features: int
+    num_samples: int
+    results: Results
+    verdicts: tuple[Verdict, ...] = ()
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def layer(self) -> str:
+        """The layer that verdicts are about: `head`, or the last one measured."""
+        layers = next(iter(self.results.values()), {})
+        return "head" if "head" in layers or not layers else list(layers)[-1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data without NaN or infinity: those become null, and a warning says so."""
+        data = asdict(self)
+        data["results"] = {
+            split: {
+                layer: {key: reading.to_dict() for key, reading in readings.items()}
+                for layer, readings in layers.items()
+            }
+            for split, layers in self.results.items()
+        }
+        lost: list[str] = []
+        cleaned = cast(dict[str, Any], _finite(data, "", lost))
+        cleaned["verdicts"] = [dict(v) for v in cleaned["verdicts"]]
+        cleaned["warnings"] = [*self.warnings, *(f"{place} is not finite: null" for place in lost)]
+        return cleaned
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        source: str,
+        config: dict[str, Any],
+        seed: int | None,
+        data_hash: str | None,
+        num_classes: int,
+        num_features: int,
+        num_samples: int,
+        results: Results,
+        verdicts: tuple[Verdict, ...],
+        warnings: tuple[str, ...],
+    ) -> Document:
+        """A document of now and here: version, date, environment and commit are filled in."""
+        return cls(
+            schema_version=SCHEMA_VERSION,
+            ncollapse_version=own_version(),
+            date=datetime.now(UTC).isoformat(timespec="seconds"),
+            source=source,
+            config=config,
+            environment=environment(seed, data_hash),
+            git_hash=git_hash(),
+            num_classes=num_classes,
+            num_features=num_features,
+            num_samples=num_samples,
+            results=results,
+            verdicts=verdicts,
+            warnings=warnings,
+        )
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], origin: str = "the document") -> Document:
+        """Rebuild; unknown fields are ignored. ValueError for a newer major version, and for a
+        field that is missing or of another type."""
+        version = str(data.get("schema_version", ""))
+        major = version.partition(".")[0]
+        if not major.isdecimal():
+            raise ValueError(f"{origin} names no schema_version; a results.json is needed")
+        if int(major) > int(SCHEMA_VERSION.partition(".")[0]):
+            raise ValueError(
+                f"{origin} has schema {version}, newer than {SCHEMA_VERSION} that this version "
+                "reads; upgrade ncollapse"
+            )
+        for name in FIELDS:
+            if name not in data:
+                raise ValueError(f"{origin} lacks {name!r}; it is no complete results.json")
+        try:
+            return cls(
+                schema_version=version,
+                ncollapse_version=text(data, "ncollapse_version"),
+                date=text(data, "date"),
+                source=text(data, "source"),
+                config=record(data, "config"),
+                environment=record(data, "environment"),
+                git_hash=None if data.get("git_hash") is None else text(data, "git_hash"),
+                num_classes=whole(data, "num_classes"),
+                num_features=whole(data, "num_features"),
+                num_samples=whole(data, "num_samples"),
+                results=_results(record(data, "results")),
+                verdicts=tuple(Verdict.from_dict(v) for v in records(data, "verdicts")),
+                warnings=texts(data, "warnings"),
+            )
+        except ValueError as error:
+            raise ValueError(f"{origin} is damaged: {error}") from None
+
+    def write(self, path: Path | str) -> None:
+        """Write as JSON, atomically."""
+        write_text(Path(path), self.to_json() + "\n")
+
+
+def read_document(path: Path | str) -> Document:
+    """Read a results.json (or the folder that holds one). ValueError says what is wrong."""
+    place = results_of(path)
+    if not place.exists():
+        raise ValueError(f"{place} does not exist; pass a results.json or a run folder")
+    data = read_json(place)
+    if not isinstance(data, dict):
+        raise ValueError(f"{place} holds a {type(data).__name__}; a results.json is an object")
+    return Document.from_dict(data, str(place))
+
+
+def results_of(path: Path | str) -> Path:
+    """The results.json that a path names: itself, or that of the run in a folder."""
+    place = Path(path)
+    return (part(place, RESULTS) or place / RESULTS) if place.is_dir() else place
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds. ValueError where it is none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no valid JSON ({error})") from None
+    except RecursionError:
+        raise ValueError(f"{path} is no valid JSON (nested too deep)") from None
+
+
+def _results(data: dict[str, Any]) -> Results:
+    return {
+        split: {
+            layer: {
+                key: Reading.from_dict(record(record(record(data, split), layer), key))
+                for key in record(record(data, split), layer)
+            }
+            for layer in record(data, split)
+        }
+        for split in data
+    }
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of this version's results.json."""
+    major = SCHEMA_VERSION.partition(".")[0]
+    return shipped_schema(f"results-{major}.json")
+
+
+def shipped_schema(name: str) -> dict[str, Any]:
+    """A JSON Schema that comes with the package."""
+    text = resources.files("ncollapse.record").joinpath(f"schemas/{name}").read_text("utf-8")
+    return cast(dict[str, Any], json.loads(text))
+
+
+def _finite(value: Any, place: str, lost: list[str]) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        lost.append(place.lstrip("/"))
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(item, f"{place}/{key}", lost) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item, f"{place}/{i}", lost) for i, item in enumerate(value)]
+    return value

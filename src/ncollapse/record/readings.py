@@ -1,0 +1,119 @@
+"""What a run says: readings with their comparators, answers, and rows of classes. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ncollapse.record.checks import number, numbers, record, records, text, whole
+
+ANSWERS = ("yes", "partly", "no", "cannot tell", "not measured")
+
+
+@dataclass(frozen=True)
+class Null:
+    """What a metric reads where there is nothing to read: mean and central 95 %."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One metric on one split and layer, with its comparators.
+
+    value: the number, None where it could not be read. null: see `Null`. floor: smallest value
+    that the dtype (or the dimensions) allow. interval: 95 %. n: samples. definition: the variant.
+    """
+
+    value: float | None
+    null: Null | None = None
+    floor: float | None = None
+    interval: tuple[float, float] | None = None
+    ideal: float | None = None
+    n: int = 0
+    definition: str = "default"
+
+    def to_dict(self) -> dict[str, Any]:
+        found = asdict(self)
+        found["interval"] = None if self.interval is None else list(self.interval)
+        return found
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Reading:
+        """Rebuild; ValueError names a field of another type."""
+        null = data.get("null")
+        if null is not None:
+            null = record(data, "null")
+            null = Null(*(number(null, name) or 0.0 for name in ("mean", "low", "high")))
+        interval = None if data.get("interval") is None else numbers(data, "interval", 2)
+        return cls(
+            value=number(data, "value"),
+            null=null,
+            floor=number(data, "floor", None),
+            interval=None if interval is None else (interval[0], interval[1]),
+            ideal=number(data, "ideal", None),
+            n=whole(data, "n", 0),
+            definition=text(data, "definition", "default"),
+        )
+
+
+@dataclass(frozen=True)
+class Number:
+    """A value that a verdict rests on."""
+
+    key: str
+    split: str
+    layer: str
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """An answer in plain words: yes, partly, no, cannot tell or not measured.
+
+    id: of the question, the same in every version; empty in documents from before it was written.
+    """
+
+    question: str
+    answer: str
+    sentence: str
+    numbers: tuple[Number, ...] = ()
+    id: str = ""
+
+    def __post_init__(self) -> None:
+        if self.answer not in ANSWERS:
+            raise ValueError(f"answer {self.answer!r} is unknown; one of {', '.join(ANSWERS)}")
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Verdict:
+        """Rebuild; ValueError names a field of another type."""
+        found = tuple(
+            Number(text(n, "key"), text(n, "split"), text(n, "layer"), number(n, "value"))
+            for n in records(data, "numbers")
+        )
+        question, answer, sentence = (text(data, n) for n in ("question", "answer", "sentence"))
+        return cls(question, answer, sentence, found, text(data, "id", ""))
+
+
+Results = dict[str, dict[str, dict[str, Reading]]]
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One class on one split and layer. norm: ‖m_c‖ of the centred mean; within: v_c; nearest and
+    distance: the closest other class mean; cosine: between w_c and m_c; accuracy: of the head."""
+
+    split: str
+    layer: str
+    name: str
+    index: int
+    count: int
+    norm: float
+    within: float
+    nearest: str
+    distance: float
+    cosine: float | None = None
+    accuracy: float | None = None

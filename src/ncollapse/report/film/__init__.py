@@ -1,0 +1,1 @@
+"""The training film: recorded features, turned onto the ideal simplex."""

@@ -1,0 +1,1 @@
+"""Stored features: arrays, npz, safetensors, parquet, folders of shards."""

@@ -1,0 +1,221 @@
+"""Model specs → models with their weights, from torchvision, timm, Hugging Face or own code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ncollapse.sources.specs.functions import load_function
+from ncollapse.sources.specs.optional import optional
+
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "module")
+PREFIXES = ("module.", "_orig_mod.", "model.")
+PRETRAINED = ("default", "pretrained")
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A model, what a report calls it, and the transform (image → tensor) it was trained with."""
+
+    model: nn.Module
+    description: str
+    transform: Callable[[Any], Tensor] | None = None
+
+
+def load_model(
+    spec: str,
+    *,
+    weights: str | Path | None = None,
+    num_classes: int | None = None,
+    image_size: int | None = None,
+    causal: bool = False,
+) -> LoadedModel:
+    """Build a model from a spec and load its weights.
+
+    `weights` is a file (.pt, .pth, .safetensors: a state dict, or one inside a checkpoint) or
+    "default" for the library's own. The number of classes is `num_classes`, else that of the file.
+    `package.module:function` runs your own code, which returns the model. `causal` builds hf:
+    models as language models, whose classes are the vocabulary.
+
+    Raises ValueError for specs that are not understood or do not import, missing files, and
+    weights that do not fit.
+    """
+    kind, _, name = spec.partition(":")
+    state = None
+    if weights is not None and str(weights) not in PRETRAINED:
+        state = read_state(Path(weights))
+    pretrained = weights is not None and state is None
+    if not name:
+        raise ValueError(
+            f"model {spec!r} is not understood; torchvision:NAME, timm:NAME, hf:NAME or "
+            "package.module:function is needed"
+        )
+    count = num_classes
+    if state is not None and count is None:
+        count = _head_width(state)
+    # Parameters are drawn as models are built: always the same, and no draw of the caller's.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        loaded = _built(kind, name, spec, count, pretrained, image_size, causal)
+    if state is not None:
+        load_state(loaded.model, state, str(weights))
+    return loaded
+
+
+def _built(
+    kind: str,
+    name: str,
+    spec: str,
+    count: int | None,
+    pretrained: bool,
+    image_size: int | None,
+    causal: bool,
+) -> LoadedModel:
+    if kind == "torchvision":
+        return _torchvision(name, count, pretrained, image_size)
+    if kind == "timm":
+        return _timm(name, count, pretrained, image_size)
+    if kind == "hf":
+        return _hugging_face(name, count, causal)
+    made = load_function(spec, "model")()
+    if not isinstance(made, nn.Module):
+        raise ValueError(f"model {spec!r} returned a {type(made).__name__}; a Module is needed")
+    return LoadedModel(made, name)
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The state dict in a file, without running any code from it."""
+    if not path.is_file():
+        raise ValueError(f"weights {path} do not exist; a .pt, .pth or .safetensors file is needed")
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(
+            f"weights {path} cannot be read safely ({str(error).splitlines()[0][:200]}); save a "
+            "state dict: torch.save(model.state_dict(), path), or use .safetensors"
+        ) from None
+    while isinstance(found, Mapping):
+        inner = next((found[key] for key in WRAPPERS if isinstance(found.get(key), Mapping)), None)
+        if inner is None:
+            break
+        found = inner
+    if not isinstance(found, Mapping) or not any(isinstance(v, Tensor) for v in found.values()):
+        raise ValueError(f"weights {path} hold no state dict; tensors by parameter name are needed")
+    return {str(key): value for key, value in found.items() if isinstance(value, Tensor)}
+
+
+def load_state(model: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
+    """Load a state dict, prefixes of wrappers removed. Raises ValueError where it does not fit."""
+    wanted = set(model.state_dict())
+    plain = dict(state)
+    for prefix in PREFIXES:
+        if wanted & set(plain):
+            break
+        plain = {key.removeprefix(prefix): value for key, value in plain.items()}
+    try:
+        missing, unexpected = model.load_state_dict(plain, strict=False)
+    except RuntimeError as error:
+        reason = str(error).replace("\n\t", " ").partition(":")[2].strip()
+        raise ValueError(
+            f"weights {origin} do not fit the model: {reason[:300]}; pass --num-classes or another "
+            "--model"
+        ) from None
+    missing = [key for key in missing if not key.endswith("num_batches_tracked")]
+    if missing:
+        extra = f"; they hold {', '.join(unexpected[:3])} instead" if unexpected else ""
+        raise ValueError(
+            f"weights {origin} lack {len(missing)} of {len(wanted)} tensors, first {missing[0]!r}"
+            f"{extra}; another --model is needed"
+        )
+
+
+def _head_width(state: Mapping[str, Tensor]) -> int | None:
+    """Rows of the last matrix in a state dict: what libraries call num_classes."""
+    widths = [
+        int(value.shape[0])
+        for key, value in state.items()
+        if value.dim() == 2 and key.endswith("weight")
+    ]
+    return widths[-1] if widths else None
+
+
+def _torchvision(
+    name: str, count: int | None, pretrained: bool, image_size: int | None
+) -> LoadedModel:
+    models = optional("torchvision").models
+    try:
+        kept = {} if count is None or pretrained else {"num_classes": count}
+        if image_size is not None and not pretrained and name.startswith("vit_"):
+            # Their position embedding is made for one size; all others take any.
+            kept["image_size"] = image_size
+        model = models.get_model(name, weights="DEFAULT" if pretrained else None, **kept)
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"model 'torchvision:{name}': {error}; see torchvision.models") from None
+    transform = models.get_model_weights(name).DEFAULT.transforms()
+    if image_size is not None:
+        transform.resize_size, transform.crop_size = [image_size], [image_size]
+    return LoadedModel(model, name, transform)
+
+
+def _timm(name: str, count: int | None, pretrained: bool, image_size: int | None) -> LoadedModel:
+    timm = optional("timm")
+    try:
+        kept = {} if count is None else {"num_classes": count}
+        model = _sized(timm.create_model, name, image_size, pretrained=pretrained, **kept)
+    except RuntimeError as error:
+        near = ", ".join(timm.list_models(f"*{name[:5]}*")[:5])
+        raise ValueError(f"model 'timm:{name}': {error}; near: {near or 'none'}") from None
+    config = timm.data.resolve_model_data_config(model)
+    if image_size is not None:
+        config["input_size"] = (config["input_size"][0], image_size, image_size)
+    return LoadedModel(model, name, timm.data.create_transform(**config, is_training=False))
+
+
+def _sized(create: Callable[..., Any], name: str, image_size: int | None, **kept: Any) -> Any:
+    """A model made for a size of images, where its maker asks for one."""
+    if image_size is not None:
+        try:
+            return create(name, img_size=image_size, **kept)
+        except TypeError:
+            pass  # Convolutions take any size and know no such argument.
+    return create(name, **kept)
+
+
+def _hugging_face(name: str, count: int | None, causal: bool) -> LoadedModel:
+    transformers = optional("transformers")
+    if name.startswith(("/", ".", "~")) and not Path(name).is_dir():
+        raise ValueError(f"model 'hf:{name}': no such folder; one with config.json is needed")
+    kept = {} if count is None or causal else {"num_labels": count}
+    try:
+        config = transformers.AutoConfig.from_pretrained(name)
+        kinds = [getattr(transformers, kind, None) for kind in config.architectures or ()]
+        kind = next((k for k in kinds if k is not None), None)
+        if causal:
+            kind = transformers.AutoModelForCausalLM
+        elif kind is None or not kind.__name__.endswith("Classification"):
+            kind = transformers.AutoModelForSequenceClassification
+        model = kind.from_pretrained(name, **kept)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise ValueError(
+            f"model 'hf:{name}': {reason}; a hub name (with network) or a local folder is needed"
+        ) from None
+    return LoadedModel(model, Path(name).name, _processor(transformers, name))
+
+
+def _processor(transformers: Any, name: str) -> Callable[[Any], Tensor] | None:
+    """image → tensor of the model's own image processor, where it has one."""
+    try:
+        processor = transformers.AutoImageProcessor.from_pretrained(name)
+    except (OSError, ValueError, ImportError):
+        return None
+    return lambda image: processor(image.convert("RGB"), return_tensors="pt")["pixel_values"][0]

@@ -1,0 +1,1 @@
+"""Study: what class counts do to the frame, on free features and in a real network."""

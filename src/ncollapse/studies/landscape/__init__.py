@@ -1,0 +1,1 @@
+"""Study: does descent find the certified optimum, and are all other critical points saddles?"""

@@ -1,0 +1,1 @@
+"""Study: the phase transition past which minority classifiers merge."""

@@ -1,0 +1,1 @@
+"""Study: without decay, where does gradient flow go, and when do minorities merge under norms?"""

@@ -1,0 +1,1 @@
+"""Study: what happens after zero training error, and what collapse on random labels is worth."""

@@ -1,0 +1,1 @@
+"""Problems: objective, assumptions, sources, and the solvers that serve them."""

@@ -1,0 +1,1 @@
+"""Algorithms and closed forms, one file each."""

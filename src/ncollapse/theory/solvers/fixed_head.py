@@ -1,0 +1,323 @@
+"""A classifier that is given and never trained: only features are free.
+
+For a fixed W every sample has a problem of its own, the same for all samples of a class:
+
+    φ_k(h) = w_k ℓ(W h + b, k) + μ/2 ‖h‖²,  f = Σ_k π_k min φ_k,
+
+with ‖h‖² ≤ E_H and μ = 0, or with decay μ = N λ_H (ℓ/N + λ_H/2 ‖h‖² a sample). So class counts
+move the value and not the geometry, and for a convex loss each φ_k bounds itself: by the
+Frank-Wolfe gap ∇·h + √E_H ‖∇‖ in the ball, by ‖∇‖²/(2μ) with decay (strong convexity). The focal
+loss is an increasing function of the convex s = log Σ_{j≠y} e^{z_j} - z_y: in the ball it has the
+minimisers of cross-entropy and the bound on s bounds it too; with decay its convex envelope serves.
+Derived here; the dot regression that made fixed heads known is of Yang et al. 2022.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.optimize import brentq
+from scipy.special import softmax
+
+from ncollapse.geometry import Geometry
+from ncollapse.losses import CrossEntropy, DotRegression, Focal
+from ncollapse.theory.problems.problem import FixedHead
+from ncollapse.theory.solution import RANK_CUT, Certificate, Solution
+from ncollapse.theory.solvers.blocks import Groups, complement_of_ones
+from ncollapse.theory.solvers.convex import one_thread
+from ncollapse.theory.solvers.fixed_newton import (
+    ClassProblems,
+    ball_gap,
+    full_gradient,
+    minimize_classes,
+)
+from ncollapse.theory.solvers.grouped import GroupedLoss, grouped
+from ncollapse.theory.solvers.readout import direct_solution
+
+Array = np.ndarray
+# Singular values below this share of the largest do not count as directions of the head.
+SEEN = 1e-12
+# Newton's method goes on until the gap is this share of what was asked.
+SHARPER = 1e-3
+SLOWEST = 200
+
+
+@dataclass(frozen=True, eq=False)
+class _Head:
+    """W (K, d) and b (K) of a problem with what its loss sees of them: `rows`, W centred over
+    classes where a common shift of all logits changes nothing."""
+
+    weight: Float[Array, "classes dim"]
+    bias: Float[Array, " classes"] | None
+    rows: Float[Array, "classes dim"]
+
+    @property
+    def offset(self) -> Array:
+        return np.zeros(len(self.weight)) if self.bias is None else self.bias
+
+
+def solve_fixed_head(
+    problem: FixedHead, tolerance: float, max_iterations: int, solver: str = "auto"
+) -> Solution:
+    """Class features of the optimum. solver: "auto", "closed form" or "convex"; ValueError for
+    "closed form" where there is none and for any other."""
+    if solver not in ("auto", "closed form", "convex"):
+        raise ValueError(
+            f'solver "{solver}" does not apply to FixedHead, whose classes are small convex '
+            'problems of their own; use "auto"'
+        )
+    head = _head(problem)
+    used, how = 0, "closed form"
+    with one_thread():
+        features = None if solver == "convex" else _formula(problem, head)
+        if features is None:
+            if solver == "closed form":
+                raise ValueError(
+                    "no closed form is known for this FixedHead: dot regression has one, and the "
+                    'frames "simplex" and "orthogonal" with losses that treat classes alike; use '
+                    'solver="auto"'
+                )
+            features, used = _numerical(problem, head, tolerance, max_iterations)
+            how = "convex"
+        value, bound = bounds(problem, head.weight, head.offset, features)
+    status, advice = _judged(problem, value, bound, tolerance)
+    made = Geometry(
+        means=torch.from_numpy(np.ascontiguousarray(features.T)),
+        weight=torch.from_numpy(head.weight),
+        bias=None if head.bias is None else torch.from_numpy(head.bias),
+        counts=torch.tensor(problem.counts),
+    )
+    return direct_solution(
+        problem,
+        made=made,
+        status=status,
+        objective=value,
+        certificate=Certificate(
+            min(bound, value), how if how == "closed form" else "convexity", _statement(problem)
+        ),
+        solver=how,
+        advice=advice,
+        iterations=used,
+        extra={
+            "required_width": max(_rank(head.weight), 1),
+            "notes": _notes(problem, head, features),
+        },
+    )
+
+
+def _head(problem: FixedHead) -> _Head:
+    K, bias = problem.num_classes, None
+    if isinstance(problem.head, Geometry):
+        assert problem.head.weight is not None
+        weight = problem.head.weight.detach().cpu().numpy().copy()
+        if problem.head.bias is not None:
+            bias = problem.head.bias.detach().cpu().numpy().copy()
+    else:
+        assert problem.weight_energy is not None
+        unit = np.eye(K)
+        if problem.head == "simplex":
+            unit = math.sqrt(K / (K - 1)) * complement_of_ones(K)
+        weight = math.sqrt(problem.weight_energy) * unit
+        missing = (problem.num_features or weight.shape[1]) - weight.shape[1]
+        weight = np.pad(weight, ((0, 0), (0, missing)))
+    shifted = isinstance(problem.loss, Focal) or (
+        isinstance(problem.loss, CrossEntropy) and problem.loss.scale is None
+    )
+    return _Head(weight, bias, weight - weight.mean(0) if shifted else weight)
+
+
+def _rank(rows: Array) -> int:
+    return int(np.linalg.matrix_rank(rows, tol=RANK_CUT * float(np.linalg.norm(rows, 2))))
+
+
+def _form(problem: FixedHead, loss: object | None = None) -> GroupedLoss:
+    """The loss on classes taken one by one."""
+    own = problem.loss if loss is None else loss
+    scale, shift = getattr(own, "scale", None), getattr(own, "shift", None)
+    groups = Groups.of((1,) * problem.num_classes, None, scale, shift, merge=False)
+    return grouped(own, groups)  # type: ignore[arg-type]
+
+
+# ---- lower bounds -------------------------------------------------------------------------------
+def bounds(
+    problem: FixedHead,
+    weight: Float[Array, "classes dim"],
+    bias: Float[Array, " classes"],
+    features: Float[Array, "dim classes"],
+) -> tuple[float, float]:
+    """f at class features (as columns) and a lower bound on f over all features."""
+    share = np.array(problem.counts) / problem.num_samples
+    omega = np.array(problem.loss.weight or (1.0,) * problem.num_classes)
+    logits = weight @ features + bias[:, None]
+    squares = (features**2).sum(0)
+    decay = problem.effective_decay
+    below: Array
+    if isinstance(problem.loss, DotRegression):
+        own, target = np.diagonal(logits), problem.loss.target
+        exact = lower = (own - target) ** 2 / (2 * target)
+        by_logits = np.diag((own - target) / target)
+    else:
+        form = _form(problem)
+        exact = form.exact(np.diagonal(logits), logits)
+        lower = form.value(np.diagonal(logits), logits)
+        by_logits = full_gradient(form, logits)
+    value = float(share @ (omega * exact + 0.5 * decay * squares))
+    if decay > 0:
+        gradient = omega * (weight.T @ by_logits) + decay * features
+        below = omega * lower + 0.5 * decay * squares - (gradient**2).sum(0) / (2 * decay)
+        return value, float(share @ below)
+    if isinstance(problem.loss, Focal):
+        # The bound on s = log Σ_{j≠y} e^{z_j} - z_y, whose gradient is shares of others and -1.
+        others = logits.copy()
+        np.fill_diagonal(others, -np.inf)
+        by_logits = softmax(others, axis=0)
+        np.fill_diagonal(by_logits, -1.0)
+        gap = ball_gap(features, weight.T @ by_logits, problem.radius)
+        below = omega * form.exact(np.diagonal(logits) + gap, logits)
+    else:
+        below = omega * (exact - ball_gap(features, weight.T @ by_logits, problem.radius))
+    return value, float(share @ below)
+
+
+# ---- closed forms -------------------------------------------------------------------------------
+def _formula(problem: FixedHead, head: _Head) -> Array | None:
+    """Features (d, K) where one number a class is all that is left to find, else None."""
+    if isinstance(problem.loss, DotRegression):
+        return _along_own_rows(problem, head)
+    plain = getattr(problem.loss, "scale", None) is None
+    plain = plain and getattr(problem.loss, "shift", None) is None
+    if isinstance(problem.head, Geometry) or not plain:
+        return None
+    return _on_a_frame(problem, head)
+
+
+def _along_own_rows(problem: FixedHead, head: _Head) -> Array:
+    """Dot regression sees w_y·h alone: h = t w_y/‖w_y‖ with the least |t| that serves."""
+    loss = problem.loss
+    assert isinstance(loss, DotRegression)
+    lengths = np.linalg.norm(head.weight, axis=1)
+    safe = np.maximum(lengths, 1e-300)
+    wanted = loss.target - head.offset
+    if problem.effective_decay > 0:
+        omega = np.array(loss.weight or (1.0,) * problem.num_classes)
+        pull = omega * lengths
+        t = pull * wanted / (pull * lengths + problem.effective_decay * loss.target)
+    else:
+        t = np.clip(wanted / safe, -problem.radius, problem.radius)
+    return np.asarray(np.where(lengths > 0, t / safe, 0.0) * head.weight.T)
+
+
+def _on_a_frame(problem: FixedHead, head: _Head) -> Array:
+    """A frame and a loss that treat other classes alike: by symmetry and convexity the logits of
+    others agree, so that h is along the row (centred where the loss does not see a shift)."""
+    K = problem.num_classes
+    direction = head.rows / np.linalg.norm(head.rows, axis=1, keepdims=True)
+    aligned = head.weight[:2] @ direction[0]
+    own, others = aligned[:1], aligned[1:].reshape(1, 1)
+    form = grouped(problem.loss, Groups.of((1,) * K))
+    decay = problem.effective_decay
+
+    def slope(t: float, omega: float) -> float:
+        _, by_own, by_others = form.gradient(t * own, t * others)
+        along = float(by_own @ own + by_others[0] @ others[0])
+        return omega * along + decay * t
+
+    def length(omega: float) -> float:
+        high = problem.radius if decay == 0 else 1.0
+        if isinstance(problem.loss, Focal) and decay == 0:
+            return high
+        while slope(high, omega) < 0:
+            if decay == 0:
+                return high
+            high *= 2
+        return float(brentq(slope, 0.0, high, args=(omega,), xtol=1e-300, rtol=1e-15))
+
+    weights = problem.loss.weight or (1.0,) * K
+    known = {omega: length(omega) for omega in set(weights)}
+    return np.asarray(direction.T * np.array([known[omega] for omega in weights]))
+
+
+# ---- any head -----------------------------------------------------------------------------------
+def _numerical(problem: FixedHead, head: _Head, tolerance: float, most: int) -> tuple[Array, int]:
+    """Features (d, K) by Newton's method within what the loss sees of the head's row space."""
+    left, values, right = np.linalg.svd(head.rows, full_matrices=False)
+    seen = values > SEEN * max(float(values[0]), 1e-300)
+    rows, basis = left[:, seen] * values[seen], right[seen]
+    # In the ball the focal loss has the minimisers of cross-entropy, which is convex.
+    in_ball = problem.effective_decay == 0
+    surrogate = CrossEntropy() if isinstance(problem.loss, Focal) and in_ball else None
+    classes = ClassProblems(
+        rows=rows,
+        bias=head.offset,
+        form=_form(problem, surrogate),
+        weight=np.array(problem.loss.weight or (1.0,) * problem.num_classes),
+        decay=problem.effective_decay,
+        radius=problem.radius,
+    )
+    start = _start(classes)
+    found, used = minimize_classes(classes, start, SHARPER * tolerance, min(most, SLOWEST))
+    return np.asarray(basis.T @ found), used
+
+
+def _start(classes: ClassProblems) -> Array:
+    """Every class along its own row, at the best of a few lengths."""
+    rows = classes.rows
+    norms = np.linalg.norm(rows, axis=1)
+    unit = np.where(norms > 0, 1 / np.maximum(norms, 1e-300), 0.0) * rows.T
+    logits = rows @ unit
+    lengths = [0.0, *(2.0 ** np.arange(-8, 13))]
+    if classes.decay == 0:
+        lengths = [0.0, *(classes.radius * 2.0 ** np.arange(-8, 1))]
+    best, chosen = np.full(len(norms), np.inf), np.zeros(len(norms))
+    for t in lengths:
+        value = classes.values(t * logits + classes.bias[:, None], np.full(len(norms), t**2))
+        chosen, best = np.where(value < best, t, chosen), np.minimum(value, best)
+    return np.asarray(unit * chosen)
+
+
+# ---- words --------------------------------------------------------------------------------------
+def _judged(problem: FixedHead, value: float, bound: float, tolerance: float) -> tuple[str, str]:
+    gap = value - bound
+    if gap <= tolerance * max(1.0, abs(value)):
+        return "optimal", ""
+    if isinstance(problem.loss, Focal) and problem.effective_decay > 0:
+        return "not certified", (
+            f"some class ends where the focal loss is not convex, and a gap of {gap:.1e} stays "
+            "open; feature_energy in the place of feature_decay has a certificate"
+        )
+    return "not converged", f"the gap is still {gap:.1e}; raise max_iterations or the tolerance"
+
+
+def _statement(problem: FixedHead) -> str:
+    if problem.effective_decay > 0:
+        found = "Strong convexity bounds every class from below by its gradient"
+        if isinstance(problem.loss, Focal):
+            found += "; the focal loss enters by its convex envelope"
+    else:
+        found = "Convexity bounds every class from below over the whole ball (Frank-Wolfe gap)"
+        if isinstance(problem.loss, Focal):
+            found += ", through the convex quantity that the focal loss increases with"
+    return found + " (derived)."
+
+
+def _notes(problem: FixedHead, head: _Head, features: Array) -> tuple[str, ...]:
+    found = [
+        "with a fixed head samples do not compete: every class solves its own problem, and class "
+        "counts do not move the geometry (derived)"
+    ]
+    if problem.effective_decay == 0:
+        seen = 1
+        if not isinstance(problem.loss, DotRegression):
+            seen = _rank(head.rows)
+        # A head read in single precision is not inside for its rounding.
+        inside = np.linalg.norm(features, axis=0) < problem.radius * (1 - 1e-6)
+        if inside.any() and seen < head.weight.shape[1]:
+            found.append(
+                f"the optimum is not unique: {int(inside.sum())} classes reach it inside the ball, "
+                "where features may also move unseen by the loss; the shortest ones are given"
+            )
+    return tuple(found)

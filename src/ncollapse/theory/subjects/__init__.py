@@ -1,0 +1,1 @@
+"""What theory says about imbalance, landscapes and measured runs."""
