@@ -9,7 +9,8 @@ import torch
 from benchmarks.common import Options, Row, cpu, high_water, reset_peak
 from ncollapse.collect.statistics.classes import ClassMoments
 from ncollapse.measuring.measure import measure_features
-from ncollapse.metrics.large import LargeReader, take_geometry
+from ncollapse.metrics.evidence import Evidence
+from ncollapse.metrics.intervals import intervals
 from ncollapse.metrics.readings import applicable, read
 
 CHUNK = 8192
@@ -86,11 +87,15 @@ def all_pairs(K: int, d: int, N: int, *, full: bool) -> list[Row]:
 
     seconds = cpu(tiles)
     del geometry
-    reader = LargeReader(statistics, take_geometry(moments, weight))
-    quick = cpu(lambda: reader.read(keys))
-    outside = sum(
-        not low <= (values[key] or 0.0) <= high for key, (low, high) in reader.intervals.items()
-    )
+    drawn = moments.take_geometry(weight).sampled()
+    spans: dict[str, tuple[float, float]] = {}
+
+    def sampled() -> None:
+        found, _ = read(keys, statistics=statistics, geometry=drawn)
+        spans.update(intervals(found, Evidence(statistics, drawn, None, None, 1.2e-7)))
+
+    quick = cpu(sampled)
+    outside = sum(not low <= (values[key] or 0.0) <= high for key, (low, high) in spans.items())
     named = f"K={K} d={d}"
     return [
         Row("vocabulary", f"{named}, all pairs", seconds, "CPU-s", 240.0 if full else None),

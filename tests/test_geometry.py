@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ncollapse.geometry import LARGEST_GRAM, Geometry, _gram_gap
-from ncollapse.pairs import pair_sums
+from ncollapse.pairs.sums import pair_sums
 
 
 @pytest.mark.parametrize("count", [2, 3, 10, 50])

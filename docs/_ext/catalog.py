@@ -8,6 +8,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from ncollapse.metrics.catalog import METRICS
+from ncollapse.metrics.metric import Without
 
 
 class MetricCatalog(SphinxDirective):
@@ -23,6 +24,17 @@ class MetricCatalog(SphinxDirective):
             if row.definitions:
                 names = ", ".join(f"`{name}`" for name in row.definitions)
                 lines += [f"  Definitions: {names}.", ""]
+            without = [
+                f"no {kind} ({rule.why})"
+                for kind, rule in (
+                    ("null", row.null),
+                    ("floor", row.floor),
+                    ("interval", row.interval),
+                )
+                if isinstance(rule, Without)
+            ]
+            if without:
+                lines += [f"  It has {'; '.join(without)}.", ""]
         node = nodes.container()
         self.state.nested_parse(StringList(lines, source="catalog"), 0, node)
         return node.children

@@ -17,7 +17,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ncollapse.linalg import Spectrum, row_norms, spectrum, unit_gap
-from ncollapse.pairs import PairSums, pair_sums
+from ncollapse.pairs.means import SAMPLED, AllPairs, Pairs, Progress, SampledPairs
+from ncollapse.pairs.rows import Rows
+from ncollapse.pairs.sums import PairSums, pair_sums
 
 # Up to here K × K Gram matrices are formed; beyond, d × d identities serve.
 LARGEST_GRAM = 2048
@@ -175,6 +177,61 @@ class Geometry:
     def centred_weight(self) -> Float[Tensor, "classes dim"]:
         """Weight minus its mean over classes."""
         return self._weight - self._weight.mean(0)
+
+    # ---- rows and pairs -----------------------------------------------------------------------
+    @cached_property
+    def mean_rows(self) -> Rows:
+        """The centred means in blocks."""
+        return Rows(self._means, self.global_mean)
+
+    @cached_property
+    def raw_rows(self) -> Rows:
+        """The raw means in blocks."""
+        return Rows(self._means)
+
+    @cached_property
+    def weight_rows(self) -> Rows:
+        """The classifier's rows in blocks."""
+        return Rows(self._weight)
+
+    @cached_property
+    def centred_weight_rows(self) -> Rows:
+        """The classifier's rows minus their mean, in blocks."""
+        return Rows(self._weight, self._weight.mean(0))
+
+    @property
+    def pairs(self) -> Pairs:
+        """Means over the pairs of classes: all of them, or those that `sampled` draws."""
+        drawn: SampledPairs | None = self.__dict__.get("sampled_pairs")
+        return drawn or AllPairs(
+            self.num_classes,
+            lambda: self.mean_pairs,
+            lambda: self.quartic_pairs,
+            lambda: self.weight_pairs,
+        )
+
+    def sampled(
+        self, number: int = SAMPLED, *, seed: int = 0, progress: Progress | None = None
+    ) -> Geometry:
+        """The same geometry, its means over pairs those of `number` pairs drawn at random: for more
+        classes than all pairs can be read of."""
+        weight = None if self.weight is None else self.weight_rows
+        return self.with_pairs(
+            SampledPairs(
+                self.mean_rows,
+                self.raw_rows,
+                weight,
+                number=number,
+                seed=seed,
+                progress=progress,
+            )
+        )
+
+    def with_pairs(self, pairs: SampledPairs) -> Geometry:
+        """The same geometry, its means over pairs read from `pairs`."""
+        found = replace(self)
+        found.__dict__.update(self.__dict__, sampled_pairs=pairs)
+        return found
 
     @cached_property
     def mean_pairs(self) -> PairSums:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import ncollapse as nc
-from ncollapse.answers.questions import cuts
+from ncollapse.answers.question import NOT_MEASURED, Asking, Question, cuts
+from ncollapse.answers.questions import identified, question_of, questions, verdict_on
+from ncollapse.metrics.catalog import METRICS
 from ncollapse.record.readings import ANSWERS
 
 SIMPLEX = "Do the class means form a simplex?"
@@ -118,3 +123,71 @@ def test_cuts_are_numbers_in_order() -> None:
     assert found["share_partly"] < found["share_yes"] < 1
     for name in ("angle", "frame", "mismatch"):
         assert found[f"{name}_yes"] < found[f"{name}_partly"]
+
+
+# ---- questions by id --------------------------------------------------------------------------
+def measured(split: bool = False) -> nc.Measurement:
+    rng = np.random.default_rng(0)
+    labels = np.arange(120) % 4
+    features = np.eye(4, 9)[labels] + 0.1 * rng.normal(size=(120, 9))
+    names = np.where(np.arange(120) < 80, "train", "held out") if split else None
+    return nc.measure_features(features, labels, weight=np.eye(4, 9), split=names)
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_every_verdict_has_an_id_of_its_own(split: bool) -> None:
+    found = [verdict.id for verdict in measured(split).verdicts]
+    second = "held out" if split else "test"
+    assert found == [
+        "collapsed:train",
+        f"collapsed:{second}",
+        "frame",
+        "dual",
+        "nearest",
+        "minority",
+        "terminal_phase",
+        "transfer",
+        "out_of_distribution",
+    ]
+
+
+def test_documents_older_than_ids_are_understood() -> None:
+    document = measured(split=True).document
+    old = replace(document, verdicts=tuple(replace(v, id="") for v in document.verdicts))
+    assert [identified(v) for v in old.verdicts] == [v.id for v in document.verdicts]
+    for verdict in document.verdicts:
+        found = verdict_on(old, verdict.id)
+        assert found is not None and found.question == verdict.question
+    assert verdict_on(old, "nothing") is None
+    stranger = nc.Verdict("Is it art?", "yes", "It is.")
+    assert question_of(stranger) is None and identified(stranger) == ""
+
+
+@pytest.mark.parametrize("question", questions().values(), ids=lambda q: q.id)
+def test_every_question_is_complete(question: Question) -> None:
+    assert set(question.needs) <= set(METRICS)
+    for phrases in (question.phrases, question.others):
+        assert not phrases or set(phrases) == set(ANSWERS)
+    # Where nothing was read it answers all the same, and never with a yes.
+    asking = Asking({"train": {"head": {}}}, (), 4, 9)
+    found = question.answered(asking)
+    assert found and all(v.answer in ("cannot tell", NOT_MEASURED) for v in found)
+    assert all(v.sentence.endswith(".") for v in found)
+
+
+def test_a_file_with_questions_is_found_by_itself(monkeypatch, tmp_path) -> None:
+    import ncollapse.answers
+
+    (tmp_path / "weather.py").write_text(
+        "from ncollapse.answers.question import Answer, Question\n"
+        "QUESTIONS = (Question('rain', 99, 'Will it rain?', (), "
+        "lambda asking, seen: Answer('no', 'Not here.')),)\n"
+    )
+    monkeypatch.setattr(ncollapse.answers, "__path__", [*ncollapse.answers.__path__, str(tmp_path)])
+    questions.cache_clear()
+    try:
+        assert [v.id for v in measured().verdicts][-1] == "rain"
+    finally:
+        monkeypatch.undo()
+        questions.cache_clear()
+        sys.modules.pop("ncollapse.answers.weather", None)

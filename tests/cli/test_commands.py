@@ -162,6 +162,35 @@ def test_check_holds_fails_and_explains(capsys, tmp_path) -> None:
     assert run(capsys, "check", folder, "--max", "nc1_fisher=1", "--split", "test")[0] == 2
 
 
+def test_answers_are_checked_and_compared_by_id(capsys, tmp_path) -> None:
+    folder = tmp_path / "out"
+    run(capsys, "measure", saved(tmp_path), "-o", folder, "-q")
+    code, out, _ = run(capsys, "check", folder, "--answer", "dual=yes,partly,no,cannot tell")
+    assert code == 0 and out.startswith("holds  dual is yes or partly or no or cannot tell: ")
+    code, out, _ = run(capsys, "check", folder, "--answer", "transfer=yes", "--json")
+    assert code == 1
+    assert json.loads(out)["answers"] == [
+        {"id": "transfer", "answer": "not measured", "wanted": ["yes"], "holds": False}
+    ]
+    code, _, err = run(capsys, "check", folder, "--answer", "duel=yes")
+    assert code == 2 and "did you mean dual?" in err
+    code, _, err = run(capsys, "check", folder, "--answer", "dual=maybe")
+    assert code == 2 and "write ID=ANSWER, with answers of yes, partly, no" in err
+    data = json.loads(run(capsys, "compare", folder, folder, "--json")[1])
+    assert {row["id"] for row in data["answers"]} >= {"collapsed:train", "frame", "nearest"}
+    assert all(row["first"] == row["second"] for row in data["answers"])
+    assert "Is the head dual to the class means?" in run(capsys, "compare", folder, folder)[1]
+
+
+def test_explain_says_what_a_number_is_compared_with(capsys) -> None:
+    out = run(capsys, "explain", "nc1_fisher")[1]
+    assert "null       the same features under shuffled labels" in out
+    out = run(capsys, "explain", "margin_min")[1]
+    assert "interval   none: their spread over samples is not kept" in out
+    data = json.loads(run(capsys, "explain", "nc4_mismatch", "--json")[1])
+    assert data["comparators"]["null"].startswith("decisions drawn independently")
+
+
 def test_a_null_reading_fails_a_check(capsys, tmp_path) -> None:
     folder = tmp_path / "out"
     case = make("points", counts=[5, 5], dim=3, spread=0.0)

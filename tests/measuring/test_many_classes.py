@@ -10,7 +10,8 @@ import torch
 import ncollapse as nc
 from ncollapse.collect.statistics.classes import ClassMoments
 from ncollapse.metrics.catalog import METRICS
-from ncollapse.metrics.large import LargeReader, take_geometry
+from ncollapse.metrics.evidence import Evidence
+from ncollapse.metrics.intervals import intervals
 from ncollapse.metrics.readings import applicable, read
 
 K, D, N = 300, 24, 3000
@@ -35,6 +36,17 @@ SAMPLED = (
 )
 
 
+def sampled(statistics, geometry, keys, definition="macro"):
+    """Values and intervals over drawn pairs."""
+    values, _ = read(keys, statistics=statistics, geometry=geometry, definition=definition)
+    evidence = Evidence(statistics, geometry, None, None, 1e-7)
+    return values, intervals(values, evidence, definition)
+
+
+def test_the_catalog_knows_which_metrics_draw_pairs() -> None:
+    assert {key for key, row in METRICS.items() if row.pairs == "sampled"} == set(SAMPLED)
+
+
 @pytest.mark.parametrize("definition", ["macro", "micro", "papyan2020", "zhu2021", "zhou2022"])
 def test_every_reading_is_that_of_all_pairs(definition: str) -> None:
     features, labels, weight, bias = data()
@@ -43,13 +55,13 @@ def test_every_reading_is_that_of_all_pairs(definition: str) -> None:
     statistics, geometry = moments.statistics(), moments.geometry(weight, bias)
     keys = applicable(head=True)
     wanted, _ = read(keys, statistics=statistics, geometry=geometry, definition=definition)
-    reader = LargeReader(statistics, take_geometry(moments, weight, bias), pairs=20_000)
-    found = reader.read(keys, definition)
+    drawn = moments.take_geometry(weight, bias).sampled(20_000)
+    found, spans = sampled(statistics, drawn, keys, definition)
     for key, value in wanted.items():
         if "full" in METRICS[key].needs:
             assert found[key] is None
         elif key in SAMPLED:
-            low, high = reader.intervals[key]
+            low, high = spans[key]
             # 95 % intervals, widened to what one in 10,000 leaves.
             assert abs(value - found[key]) < 2 * (high - low), key
             assert low < found[key] < high
@@ -65,9 +77,8 @@ def test_intervals_cover_at_the_stated_rate() -> None:
     truth, _ = read(["nc2_gof_weights"], statistics=statistics, geometry=geometry)
     hits = 0
     for seed in range(60):
-        reader = LargeReader(statistics, geometry, pairs=500, seed=seed)
-        reader.read(["nc2_gof_weights"])
-        low, high = reader.intervals["nc2_gof_weights"]
+        _, spans = sampled(statistics, geometry.sampled(500, seed=seed), ["nc2_gof_weights"])
+        low, high = spans["nc2_gof_weights"]
         hits += low <= truth["nc2_gof_weights"] <= high
     assert 50 <= hits <= 60
 
@@ -103,9 +114,9 @@ def test_means_are_formed_in_place_of_the_sums() -> None:
     full = ClassMoments(K, D, mode="trace")
     full.update(features, labels)
     place = full._sums.data_ptr()
-    assert take_geometry(full, weight).means.data_ptr() == place != where
+    assert full.take_geometry(weight).means.data_ptr() == place != where
     # An absent class is left out.
-    found = take_geometry(moments)
+    found = moments.take_geometry()
     torch.testing.assert_close(found.means, wanted.means, rtol=1e-14, atol=1e-14)
     assert found.num_classes == K
 

@@ -7,9 +7,11 @@ import pytest
 import torch
 
 import ncollapse as nc
+from ncollapse.metrics.catalog import METRICS
 from ncollapse.metrics.intervals import wilson
-from ncollapse.metrics.null import SHUFFLED
 from tests.data import make
+
+SHUFFLED = [key for key, row in METRICS.items() if row.null == "shuffled"]
 
 
 def shuffled_readings(case: object, repeats: int) -> dict[str, np.ndarray]:

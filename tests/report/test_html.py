@@ -76,8 +76,8 @@ def test_alt_texts_are_verdict_sentences(run: Path, page: str) -> None:
     labels = [html.unescape(t) for t in re.findall(r'role="img" aria-label="([^"]*)"', page)]
     assert len(labels) == 6
     assert set(labels) <= sentences
-    assert labels[0] == words.sentence(document, "Collapsed on train?")
-    assert labels[1] == words.sentence(document, words.FRAME)
+    assert labels[0] == words.sentence(document, "collapsed:train")
+    assert labels[1] == words.sentence(document, "frame")
 
 
 def test_the_same_run_gives_the_same_bytes(run: Path, page: str, tmp_path: Path) -> None:

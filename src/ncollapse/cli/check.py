@@ -5,33 +5,45 @@ from __future__ import annotations
 import difflib
 import json as jsonlib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ncollapse.cli.common import parse_limits, say
+
+if TYPE_CHECKING:
+    from ncollapse.record.document import Document
 
 
 def check(
     results: Annotated[Path, typer.Argument(help="results.json or a run folder.")],
     maximum: Annotated[list[str], typer.Option("--max", help="KEY=V: fail above V.")] = [],  # noqa: B006
     minimum: Annotated[list[str], typer.Option("--min", help="KEY=V: fail below V.")] = [],  # noqa: B006
+    answer: Annotated[
+        list[str],
+        typer.Option("--answer", help="ID=ANSWER: fail on another; collapsed:test=yes,partly."),
+    ] = [],  # noqa: B006
     split: Annotated[str | None, typer.Option(help="Split; train (or the only one).")] = None,
-    layer: Annotated[str, typer.Option(help="Layer.")] = "head",
+    layer: Annotated[
+        str | None, typer.Option(help="Layer; the one that answers are about.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
 ) -> None:
-    """Assert limits on readings: exit 0 when all hold, 1 when one fails.
+    """Assert limits on readings and answers to questions: exit 0 when all hold, 1 when one fails.
 
     Examples:  ncollapse check out/results.json --max nc1_fisher=0.1 --min class_share=0.9
     |  ncollapse check out/ --max nc4_mismatch=0.01 --split test
+    |  ncollapse check out/ --answer frame=yes --answer collapsed:test=yes,partly
     """
     from ncollapse.record.document import read_document
 
     upper, lower = parse_limits(maximum, "--max"), parse_limits(minimum, "--min")
-    if not upper and not lower:
+    if not upper and not lower and not answer:
         raise ValueError("no limit was given; add --max KEY=NUMBER or --min KEY=NUMBER")
     document = read_document(results)
+    answers = [_answered(document, results, entry) for entry in answer]
     name = split or ("train" if "train" in document.results else next(iter(document.results), ""))
+    layer = layer or document.layer
     if layer not in document.results.get(name, {}):
         found = [f"{s}/{entry}" for s, layers in document.results.items() for entry in layers]
         raise ValueError(f"{results} has no split/layer {name}/{layer}; it has {', '.join(found)}")
@@ -49,9 +61,10 @@ def check(
             value = readings[key].value
             holds = value is not None and (value <= limit if sign == "<=" else value >= limit)
             rows.append({"key": key, "value": value, "limit": limit, "sign": sign, "holds": holds})
-    failed = [row for row in rows if not row["holds"]]
+    failed = [row for row in (*rows, *answers) if not row["holds"]]
     if json:
         data = {"split": name, "layer": layer, "checks": rows, "holds": not failed}
+        data |= {"answers": answers} if answers else {}
         say(jsonlib.dumps(data, indent=2))
     else:
         for row in rows:
@@ -59,5 +72,34 @@ def check(
             said = "null (it could not be read)" if found is None else f"{found:.6g}"
             word = "holds" if row["holds"] else "FAILS"
             say(f"{word}  {name}/{layer}/{row['key']} {row['sign']} {row['limit']:g}: {said}")
+        for row in answers:
+            word = "holds" if row["holds"] else "FAILS"
+            say(f"{word}  {row['id']} is {' or '.join(row['wanted'])}: {row['answer']}")
     if failed:
         raise typer.Exit(1)
+
+
+def _answered(document: Document, results: Path, entry: str) -> dict[str, Any]:
+    """One --answer ID=ANSWER[,ANSWER] against the document's verdicts."""
+    from ncollapse.answers.questions import identified, verdict_on
+    from ncollapse.record.readings import ANSWERS
+
+    name, sign, said = entry.partition("=")
+    wanted = [word.strip() for word in said.split(",")]
+    if not sign or not set(wanted) <= set(ANSWERS):
+        raise ValueError(
+            f"--answer {entry!r} is not understood; write ID=ANSWER, with answers of "
+            f"{', '.join(ANSWERS)}"
+        )
+    verdict = verdict_on(document, name.strip())
+    if verdict is None:
+        known = [identified(v) for v in document.verdicts]
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}"
+        raise ValueError(f"{results} has no answer to {name!r}; {hint}")
+    return {
+        "id": identified(verdict),
+        "answer": verdict.answer,
+        "wanted": wanted,
+        "holds": verdict.answer in wanted,
+    }

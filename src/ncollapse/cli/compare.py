@@ -16,11 +16,12 @@ def compare(
     second: Annotated[Path, typer.Argument(help="results.json or a run folder.")],
     json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
 ) -> None:
-    """Two measurements side by side, reading by reading.
+    """Two measurements side by side, reading by reading and answer by answer.
 
     Examples:  ncollapse compare a/results.json b/results.json
     |  ncollapse compare run-a/ run-b/ --json
     """
+    from ncollapse.answers.questions import shared
     from ncollapse.record.document import read_document
     from ncollapse.report.terminal import render_comparison
 
@@ -49,5 +50,9 @@ def compare(
                         "same_definition": reading.definition == other.definition,
                     }
                 )
-    data = {"first": str(first), "second": str(second), "readings": rows}
+    answers = [
+        {"id": name, "first": one.answer, "second": other.answer}
+        for name, one, other in shared(left, right)
+    ]
+    data = {"first": str(first), "second": str(second), "readings": rows, "answers": answers}
     say(jsonlib.dumps(data, indent=2, ensure_ascii=False))

@@ -5,18 +5,21 @@ from __future__ import annotations
 import difflib
 import json as jsonlib
 import textwrap
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ncollapse.cli.common import say
+
+if TYPE_CHECKING:
+    from ncollapse.metrics.metric import Metric
 
 
 def explain(
     key: Annotated[str | None, typer.Argument(help="A metric key; all are listed without.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
 ) -> None:
-    """What a metric is: formula, ideal, meaning, source, published variants.
+    """What a metric is: formula, ideal, comparators, meaning, source, published variants.
 
     Examples:  ncollapse explain
     |  ncollapse explain nc1_fisher
@@ -44,10 +47,25 @@ def explain(
     say(f"  ideal      {ideal}, range {_end(row.lower, '-')} to {_end(row.upper, '')}")
     say(f"  needs      {', '.join(row.needs)}; cost {row.cost}")
     say(f"  source     {row.source}")
+    for name, said in _comparators(row).items():
+        say(textwrap.fill(said, 78, initial_indent=f"  {name:<11}", subsequent_indent=" " * 13))
     for name, arguments in row.definitions.items():
         said = ", ".join(f"{k}={v}" for k, v in arguments.items()) or "as above"
         say(f"  --definition {name}: {said}")
     say(textwrap.fill(row.meaning, 78, initial_indent="  ", subsequent_indent="  "))
+
+
+def _comparators(row: Metric) -> dict[str, str]:
+    """What a reading is compared with, in words."""
+    from ncollapse.metrics.metric import INTERVALS, NULLS, Without
+
+    floor = "what the dtype leaves" if row.floor == "rounding" else "what the dimensions allow"
+    said = {
+        "null": row.null if isinstance(row.null, Without) else NULLS[row.null],
+        "floor": row.floor if isinstance(row.floor, Without) else floor,
+        "interval": row.interval if isinstance(row.interval, Without) else INTERVALS[row.interval],
+    }
+    return {k: f"none: {v.why}" if isinstance(v, Without) else v for k, v in said.items()}
 
 
 def _end(value: float | None, sign: str) -> str:
@@ -61,4 +79,9 @@ def _data(key: str) -> dict[str, Any]:
     names = ("key", "title", "formula", "meaning", "ideal", "direction", "lower", "upper", "cost")
     data = {name: getattr(row, name) for name in (*names, "source", "task")}
     definitions = {name: dict(arguments) for name, arguments in row.definitions.items()}
-    return {**data, "needs": list(row.needs), "definitions": definitions}
+    return {
+        **data,
+        "needs": list(row.needs),
+        "definitions": definitions,
+        "comparators": _comparators(row),
+    }

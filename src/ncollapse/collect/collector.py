@@ -1,8 +1,8 @@
-"""Files or arrays → statistics per split: one pass for moments, a second look for decisions.
+"""Files or arrays → statistics per split: one pass, and a second look for what needs final means.
 
-The first pass fills `ClassMoments`; what needs final means (decisions, jackknife blocks) reads
-the stored features once more and never runs a model. Snapshots hold every accumulator and the
-number of rows consumed, so an interrupted run continues where it stopped, bit for bit.
+What is collected a task says (`Wanted`); the second look reads the stored features once more and
+never runs a model. Snapshots hold every statistic and the number of rows consumed, so an
+interrupted run continues where it stopped, bit for bit.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -22,12 +22,10 @@ from torch import Tensor
 from ncollapse.collect.plan import Plan
 from ncollapse.collect.ranks.parts import PartSource
 from ncollapse.collect.ranks.ranks import Ranks, places_in_class, together
-from ncollapse.collect.ranks.sync import all_merge, merge_blocks, merge_decisions
-from ncollapse.collect.statistics.blocks import BlockMoments
+from ncollapse.collect.ranks.sync import merge_all
 from ncollapse.collect.statistics.checks import NonFiniteError
-from ncollapse.collect.statistics.classes import ClassMoments
-from ncollapse.collect.statistics.decisions import Decisions
-from ncollapse.collect.statistics.protocol import working_dtype
+from ncollapse.collect.statistics.counts import LabelCounts
+from ncollapse.collect.statistics.protocol import Batch, Statistic
 from ncollapse.record.snapshots import load_snapshot, previous, save_snapshot
 from ncollapse.sources.features.arrays import FeatureSource
 
@@ -35,23 +33,54 @@ log = logging.getLogger("ncollapse")
 PASSES = ("statistics", "decisions")
 # A chunk in work: as read, sorted, shifted, squared, and its float64 differences twice.
 CHUNK_COPIES = 8
-# Multiplications of a second look up to which it runs in float64: ten seconds of one core.
-EXACT_DECISIONS = 2e11
+Statistics = dict[str, Statistic]
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A split before its first row is read: counts (classes) of all processes, and common pilots
+    where several read it."""
+
+    source: FeatureSource
+    plan: Plan
+    name: str
+    counts: Tensor
+    pilots: Tensor | None = None
+
+
+@runtime_checkable
+class Wanted(Protocol):
+    """What is collected of every split, by name."""
+
+    def first(self, part: Part) -> Statistics:
+        """Statistics of the pass."""
+        ...
+
+    def second(self, part: Part, found: Mapping[str, Statistics]) -> Statistics:
+        """Those of the second look, given what the pass found in each split, the leading one first;
+        empty where none is wanted."""
+        ...
+
+    def estimate(self, parts: list[Part]) -> int:
+        """Bytes that the second look will keep, before the first row is read."""
+        ...
 
 
 @dataclass
 class Split:
-    """The accumulators of one split; decisions and blocks exist in the second pass only."""
+    """The statistics of one split; those of the second look are there in it only."""
 
-    name: str
+    part: Part
     code: int
-    moments: ClassMoments
-    decisions: Decisions | None = None
-    blocks: BlockMoments | None = None
+    first: Statistics
+    second: Statistics = field(default_factory=dict)
 
-    def parts(self) -> dict[str, Any]:
-        found = {"moments": self.moments, "decisions": self.decisions, "blocks": self.blocks}
-        return {name: part for name, part in found.items() if part is not None}
+    @property
+    def name(self) -> str:
+        return self.part.name
+
+    def statistics(self) -> Statistics:
+        return {**self.first, **self.second}
 
 
 @dataclass
@@ -60,6 +89,7 @@ class Collector:
 
     source: FeatureSource
     plan: Plan
+    wanted: Wanted
     ranks: Ranks | None = None
     splits: list[Split] = field(init=False)
 
@@ -67,31 +97,14 @@ class Collector:
         source, plan = self.source, self.plan
         self.splits = []
         self._places: Tensor | None = None
-        self._exact_decisions = plan.exact
         # The training split leads: its means are the centres that all splits are decided by.
         order = sorted(enumerate(source.splits), key=lambda item: item[1] != "train")
         for code, name in order:
-            labels = self._labels(code)
-            labels = labels if plan.ignore_index is None else labels[labels != plan.ignore_index]
-            counts = torch.bincount(labels, minlength=plan.num_classes)
+            counts = LabelCounts.of(self._labels(code), plan.num_classes, plan.ignore_index).counts
             counts = counts if self.ranks is None else self.ranks.total(counts)
-            if not bool(counts.any()):
-                continue
-            moments = ClassMoments(
-                plan.num_classes,
-                source.num_features,
-                mode=plan.mode,
-                weighting=plan.weighting,
-                counts=counts,
-                pilots=self._pilots(code),
-                memory_budget=plan.memory_budget,
-                seed=plan.seed,
-                ignore_index=plan.ignore_index,
-            )
-            if plan.exact and working_dtype(source.dtype) == torch.float32:
-                # Exact sums do not make float32 features finer: directions of rounding stay noise.
-                moments._resolution = torch.finfo(torch.float32).eps
-            self.splits.append(Split(name, code, moments))
+            if bool(counts.any()):
+                part = Part(source, plan, name, counts, self._pilots(code))
+                self.splits.append(Split(part, code, self.wanted.first(part)))
 
     def _pilots(self, code: int) -> Tensor | None:
         """First samples of the classes among all processes, so that all subtract the same."""
@@ -107,19 +120,11 @@ class Collector:
     @property
     def state_bytes(self) -> int:
         """Estimate of what all passes keep at once, known before the first row is read."""
-        total = sum(split.moments.state_bytes for split in self.splits)
-        K, d = self.plan.num_classes, self.source.num_features
-        if self.plan.decisions:
-            head = 0 if self.source.weight is None else 12 * K * d
-            total += len(self.splits) * (12 * K * d + head)
-        if self._with_blocks():
-            total += len(self.splits) * BlockMoments.state_bytes(K, d)
+        total = sum(one.state_bytes for split in self.splits for one in split.first.values())
+        total += self.wanted.estimate([split.part for split in self.splits])
         wide = 8 if self.plan.exact else 4
-        return total + CHUNK_COPIES * wide * d * min(self.plan.chunk_rows, self.source.num_samples)
-
-    def _with_blocks(self) -> bool:
-        size = BlockMoments.state_bytes(self.plan.num_classes, self.source.num_features)
-        return self.plan.intervals and size * len(self.splits) <= self.plan.memory_budget / 2
+        rows = min(self.plan.chunk_rows, self.source.num_samples)
+        return total + CHUNK_COPIES * wide * self.source.num_features * rows
 
     # ---- running ------------------------------------------------------------------------------
     def run(self) -> list[Split]:
@@ -130,71 +135,53 @@ class Collector:
         with _interruptible(self.plan.snapshot is not None) as interrupted:
             for number in range(current, len(PASSES)):
                 if number == 1:
-                    if not (self.plan.decisions or self._with_blocks()):
-                        break
-                    if self.splits[0].decisions is None and self.splits[0].blocks is None:
+                    if not any(split.second for split in self.splits):
                         self._begin_second()
+                    if not any(split.second for split in self.splits):
+                        break
                 with together(self.ranks):
                     self._scan(number, start, interrupted)
-                    if self.ranks is not None and number == 0:
+                    if self.ranks is not None:
                         # What waits for a full block may hold the sample that stops all.
-                        self._flush()
+                        self._flush(number)
                 if self.ranks is not None:
                     self._merge(number, self.ranks)
                 start = 0
         return self.splits
 
-    def _flush(self) -> None:
+    def _of_pass(self, number: int, split: Split) -> Statistics:
+        return split.second if number else split.first
+
+    def _flush(self, number: int) -> None:
         for split in self.splits:
-            try:
-                split.moments.flush()
-            except NonFiniteError as error:
-                raise ValueError(f"{self.source.description}: {error}") from None
+            for statistic in self._of_pass(number, split).values():
+                with self._named():
+                    statistic.flush()
 
     def _merge(self, number: int, ranks: Ranks) -> None:
         """What a pass has found on all ranks, on each of them."""
-        for split in self.splits:
-            if number == 0:
-                split.moments = all_merge(split.moments, ranks.group)
-            if split.decisions is not None:
-                merge_decisions(split.decisions, ranks.group)
-            if split.blocks is not None:
-                merge_blocks(split.blocks, ranks.group)
+        held = [self._of_pass(number, split) for split in self.splits]
+        merged = iter(merge_all([one for own in held for one in own.values()], ranks.group))
+        for own in held:
+            own.update({name: next(merged) for name in own})
 
     def _begin_second(self) -> None:
-        train = self.splits[0].moments
-        counts = train.counts
-        present = (counts > 0).nonzero().flatten()
+        found = {split.name: split.first for split in self.splits}
         for split in self.splits:
-            if self.plan.decisions:
-                split.decisions = Decisions(
-                    train.means[present],
-                    present,
-                    self.plan.num_classes,
-                    self.source.weight,
-                    self.source.bias,
-                )
-            if self._with_blocks():
-                split.blocks = BlockMoments(split.moments, self.plan.weighting)
-                for part in split.blocks.parts:
-                    part._resolution = split.moments._resolution
-        if self.ranks is not None and self._with_blocks():
+            split.second = self.wanted.second(split.part, found)
+        if self.ranks is not None and any(split.second for split in self.splits):
             order = self.source.order
             order = torch.arange(self.source.num_samples) if order is None else order
             self._places = places_in_class(
                 self.source.labels, self.source.split_codes, order, self.ranks
             )
-        # In float64 two products cost twice as much: exact only where that is little.
-        cost = float(counts.sum()) * self.plan.num_classes * self.source.num_features
-        self._exact_decisions = self.plan.exact and cost <= EXACT_DECISIONS
 
     def _scan(self, number: int, start: int, interrupted: Callable[[], bool]) -> None:
         total, saved = self.source.num_samples, time.monotonic()
         done = start
         for chunk in self.source.chunks(self.plan.chunk_rows, start):
             rows = torch.arange(chunk.start, chunk.start + chunk.labels.numel())
-            for split in self.splits:
-                self._take(number, split, chunk.features, chunk.labels, rows)
+            self._take(number, self._batch(chunk.features, chunk.labels, rows), rows)
             done = chunk.start + chunk.labels.numel()
             if self.plan.progress is not None:
                 self.plan.progress(PASSES[number], done, total)
@@ -210,34 +197,34 @@ class Collector:
             self._save(number, done)
             raise KeyboardInterrupt
 
-    def _take(
-        self, number: int, split: Split, features: Tensor, labels: Tensor, rows: Tensor
-    ) -> None:
+    def _batch(self, features: Tensor, labels: Tensor, rows: Tensor) -> Batch:
+        wide = features.double() if self.plan.exact else features
+        named = rows if self.source.order is None else self.source.order[rows]
+        places = None if self._places is None else self._places[rows]
+        return Batch(wide, labels, named, features, places)
+
+    def _take(self, number: int, batch: Batch, rows: Tensor) -> None:
+        """Deal a batch to its splits; the second look is at samples that count only."""
         codes = self.source.split_codes
-        if codes is not None:
-            mine = (codes[rows] == split.code).nonzero().flatten()
-            if mine.numel() == 0:
-                return
-            if mine.numel() < labels.numel():
-                features, labels, rows = features[mine], labels[mine], rows[mine]
-        double = features.double() if self.plan.exact else features
-        if number == 0:
-            named = rows if self.source.order is None else self.source.order[rows]
-            try:
-                split.moments.update(double, labels, named)
-            except NonFiniteError as error:
-                raise ValueError(f"{self.source.description}: {error}") from None
-            return
-        if self.plan.ignore_index is not None:
-            keep = (labels != self.plan.ignore_index).nonzero().flatten()
-            if keep.numel() < labels.numel():
-                features, double = features[keep], double[keep]
-                labels, rows = labels[keep], rows[keep]
-        if split.decisions is not None:
-            split.decisions.update(double if self._exact_decisions else features, labels)
-        if split.blocks is not None:
-            places = None if self._places is None else self._places[rows]
-            split.blocks.update(double, labels, places)
+        for split in self.splits:
+            mine = batch
+            if codes is not None:
+                mine = batch.select((codes[rows] == split.code).nonzero().flatten())
+            if number and self.plan.ignore_index is not None:
+                mine = mine.select((mine.labels != self.plan.ignore_index).nonzero().flatten())
+            if mine.labels.numel() == 0:
+                continue
+            for statistic in self._of_pass(number, split).values():
+                with self._named():
+                    statistic.take(mine)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """A sample that is not finite, with the source that it is of."""
+        try:
+            yield
+        except NonFiniteError as error:
+            raise ValueError(f"{self.source.description}: {error}") from None
 
     # ---- snapshots ----------------------------------------------------------------------------
     def _save(self, number: int, done: int) -> None:
@@ -245,13 +232,10 @@ class Collector:
         tensors: dict[str, Tensor] = {}
         plain: dict[str, Any] = {}
         for split in self.splits:
-            for part, accumulator in split.parts().items():
-                for key, value in accumulator.state_dict().items():
-                    name = f"{split.name}/{part}/{key}"
-                    if isinstance(value, Tensor):
-                        tensors[name] = value
-                    else:
-                        plain[name] = value
+            for part, statistic in split.statistics().items():
+                for key, value in statistic.state_dict().items():
+                    where = tensors if isinstance(value, Tensor) else plain
+                    where[f"{split.name}/{part}/{key}"] = value
         header = {
             "kind": "measure",
             "pass": number,
@@ -277,26 +261,22 @@ class Collector:
                 "same data and options, or delete it to start anew"
             )
         number = int(header["pass"])
+        state = {**header["plain"], **tensors}
+        for split in self.splits:
+            _load(split.name, split.first, state)
         if number == 1:
-            self._load(tensors, header["plain"], ("moments",))
             self._begin_second()
-        self._load(tensors, header["plain"], ("moments", "decisions", "blocks"))
+            for split in self.splits:
+                _load(split.name, split.second, state)
         return number, int(header["rows"])
 
-    def _load(
-        self, tensors: dict[str, Tensor], plain: dict[str, Any], wanted: tuple[str, ...]
-    ) -> None:
-        everything = {**plain, **tensors}
-        for split in self.splits:
-            for part, accumulator in split.parts().items():
-                prefix = f"{split.name}/{part}/"
-                state = {
-                    key.removeprefix(prefix): value
-                    for key, value in everything.items()
-                    if key.startswith(prefix)
-                }
-                if part in wanted and state:
-                    accumulator.load_state_dict(state)
+
+def _load(split: str, statistics: Statistics, state: Mapping[str, Any]) -> None:
+    for part, statistic in statistics.items():
+        prefix = f"{split}/{part}/"
+        mine = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        if mine:
+            statistic.load_state_dict(mine)
 
 
 @contextmanager

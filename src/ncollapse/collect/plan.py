@@ -26,7 +26,7 @@ class Labelled(Protocol):
     description: str
 
 
-@dataclass
+@dataclass(frozen=True)
 class Plan:
     """How a source is collected: options that a snapshot must agree with.
 

@@ -20,8 +20,8 @@ from ncollapse.collect.tap.stream import ModelStream
 from ncollapse.collect.tap.taps import HEAD, Taps
 from ncollapse.lab.data import Data
 from ncollapse.lab.train import State
-from ncollapse.measuring.layers import Options
 from ncollapse.measuring.measure import measure_cache
+from ncollapse.measuring.options import Options
 from ncollapse.metrics.phase import ERROR
 from ncollapse.record.trace import Trace, TraceRow
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -18,21 +18,29 @@ from ncollapse.collect.keep.kept import KeptCache, fingerprint
 from ncollapse.collect.ranks.parts import PartSource
 from ncollapse.collect.ranks.ranks import Ranks, together
 from ncollapse.collect.ranks.shares import check_order
-from ncollapse.collect.tap.batches import Unpack
+from ncollapse.collect.tap.batches import Unpack as UnpackBatch
 from ncollapse.collect.tap.pooling import Pool
 from ncollapse.collect.tap.select import Layers
 from ncollapse.collect.tap.stream import ModelStream
 from ncollapse.collect.tap.taps import HEAD, Taps
 from ncollapse.collect.tap.tokens import token_kind
-from ncollapse.measuring.layers import Options, as_dtype, measure_layers
+from ncollapse.measuring.layers import measure_layers, whole
 from ncollapse.measuring.measurement import Measurement
+from ncollapse.measuring.options import MeasureOptions, Options, SourceOptions, as_dtype, options_of
 from ncollapse.record.trace import Trace
 from ncollapse.sources.features.arrays import ArraySource, FeatureSource
+from ncollapse.tasks import chosen as chosen_task
 
 if TYPE_CHECKING:
     import numpy as np
 
 log = logging.getLogger("ncollapse")
+# Keywords of the verbs that are no options of reading; for the error that names the nearest.
+ARRAY_KEYWORDS = ("weight", "bias", "split", "class_names", "trace", "share")
+MODEL_KEYWORDS = (
+    "train", "test", "layers", "head", "pool", "unpack", "limit", "batch_size", "autocast",
+    "tokens", "cache", "cache_budget", "class_names", "description", "trace",
+)  # fmt: skip
 
 
 def measure(
@@ -44,7 +52,7 @@ def measure(
     layers: Layers = None,
     head: str | nn.Module | bool | None = None,
     pool: Pool | dict[str, Pool] = "auto",
-    unpack: Unpack | None = None,
+    unpack: UnpackBatch | None = None,
     limit: int | None = None,
     batch_size: int = 128,
     autocast: str | torch.dtype | None = None,
@@ -54,7 +62,7 @@ def measure(
     class_names: Any = None,
     description: str | None = None,
     trace: Trace | None = None,
-    **options: Any,
+    **options: Unpack[MeasureOptions],
 ) -> Measurement:
     """Neural collapse of a model on its data, in one forward pass.
 
@@ -82,7 +90,7 @@ def measure(
     fire, empty loaders, unexpected batches, labels beyond the head's width, and whatever
     `measure_source` raises.
     """
-    chosen = Options(**options)
+    chosen = options_of("measure", options, MODEL_KEYWORDS)
     ranks = Ranks.current()
     loaders = split_loaders(data, train, test)
     taps = Taps(model, layers, head=head, pool=pool)
@@ -245,7 +253,7 @@ def measure_features(
     bias: Tensor | np.ndarray[Any, Any] | None = None,
     split: Any = None,
     class_names: Any = None,
-    **options: Any,
+    **options: Unpack[SourceOptions],
 ) -> Measurement:
     """Neural collapse of features (samples, dim) with integer labels (samples).
 
@@ -255,14 +263,20 @@ def measure_features(
     >>> m = measure_features(features, labels, weight=W, bias=b)   # doctest: +SKIP
     >>> print(m)                                                   # doctest: +SKIP
     """
+    trace, share = options.pop("trace", None), options.pop("share", False)
+    chosen = options_of("measure_features", options, ARRAY_KEYWORDS)
     source = ArraySource(
         features, labels, weight=weight, bias=bias, split=split, class_names=class_names
     )
-    return measure_source(source, **options)
+    return _measured(source, chosen, trace, share)
 
 
 def measure_source(
-    source: FeatureSource, *, trace: Trace | None = None, share: bool = False, **options: Any
+    source: FeatureSource,
+    *,
+    trace: Trace | None = None,
+    share: bool = False,
+    **options: Unpack[MeasureOptions],
 ) -> Measurement:
     """Neural collapse of a source of features, streamed in flat memory.
 
@@ -273,7 +287,8 @@ def measure_source(
     `null` and `intervals` add comparators; `decisions` the second look for NC4; `seed` seeds the
     comparators. `snapshot` is a file kept while running, every `snapshot_every` seconds; `resume`
     continues from it. `keys` reads these metrics only. `min_count` leaves out classes with fewer
-    samples in the first split. `progress(stage, done, total)` is called along the way. With
+    samples in the first split. `task` says what labels mean; "auto" finds it, and the config says
+    which and why. `progress(stage, done, total)` is called along the way. With
     `share=True` the processes of an initialised group read a part of the rows each: the call is
     collective, every process passes the same source and returns the same measurement.
 
@@ -281,15 +296,23 @@ def measure_source(
     shapes that disagree, NaN or infinite features, an unknown definition or mode; TypeError for
     an unknown keyword.
     """
+    return _measured(source, options_of("measure_source", options, ARRAY_KEYWORDS), trace, share)
+
+
+def _measured(
+    source: FeatureSource, options: Options, trace: Trace | None, share: bool
+) -> Measurement:
     ranks = Ranks.current() if share else None
     if ranks is not None:
         source = PartSource.of(source, ranks.rank, ranks.size)
-    return measure_layers({HEAD: source}, Options(**options), trace=trace, ranks=ranks)
+    return measure_layers({HEAD: source}, options, trace=trace, ranks=ranks)
 
 
-def state_estimate(source: FeatureSource, **options: Any) -> int:
+def state_estimate(source: FeatureSource, **options: Unpack[MeasureOptions]) -> int:
     """Bytes that measuring `source` will keep beside the features, before a row is read.
 
     Options are those of `measure_source`.
     """
-    return Collector(source, Options(**options).plan(source)).state_bytes
+    chosen = options_of("state_estimate", options)
+    task, _ = chosen_task(chosen.task, source)
+    return Collector(source, chosen.plan(whole(source, None), task), task).state_bytes

@@ -8,15 +8,18 @@ duplicates, which would put zero distances among the pairs).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
+from ncollapse.collect.statistics.blocks import BlockMoments
 from ncollapse.collect.statistics.decisions import Decisions
 from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import Geometry
 from ncollapse.metrics.catalog import METRICS
+from ncollapse.metrics.evidence import Evidence
 from ncollapse.metrics.readings import read
+from ncollapse.pairs.means import SampledPairs
 
 Interval = tuple[float, float]
 # Two-sided 95 % points: normal, and Student's t with nine degrees of freedom for ten blocks.
@@ -26,8 +29,64 @@ LARGEST_SUBSET = 1024
 SMALLEST_CLASSES = 30
 
 
+def intervals(
+    values: Mapping[str, float | None],
+    evidence: Evidence,
+    definition: str = "macro",
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Intervals of readings, by the rules of their rows, from what is at hand.
+
+    Where pairs of classes were drawn, the interval says how well a mean over them is known.
+    """
+    found: dict[str, Interval] = {}
+    statistics, geometry = evidence.statistics, evidence.geometry
+    wanted = {key: value for key, value in values.items() if METRICS[key].interval == "samples"}
+    if geometry is not None and wanted:
+        if isinstance(geometry.pairs, SampledPairs):
+            found |= _of_drawn_pairs(wanted, geometry.pairs, statistics, geometry, definition)
+        elif evidence.blocks is not None:
+            replicates = _replicates(list(wanted), evidence.blocks, geometry, definition)
+            found |= jackknife(wanted, replicates)
+        else:
+            found |= half_samples(wanted, statistics, geometry, definition=definition, seed=seed)
+    if evidence.decisions is not None:
+        found |= _wilson(values, evidence.decisions)
+    return found
+
+
+def _of_drawn_pairs(
+    values: Mapping[str, float | None],
+    pairs: SampledPairs,
+    statistics: ClassStatistics,
+    geometry: Geometry,
+    definition: str,
+) -> dict[str, Interval]:
+    keys = [key for key in values if METRICS[key].pairs == "sampled"]
+    of_errors = geometry.with_pairs(pairs.errors)
+    errors, _ = read(keys, statistics=statistics, geometry=of_errors, definition=definition)
+    found = {}
+    for key, error in errors.items():
+        value = values[key]
+        if value is not None and error is not None:
+            found[key] = METRICS[key].within(value - NORMAL * error, value + NORMAL * error)
+    return found
+
+
+def _replicates(
+    keys: Sequence[str], blocks: BlockMoments, geometry: Geometry, definition: str
+) -> list[dict[str, float | None]]:
+    """Readings without each of the blocks in turn."""
+    result = []
+    for block in range(len(blocks.parts)):
+        part, means = blocks.without(block)
+        whole = Geometry(means.means, geometry.weight, geometry.bias, means.counts)
+        result.append(read(keys, statistics=part, geometry=whole, definition=definition)[0])
+    return result
+
+
 def jackknife(
-    values: dict[str, float | None], replicates: Sequence[dict[str, float | None]]
+    values: Mapping[str, float | None], replicates: Sequence[Mapping[str, float | None]]
 ) -> dict[str, Interval]:
     """Intervals from leave-one-block-out values: se² = (B-1)/B Σ (θ_b - θ̄)².
 
@@ -45,8 +104,7 @@ def jackknife(
 
 
 def half_samples(
-    keys: Iterable[str],
-    values: dict[str, float | None],
+    values: Mapping[str, float | None],
     statistics: ClassStatistics,
     geometry: Geometry,
     *,
@@ -64,7 +122,7 @@ def half_samples(
     size = min(count // 2, LARGEST_SUBSET)
     generator = torch.Generator().manual_seed(seed + 2)
     repeats = HALF_SAMPLES if count <= 2 * LARGEST_SUBSET else 10
-    wanted = [key for key in keys if values.get(key) is not None]
+    wanted = [key for key, value in values.items() if value is not None]
     samples: dict[str, list[float]] = {}
     for _ in range(repeats):
         chosen = torch.randperm(count, generator=generator)[:size]
@@ -88,18 +146,13 @@ def half_samples(
 def _interval(
     key: str, value: float, sample: Sequence[float], scale: float, quantile: float
 ) -> Interval:
-    """value ± quantile · √(scale · variance), on the log scale for the positive NC1 metrics."""
+    """value ± quantile · √(scale · variance), on the row's scale."""
     row = METRICS[key]
-    positive = key.startswith("nc1_") or key == "fisher_ratio"
-    if positive and value > 0 and min(sample) > 0:
+    if row.scale == "log" and value > 0 and min(sample) > 0:
         width = quantile * math.sqrt(scale * _variance([math.log(v) for v in sample]))
-        low, high = value * math.exp(-width), value * math.exp(min(width, 700.0))
-    else:
-        width = quantile * math.sqrt(scale * _variance(sample))
-        low, high = value - width, value + width
-    low = low if row.lower is None else max(low, row.lower)
-    high = high if row.upper is None else min(high, row.upper)
-    return low, high
+        return row.within(value * math.exp(-width), value * math.exp(min(width, 700.0)))
+    width = quantile * math.sqrt(scale * _variance(sample))
+    return row.within(value - width, value + width)
 
 
 def _variance(sample: Sequence[float]) -> float:
@@ -116,11 +169,9 @@ def wilson(share: float, number: int) -> Interval:
     return max(0.0, min(share, middle - width)), min(1.0, max(share, middle + width))
 
 
-def of_decisions(values: dict[str, float | None], decisions: Decisions) -> dict[str, Interval]:
-    """Wilson intervals of the shares over samples."""
-    keys = ("nc4_mismatch", "accuracy", "ncc_accuracy")
+def _wilson(values: Mapping[str, float | None], decisions: Decisions) -> dict[str, Interval]:
     return {
         key: wilson(value, decisions.num_samples)
-        for key in keys
-        if (value := values.get(key)) is not None
+        for key, value in values.items()
+        if METRICS[key].interval == "shares" and value is not None
     }

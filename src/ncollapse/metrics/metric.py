@@ -1,4 +1,4 @@
-"""What the catalog says of one metric, and how it is evaluated."""
+"""A row of the catalog: what a metric is, what it is compared with, and where it is shown."""
 
 from __future__ import annotations
 
@@ -14,6 +14,35 @@ if TYPE_CHECKING:
     from ncollapse.collect.statistics.summary import ClassStatistics
     from ncollapse.geometry import Geometry
 
+# What a null draws, by the one word that stands beside its number.
+NULLS = {
+    "shuffled": "the same features under shuffled labels",
+    "random": "class means and classifier rows in random directions",
+    "guesses": "decisions drawn independently with the class frequencies",
+}
+INTERVALS = {
+    "samples": "draws of the samples, leaving out one of ten blocks at a time",
+    "shares": "draws of the samples, by Wilson's formula",
+}
+SCALES = ("plain", "log")
+PAIRS = ("none", "exact", "sampled")
+UNITS = ("number", "percent")
+
+
+@dataclass(frozen=True)
+class Without:
+    """Why a row has no comparator of a kind, in a clause that follows "none:"."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place where a reading is shown: its title there, and its rank among the others."""
+
+    title: str
+    rank: int
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -23,24 +52,49 @@ class Metric:
     decisions (a second look at the features). `takes` orders the function's arguments.
     `definitions` maps the name of a published variant to the keyword arguments that give it;
     `weighted` metrics have the definitions macro and micro as well.
+
+    Comparators. null: one of `NULLS`. floor: "rounding" (what the dtype of the features leaves) or
+    the path of a function of (num_classes, num_features). interval: one of `INTERVALS`, formed on
+    `scale`. pairs: none; exact, a mean over pairs of classes that d × d sums give; sampled, one
+    that is taken over drawn pairs past the pair budget, and to which the metric is proportional.
+    large: "same" where the function reads any number of classes. Each may be a `Without`.
+
+    Places. terminal: in the table of the terminal. strip, curve, layers: in the report. followed:
+    read along training unless other keys are asked for. undefined: why a value may not be finite.
     """
 
     key: str
     function: str
     title: str
+    family: str
     needs: tuple[str, ...]
     takes: tuple[str, ...]
     formula: str
     meaning: str
     source: str
+    null: str | Without
+    floor: str | Without
+    interval: str | Without
     ideal: float | None = 0.0
     direction: str | None = "down"
     lower: float | None = 0.0
     upper: float | None = None
     cost: str = "K d"
+    unit: str = "number"
+    scale: str = "plain"
+    pairs: str = "none"
+    large: str | Without = "same"
     task: str = "classification"
     arguments: Mapping[str, Any] = field(default_factory=dict)
     definitions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    terminal: Place | None = None
+    strip: Place | None = None
+    curve: Place | None = None
+    layers: Place | None = None
+    followed: bool = False
+    undefined: str = (
+        "two class means coincide or nothing varies, so the quotient has no finite value"
+    )
 
     def resolve(self, definition: str) -> tuple[str, dict[str, Any]]:
         """The definition used when `definition` is asked for, with its keyword arguments.
@@ -51,6 +105,11 @@ class Metric:
             if name in self.definitions:
                 return name, {**self.arguments, **self.definitions[name]}
         return "default", dict(self.arguments)
+
+    def within(self, low: float, high: float) -> tuple[float, float]:
+        """Two ends kept inside the metric's range."""
+        low = low if self.lower is None else max(low, self.lower)
+        return low, high if self.upper is None else min(high, self.upper)
 
     def evaluate(
         self,

@@ -13,6 +13,7 @@ from torch import Tensor
 from ncollapse.collect.statistics.summary import ClassStatistics, between_factor
 from ncollapse.geometry import Geometry
 from ncollapse.linalg import Spectrum, spectrum, trace_through_pinv, unexplained_share
+from ncollapse.pairs.rows import Rows
 
 
 def class_share(statistics: ClassStatistics, geometry: Geometry) -> Float[Tensor, ""]:
@@ -31,9 +32,17 @@ def class_share(statistics: ClassStatistics, geometry: Geometry) -> Float[Tensor
 def _sums_of_squares(statistics: ClassStatistics, geometry: Geometry) -> tuple[Tensor, Tensor, int]:
     number = statistics.counts.to(torch.float64)
     within = (number * statistics.traces).sum()
-    weights = statistics.class_weights("micro")
-    between = statistics.num_samples * (between_factor(geometry, weights, weights) ** 2).sum()
+    between = statistics.num_samples * between_trace(statistics, geometry, "micro")
     return within, between, statistics.num_classes
+
+
+def between_trace(
+    statistics: ClassStatistics, geometry: Geometry, weighting: str
+) -> Float[Tensor, ""]:
+    """tr Σ_B with classes and their centre weighed alike, without a copy of the means."""
+    weights = statistics.class_weights(weighting)
+    means = geometry.raw_rows.matrix
+    return Rows(means, weights @ means).weighted_square(weights)
 
 
 def between_scatter_factor(
@@ -69,17 +78,16 @@ def nc1_fisher(
     weighting is not held. Raises ValueError when all class means coincide. Source: Papyan, Han,
     Donoho 2020.
     """
+    scatter = statistics.scatter(within)
+    if scatter is None and statistics.sketch is None:
+        return torch.full((), torch.nan, dtype=torch.float64)
     factor = between_scatter_factor(statistics, geometry, between, centre)
     rank = min(geometry.num_features, geometry.num_classes - 1)
-    scatter = statistics.scatter(within)
+    spec = _spectrum(geometry, factor, between, centre)
     if scatter is not None:
-        spec = _spectrum(geometry, factor, between, centre)
         value = trace_through_pinv(factor, scatter, spec)
-    elif statistics.sketch is not None:
-        spec = _spectrum(geometry, factor, between, centre)
-        value = _from_sketch(statistics, spec, rank, within)
     else:
-        value = torch.full((), torch.nan, dtype=torch.float64)
+        value = _from_sketch(statistics, spec, rank, within)
     size = {"classes": geometry.num_classes, "none": 1, "rank": rank}[divisor]
     return value / size
 
@@ -110,8 +118,7 @@ def nc1_ratio(
     statistics: ClassStatistics, geometry: Geometry, *, weighting: str = "macro"
 ) -> Float[Tensor, ""]:
     """tr Σ_W / tr Σ_B. Unitless, ≥ 0, ideal 0. Source: Tirer, Huang, Niles-Weed 2023."""
-    factor = between_scatter_factor(statistics, geometry, weighting, weighting)
-    return statistics.within_trace(weighting) / (factor**2).sum()
+    return statistics.within_trace(weighting) / between_trace(statistics, geometry, weighting)
 
 
 def fisher_ratio(
@@ -127,18 +134,9 @@ def nc1_cdnv(
     """Class-distance normalised variance: mean over pairs of (v_i + v_j)/(2 ‖μ_i - μ_j‖^(2p)).
 
     p = `exponent`: 1 (unitless, default) or 2 (units 1/length², as printed in language-model
-    work). ≥ 0, ideal 0, infinite when two means coincide. The pair mean is Σ v_i r_i/(K(K-1))
-    with r_i = Σ_j ‖μ_i - μ_j‖^(-2p), so one tiled pass serves it. Source: Galanti et al. 2022.
+    work). ≥ 0, ideal 0, infinite when two means coincide. Source: Galanti et al. 2022.
     """
-    pairs = geometry.mean_pairs if exponent == 1 else geometry.quartic_pairs
-    sums = pairs.inverse_distance
-    assert sums is not None
-    count = geometry.num_classes
-    # A class without spread adds nothing, even where its mean coincides with another's.
-    terms = torch.where(statistics.traces > 0, statistics.traces * sums, 0.0)
-    if not bool(sums.isfinite().all()):
-        return torch.full((), torch.inf, dtype=torch.float64)
-    return terms.sum() / (count * (count - 1))
+    return geometry.pairs.spread(statistics.traces, exponent)
 
 
 def nc1_vci(

@@ -13,23 +13,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ncollapse.geometry import LARGEST_GRAM, Geometry
-from ncollapse.linalg import frobenius, row_norms
-from ncollapse.pairs import PairSums, pair_sums, tiles
+from ncollapse.linalg import frobenius
+from ncollapse.pairs.rows import TINY, Rows
+from ncollapse.pairs.sums import pair_sums, tiles
 
 # Below this the d × d identities lose digits (their error is ε/value²), and tiles take over.
 SMALLEST_IDENTITY = 1e-4
 
 
-def _rows(geometry: Geometry, which: str) -> Tensor:
-    if which == "means":
-        return geometry.centred_means
-    if geometry.weight is None:
-        raise ValueError("this geometry holds no classifier weight; build it with weight=…")
-    return geometry.weight
-
-
-def _pairs(geometry: Geometry, which: str) -> PairSums:
-    return geometry.mean_pairs if which == "means" else geometry.weight_pairs
+def _rows(geometry: Geometry, which: str) -> Rows:
+    return geometry.mean_rows if which == "means" else geometry.weight_rows
 
 
 def nc2_equinorm(geometry: Geometry, which: str = "means", *, ddof: int = 1) -> Float[Tensor, ""]:
@@ -37,7 +30,7 @@ def nc2_equinorm(geometry: Geometry, which: str = "means", *, ddof: int = 1) -> 
 
     Source: Papyan, Han, Donoho 2020.
     """
-    norms = row_norms(_rows(geometry, which))
+    norms = _rows(geometry, which).norms
     return norms.std(correction=ddof) / norms.mean()
 
 
@@ -46,23 +39,18 @@ def nc2_equiangular(geometry: Geometry, which: str = "means") -> Float[Tensor, "
 
     Source: Papyan, Han, Donoho 2020.
     """
-    count = geometry.num_classes
-    if count > LARGEST_GRAM:
-        unit = _rows(geometry, which)
-        unit = unit / row_norms(unit).clamp_min(torch.finfo(torch.float64).tiny)[:, None]
-        pairs = count * (count - 1)
-        squares = (frobenius(unit.T @ unit) ** 2 - (row_norms(unit) ** 4).sum()) / pairs
-        mean = ((unit.sum(0) ** 2).sum() - (unit**2).sum()) / pairs
-        value = (squares - mean**2).clamp_min(0).sqrt()
-        if float(value) > SMALLEST_IDENTITY:
+    rows = _rows(geometry, which)
+    if len(rows) > LARGEST_GRAM or not geometry.pairs.exact:
+        value = rows.cosine_variance.sqrt()
+        if float(value) > SMALLEST_IDENTITY or not geometry.pairs.exact:
             return value
     # √ has no derivative at 0; the frame itself is a minimum, so 0 is the right subgradient.
-    variance = _pairs(geometry, which).var_cosine
+    variance = (geometry.mean_pairs if which == "means" else geometry.weight_pairs).var_cosine
     if variance is None:
-        exact = pair_sums(_rows(geometry, which), distances=False, single=False)
-        variance = exact.var_cosine
+        exact = geometry.centred_means if which == "means" else rows.matrix
+        variance = pair_sums(exact, distances=False, single=False).var_cosine
     assert variance is not None
-    return torch.where(variance > 0, variance.clamp_min(torch.finfo(torch.float64).tiny).sqrt(), 0)
+    return torch.where(variance > 0, variance.clamp_min(TINY).sqrt(), 0)
 
 
 def nc2_maxangle(geometry: Geometry, which: str = "means") -> Float[Tensor, ""]:
@@ -70,7 +58,7 @@ def nc2_maxangle(geometry: Geometry, which: str = "means") -> Float[Tensor, ""]:
 
     Source: Papyan, Han, Donoho 2020.
     """
-    return _pairs(geometry, which).mean_abs_shifted
+    return geometry.pairs.shifted(which)
 
 
 def nc2_angle_ratio(geometry: Geometry) -> Float[Tensor, ""]:
@@ -89,8 +77,8 @@ def nc2_etf(geometry: Geometry, which: str = "means", *, centred: bool = True) -
     """
     rows = _rows(geometry, which)
     if which == "weight" and centred:
-        rows = geometry.centred_weight
-    return gap_to_frame(rows, rows, simplex=True)
+        rows = geometry.centred_weight_rows
+    return gap_to_frame(rows, rows, simplex=True, exact=geometry.pairs.exact)
 
 
 def nc2_orthogonal(geometry: Geometry, which: str = "means") -> Float[Tensor, ""]:
@@ -99,10 +87,8 @@ def nc2_orthogonal(geometry: Geometry, which: str = "means") -> Float[Tensor, ""
     In [0, 2]. Means are raw here: centred orthogonal means are themselves a simplex. The smallest
     possible value for K > d is √(2 - 2√(d/K)). Source: Zhou et al. 2022.
     """
-    rows = geometry.means if which == "means" else geometry.weight
-    if rows is None:
-        raise ValueError(f"this geometry holds no {which}")
-    return gap_to_frame(rows, rows, simplex=False)
+    rows = geometry.raw_rows if which == "means" else geometry.weight_rows
+    return gap_to_frame(rows, rows, simplex=False, exact=geometry.pairs.exact)
 
 
 def nc2_gof(geometry: Geometry, which: str = "means") -> Float[Tensor, ""]:
@@ -110,11 +96,7 @@ def nc2_gof(geometry: Geometry, which: str = "means") -> Float[Tensor, ""]:
 
     In [0, 1]. Source: Dang et al. 2023.
     """
-    if which == "weight":
-        return geometry.weight_pairs.mean_abs_cosine
-    value = geometry.mean_pairs.mean_abs_raw
-    assert value is not None
-    return value
+    return geometry.pairs.raw(which)
 
 
 def simplex_floor(num_classes: int, num_features: int) -> float:
@@ -128,29 +110,32 @@ def orthogonal_floor(num_classes: int, num_features: int) -> float:
     return simplex_floor(num_classes + 1, num_features)
 
 
-def gap_to_frame(left: Tensor, right: Tensor, *, simplex: bool) -> Float[Tensor, ""]:
+def gap_to_frame(
+    left: Rows, right: Rows, *, simplex: bool, exact: bool = True
+) -> Float[Tensor, ""]:
     """‖G/‖G‖ - T‖ for G = LRᵀ and T the unit simplex or identity; K × K only while small.
 
     For many classes ⟨G, T⟩ and ‖G‖² come from d × d matrices, and the distance from
-    2 - 2⟨G, T⟩/‖G‖; where that cancels the difference is summed over tiles.
+    2 - 2⟨G, T⟩/‖G‖; where that cancels the difference is summed over tiles, if `exact`.
     """
-    count = left.shape[0]
+    count = len(left)
     if count <= LARGEST_GRAM:
-        gram = left @ right.T
+        (_, first), (_, second) = next(left.blocks()), next(right.blocks())
+        gram = first @ second.T
         return frobenius(gram / frobenius(gram) - _target(count, simplex, gram))
-    norm = ((left.T @ left) * (right.T @ right)).sum().sqrt()
-    inner = (left * right).sum()
+    norm = (left.gram * right.gram).sum().sqrt()
+    inner = left.inner(right)
     if simplex:
-        inner = (inner - left.sum(0) @ right.sum(0) / count) / math.sqrt(count - 1)
+        inner = (inner - left.sum() @ right.sum() / count) / math.sqrt(count - 1)
     else:
         inner = inner / math.sqrt(count)
     value = (2 - 2 * inner / norm).clamp_min(0).sqrt()
-    if float(value) > SMALLEST_IDENTITY:
+    if float(value) > SMALLEST_IDENTITY or not exact:
         return value
-    total = left.new_zeros(())
+    total = norm.new_zeros(())
     for i, j in tiles(count):
         for a, b in [(i, j)] if i.start == j.start else [(i, j), (j, i)]:
-            part = left[a] @ right[b].T / norm
+            part = left.part(a) @ right.part(b).T / norm
             part = part - _target_tile(count, simplex, a, b, part)
             total = total + (part**2).sum()
     return total.sqrt()

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ncollapse.geometry import Geometry
-from ncollapse.linalg import row_norms, unit_gap
 from ncollapse.metrics.nc2 import gap_to_frame
-
-
-def _weight(geometry: Geometry) -> Tensor:
-    if geometry.weight is None:
-        raise ValueError("NC3 compares class means with a classifier; pass its weight (K, d)")
-    return geometry.weight
+from ncollapse.pairs.rows import TINY
 
 
 def nc3_duality(
@@ -25,18 +18,14 @@ def nc3_duality(
     `squared` returns its square, as printed in the first notebook. Source: Papyan, Han, Donoho
     2020.
     """
-    rows = geometry.centred_means if means == "centred" else geometry.means
-    assert rows is not None
-    gap = unit_gap(_weight(geometry), rows)
+    gap = geometry.weight_rows.gap(geometry.mean_rows if means == "centred" else geometry.raw_rows)
     return gap**2 if squared else gap
 
 
 def nc3_alignment(geometry: Geometry) -> Float[Tensor, ""]:
     """Mean over classes of cos(w_c, m_c). In [-1, 1], ideal 1."""
-    weight, means = _weight(geometry), geometry.centred_means
-    tiny = torch.finfo(torch.float64).tiny
-    norms = (row_norms(weight) * row_norms(means)).clamp_min(tiny)
-    return ((weight * means).sum(1) / norms).mean()
+    weight, means = geometry.weight_rows, geometry.mean_rows
+    return (weight.dots(means) / (weight.norms * means.norms).clamp_min(TINY)).mean()
 
 
 def nc3_product(geometry: Geometry, *, centred: bool = False) -> Float[Tensor, ""]:
@@ -45,5 +34,5 @@ def nc3_product(geometry: Geometry, *, centred: bool = False) -> Float[Tensor, "
     Zero only for a dual pair that is also a simplex. `centred` centres W over classes first.
     Source: Zhu et al. 2021.
     """
-    weight = geometry.centred_weight if centred else _weight(geometry)
-    return gap_to_frame(weight, geometry.centred_means, simplex=True)
+    weight = geometry.centred_weight_rows if centred else geometry.weight_rows
+    return gap_to_frame(weight, geometry.mean_rows, simplex=True, exact=geometry.pairs.exact)

@@ -1,4 +1,4 @@
-"""Comparators: what each metric reads where there is nothing to read.
+"""Nulls: what each metric reads where there is nothing to read. A row says which null it has.
 
 NC1 and class share are compared with shuffled labels, NC2 and NC3 with random directions, shares
 with independent guesses. Shuffling is simulated from the statistics alone: the mean of n_c samples
@@ -10,6 +10,7 @@ at the data is needed. All draws come from an own generator.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -19,19 +20,39 @@ from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import Geometry
 from ncollapse.linalg import EPSILON
 from ncollapse.metrics.catalog import METRICS
+from ncollapse.metrics.evidence import Evidence
 from ncollapse.metrics.nc1 import between_scatter_factor
-from ncollapse.metrics.nc2 import orthogonal_floor, simplex_floor
 from ncollapse.metrics.readings import read
 from ncollapse.record.readings import Null
 
-SHUFFLED = ("class_share", "nc1_fisher", "nc1_ratio", "nc1_cdnv", "nc1_vci", "fisher_ratio")
 # Averages over pairs are the same for a subset of classes: simulate at most this many.
 PAIR_CLASSES = 1024
-_PAIR_KEYS = {"nc1_cdnv", "nc2_angle_ratio"} | {
-    f"nc2_{name}_{side}"
-    for name in ("equiangular", "maxangle", "gof")
-    for side in ("means", "weights")
-}
+# Past the pair budget labels are shuffled among a random subset of so many classes.
+SUBSET = 2048
+
+
+def nulls(
+    keys: Iterable[str], evidence: Evidence, definition: str = "macro", seed: int = 0
+) -> dict[str, Null]:
+    """The nulls of these rows that what is at hand can give.
+
+    Past the pair budget labels are shuffled among some classes, and nothing is drawn for NC2 and
+    NC3.
+    """
+    mine: dict[object, list[str]] = {}
+    for key in keys:
+        mine.setdefault(METRICS[key].null, []).append(key)
+    found: dict[str, Null] = {}
+    if evidence.geometry is not None:
+        if "shuffled" in mine:
+            part, some = _subset(evidence.statistics, evidence.geometry, seed)
+            found |= _shuffled(mine["shuffled"], part, some, definition, seed)
+        if "random" in mine and evidence.geometry.pairs.exact:
+            found |= _random(mine["random"], evidence.geometry, definition, seed)
+    if evidence.decisions is not None:
+        for key in mine.get("guesses", []):
+            found[key] = _guess(evidence.decisions, METRICS[key].direction)
+    return found
 
 
 def draws_for(num_classes: int) -> int:
@@ -39,14 +60,24 @@ def draws_for(num_classes: int) -> int:
     return 20 if num_classes <= 256 else 6 if num_classes <= 2048 else 2
 
 
-def shuffled_labels(
+def _subset(
+    statistics: ClassStatistics, geometry: Geometry, seed: int
+) -> tuple[ClassStatistics, Geometry]:
+    if geometry.pairs.exact:
+        return statistics, geometry
+    generator = torch.Generator().manual_seed(seed + 4)
+    chosen = torch.randperm(geometry.num_classes, generator=generator)[:SUBSET]
+    return statistics.select(chosen), geometry.select(chosen)
+
+
+def _shuffled(
+    wanted: list[str],
     statistics: ClassStatistics,
     geometry: Geometry,
-    *,
-    definition: str = "macro",
-    seed: int = 0,
+    definition: str,
+    seed: int,
 ) -> dict[str, Null]:
-    """Null of the NC1 metrics and class share: the same features under shuffled labels.
+    """The same features under shuffled labels.
 
     Without a kept scatter the spread is taken as isotropic, and the metrics that need the scatter
     get no null.
@@ -78,10 +109,10 @@ def shuffled_labels(
     )
     generator = torch.Generator().manual_seed(seed)
     found: dict[str, list[float]] = {}
-    keys = tuple(key for key in SHUFFLED if root is None or key != "nc1_vci")
+    keys = [key for key in wanted if root is None or key != "nc1_vci"]
     for _ in range(draws_for(count)):
         noise = torch.randn(count, dim, generator=generator, dtype=torch.float64)
-        if root is not None:
+        if root is not None and "nc1_vci" in wanted:
             white = noise[:, spread > EPSILON * dim * spread[-1]] * inverse.sqrt()[:, None]
             found.setdefault("nc1_vci", []).append(_white_vci(loose, white, definition))
         noise = noise @ root.T if root is not None else noise * math.sqrt(total / dim)
@@ -105,16 +136,14 @@ def _white_vci(loose: ClassStatistics, means: Tensor, definition: str) -> float:
     return float((inside / (inside + between)).mean())
 
 
-def random_directions(
-    num_classes: int, num_features: int, *, head: bool, definition: str = "macro", seed: int = 0
-) -> dict[str, Null]:
-    """Null of NC2 and NC3: class means and classifier rows that are independent Gaussians."""
-    keys = [key for key in METRICS if key.startswith(("nc2_", "nc3_"))]
-    keys = [key for key in keys if head or "head" not in METRICS[key].needs]
+def _random(wanted: list[str], geometry: Geometry, definition: str, seed: int) -> dict[str, Null]:
+    """Class means and classifier rows that are independent Gaussians."""
+    head = geometry.weight is not None
+    keys = [key for key in wanted if head or "head" not in METRICS[key].needs]
     generator = torch.Generator().manual_seed(seed + 1)
     found: dict[str, list[float]] = {}
-    shape = (num_classes, num_features)
-    for _ in range(draws_for(num_classes)):
+    shape = (geometry.num_classes, geometry.num_features)
+    for _ in range(draws_for(geometry.num_classes)):
         means = torch.randn(shape, generator=generator, dtype=torch.float64)
         weight = torch.randn(shape, generator=generator, dtype=torch.float64) if head else None
         _collect(found, keys, None, Geometry(means, weight), definition, generator)
@@ -123,7 +152,7 @@ def random_directions(
 
 def _collect(
     found: dict[str, list[float]],
-    keys: list[str] | tuple[str, ...],
+    keys: list[str],
     statistics: ClassStatistics | None,
     geometry: Geometry,
     definition: str,
@@ -135,10 +164,9 @@ def _collect(
         chosen = torch.randperm(geometry.num_classes, generator=generator)[:PAIR_CLASSES]
         small_geometry = geometry.select(chosen)
         small = None if statistics is None else statistics.select(chosen)
-    for part, some, where in (
-        ([key for key in keys if key in _PAIR_KEYS], small, small_geometry),
-        ([key for key in keys if key not in _PAIR_KEYS], statistics, geometry),
-    ):
+    over_pairs = [key for key in keys if METRICS[key].pairs != "none"]
+    others = [key for key in keys if METRICS[key].pairs == "none"]
+    for part, some, where in ((over_pairs, small, small_geometry), (others, statistics, geometry)):
         values, _ = read(part, statistics=some, geometry=where, definition=definition)
         for key, value in values.items():
             if value is not None:
@@ -147,60 +175,20 @@ def _collect(
 
 def _null(key: str, values: list[float]) -> Null:
     """Mean and central 95 % of draws, normal, kept inside the metric's range."""
-    row = METRICS[key]
     mean = sum(values) / len(values)
     spread = 0.0
     if len(values) > 1:
         spread = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
-    low, high = mean - 1.96 * spread, mean + 1.96 * spread
-    low = low if row.lower is None else max(low, row.lower)
-    high = high if row.upper is None else min(high, row.upper)
+    low, high = METRICS[key].within(mean - 1.96 * spread, mean + 1.96 * spread)
     return Null(mean, low, high)
 
 
-def guesses(decisions: Decisions) -> dict[str, Null]:
-    """Null of the shares: decisions drawn independently with the class frequencies."""
+def _guess(decisions: Decisions, direction: str | None) -> Null:
+    """Two decisions drawn independently with the class frequencies: how often they agree, or
+    differ where less is better."""
     counts = decisions.counts.to(torch.float64)
     number = float(counts.sum())
     match = float(((counts / number) ** 2).sum())
     width = 1.96 * math.sqrt(match * (1 - match) / number)
-    hit = Null(match, max(0.0, match - width), min(1.0, match + width))
-    miss = Null(1 - match, 1 - hit.high, 1 - hit.low)
-    return {"ncc_accuracy": hit, "accuracy": hit, "nc4_mismatch": miss}
-
-
-def floors(
-    statistics: ClassStatistics,
-    geometry: Geometry,
-    epsilon: float,
-    *,
-    definition: str = "macro",
-) -> dict[str, float]:
-    """Smallest reading that the dtype of the features can carry (largest for class share).
-
-    Rounding moves a coordinate x by an error of variance ulp(x)²/12, ulp(x) = ε·2^⌊log₂|x|⌋;
-    `epsilon` is the spacing at 1 of the features' dtype. For K > d + 1 the frame distances have
-    the floors that geometry itself sets.
-    """
-    means = geometry.means
-    assert means is not None
-    _, exponent = torch.frexp(means)
-    ulp = torch.where(means == 0, 0.0, epsilon * torch.exp2((exponent - 1).to(torch.float64)))
-    variance = ulp**2 / 12
-    weights = statistics.class_weights("macro")
-    diagonal = torch.diag(weights @ variance)
-    rounding = ClassStatistics(
-        counts=statistics.counts,
-        traces=variance.sum(1),
-        macro=diagonal,
-        micro=diagonal,
-    )
-    keys = [key for key in SHUFFLED if key != "fisher_ratio"]
-    values, _ = read(keys, statistics=rounding, geometry=geometry, definition=definition)
-    found = {key: value for key, value in values.items() if value is not None}
-    for side in ("means", "weights"):
-        found[f"nc2_etf_{side}"] = simplex_floor(geometry.num_classes, geometry.num_features)
-        found[f"nc2_orthogonal_{side}"] = orthogonal_floor(
-            geometry.num_classes, geometry.num_features
-        )
-    return found
+    low, high = max(0.0, match - width), min(1.0, match + width)
+    return Null(match, low, high) if direction == "up" else Null(1 - match, 1 - high, 1 - low)

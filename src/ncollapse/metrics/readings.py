@@ -62,11 +62,7 @@ def _reason(row: Metric, statistics: ClassStatistics | None, definition: str) ->
                 f"the within-class scatter in {weighting} weighting was not kept; use mode full "
                 "with a larger memory budget, pass the class counts, or ask for micro weighting"
             )
-    if row.key == "class_share":
-        return "every sample is a class of its own, so nothing varies within classes"
-    if row.key == "fisher_ratio":
-        return "nothing varies within classes (tr Σ_W = 0)"
-    return "two class means coincide or nothing varies, so the quotient has no finite value"
+    return row.undefined
 
 
 def within_weighting(definition: str) -> str:

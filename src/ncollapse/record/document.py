@@ -20,6 +20,7 @@ from ncollapse.record.folder import RESULTS, part
 from ncollapse.record.provenance import environment, git_hash, own_version
 from ncollapse.record.readings import (
     ANSWERS,
+    HEAD,
     ClassRow,
     Null,
     Number,
@@ -63,7 +64,7 @@ class Document:
     def layer(self) -> str:
         """The layer that verdicts are about: `head`, or the last one measured."""
         layers = next(iter(self.results.values()), {})
-        return "head" if "head" in layers or not layers else list(layers)[-1]
+        return HEAD if HEAD in layers or not layers else list(layers)[-1]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data without NaN or infinity: those become null, and a warning says so."""

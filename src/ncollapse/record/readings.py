@@ -8,6 +8,8 @@ from typing import Any
 
 from ncollapse.record.checks import number, numbers, record, records, text, whole
 
+# The layer of the features that enter the classifier.
+HEAD = "head"
 ANSWERS = ("yes", "partly", "no", "cannot tell", "not measured")
 
 

@@ -10,6 +10,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ncollapse.metrics.catalog import shown
+from ncollapse.metrics.phase import terminal_phase
 from ncollapse.record.atomic import write_text
 from ncollapse.record.document import Document
 from ncollapse.record.folder import REPORT
@@ -18,7 +20,7 @@ from ncollapse.record.run import Run
 from ncollapse.record.trace import Trace
 from ncollapse.report import prediction as theory
 from ncollapse.report import words
-from ncollapse.report.terminal import LAYER, number
+from ncollapse.report.terminal import number
 
 LARGEST = 2_000_000
 
@@ -34,13 +36,15 @@ def render_page(
 
     predicted: class means (K, any width) of a theory, or anything with `.means` or `.geometry`;
     the heat map then shows them in the simplex's place. phase_step, phase_epoch: where the
-    terminal phase begins; without them the first step from which training accuracy stays at 1.
+    terminal phase begins; without them where `terminal_phase` finds it.
     """
     from ncollapse.report import plots
 
     document = run.document
     if phase_step is None and phase_epoch is None and run.trace is not None:
-        phase_step, phase_epoch = _phase(run.trace)
+        phase = terminal_phase(run.trace, layer=document.layer)
+        if phase is not None and phase.start is not None:
+            phase_step, phase_epoch = phase.start.step, phase.start.epoch
     if predicted is None and run.prediction is not None:
         predicted = theory.predicted_means(run.prediction)
     figures = _figures(run, predicted, phase_step, phase_epoch)
@@ -60,10 +64,13 @@ def render_page(
         "film": film,
         "gif": None,
         "readings": _readings(document),
-        "worst": words.worst(run.classes, run.split),
-        "classes_total": len([row for row in run.classes if row.split == run.split]),
+        "worst": words.worst(run.classes, run.split, document.layer),
+        "classes_total": len(
+            [r for r in run.classes if (r.split, r.layer) == (run.split, document.layer)]
+        ),
         "split": run.split,
         "layers": _layers(document),
+        "layer_columns": ["split", "layer", *(row.key for row, _ in shown("layers"))],
         "config": _flat(document.config),
         "environment": _flat(document.environment),
     }
@@ -120,7 +127,7 @@ def header(document: Document) -> list[str]:
     found = [
         f"{100 * reading.value:.1f}"
         for layers in document.results.values()
-        if (reading := layers.get(LAYER, {}).get("accuracy")) is not None
+        if (reading := layers.get(document.layer, {}).get("accuracy")) is not None
         and reading.value is not None
     ]
     if found:
@@ -135,28 +142,32 @@ def _figures(
 
     document = run.document
     said = words.sentence
-    about_phase = said(document, words.PHASE, f"Collapsed on {run.split}?")
+    spread = f"collapsed:{run.split}"
     curve = None
     if any(len(layers) > 1 for layers in document.results.values()):
-        curve = plots.layer_curve(document.results, said(document, f"Collapsed on {run.split}?"))
+        curve = plots.layer_curve(document.results, said(document, spread), last=document.layer)
     elif run.trace is not None:
         curve = plots.training_curve(
-            run.trace, about_phase, phase_step=phase_step, phase_epoch=phase_epoch
+            run.trace,
+            said(document, "terminal_phase", spread),
+            layer=document.layer,
+            phase_step=phase_step,
+            phase_epoch=phase_epoch,
         )
-    rows = [row for row in run.classes if row.split == run.split and row.layer == LAYER]
-    dual = plots.dual_plot(rows, said(document, words.DUAL)) if curve is None else None
+    rows = [row for row in run.classes if row.split == run.split and row.layer == document.layer]
+    dual = plots.dual_plot(rows, said(document, "dual")) if curve is None else None
     gram = None
     means = run.geometry.get("means")
     if means is not None:
         gram = plots.gram_map(
             means,
-            said(document, words.FRAME),
+            said(document, "frame"),
             predicted=_means(predicted),
             names=[row.name for row in rows],
             counts=run.geometry.get("counts"),
         )
-    scatter = plots.class_scatter(rows, said(document, words.MINORITY)) if rows else None
-    strip = plots.collapse_strip(document, said(document, f"Collapsed on {run.split}?"))
+    scatter = plots.class_scatter(rows, said(document, "minority")) if rows else None
+    strip = plots.collapse_strip(document, said(document, spread))
     found = {"strip": strip, "gram": gram, "classes": scatter, "curve": curve, "dual": dual}
     if run.prediction is not None:
         alt = theory.sentence(run.prediction)
@@ -182,7 +193,7 @@ def _film(run: Run) -> dict[str, Any] | None:
         return None
     from ncollapse.report.plots import film
 
-    alt = words.sentence(run.document, words.FRAME)
+    alt = words.sentence(run.document, "frame")
     solid = film.tetrahedra(run.frames, alt)
     return {
         "triangles": Markup(film.triangles(run.frames, alt)),
@@ -212,24 +223,12 @@ def _means(predicted: Any) -> Any:
     return None if predicted is None else np.asarray(predicted)
 
 
-def _phase(trace: Trace) -> tuple[int | None, float | None]:
-    """The first step from which training accuracy is 1 to the end, with its epoch."""
-    rows = [r for r in trace.rows if (r.split, r.layer, r.key) == ("train", LAYER, "accuracy")]
-    begin = None
-    for row in rows:
-        if row.value is None or row.value < 1:
-            begin = None
-        elif begin is None:
-            begin = row
-    return (None, None) if begin is None else (begin.step, begin.epoch)
-
-
 def _readings(document: Document) -> list[tuple[str, ...]]:
-    """Every reading at the head: split, key, value, interval, null, floor, ideal, definition."""
+    """Every reading at the layer that verdicts are about, with its comparators."""
     return [
         _cells(split, key, reading)
         for split, layers in document.results.items()
-        for key, reading in layers.get(LAYER, {}).items()
+        for key, reading in layers.get(document.layer, {}).items()
     ]
 
 
@@ -253,7 +252,7 @@ def _cells(split: str, key: str, reading: Reading) -> tuple[str, ...]:
 
 def _layers(document: Document) -> list[tuple[str, ...]]:
     """A few readings by layer, empty with a single layer."""
-    keys = ("class_share", "nc1_fisher", "nc2_etf_means")
+    keys = [row.key for row, _ in shown("layers")]
     rows = [
         (split, layer, *(number(r.value) if (r := readings.get(key)) else "–" for key in keys))
         for split, layers in document.results.items()

@@ -5,22 +5,16 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
+from ncollapse.answers.question import NOT_MEASURED
+from ncollapse.answers.questions import shared
+from ncollapse.metrics.catalog import shown
 from ncollapse.record.document import Document
-from ncollapse.record.readings import ClassRow, Reading
+from ncollapse.record.readings import HEAD, ClassRow, Reading
 from ncollapse.record.trace import Trace
 
-LAYER = "head"
-ROWS = (
-    ("class_share", "NC1 class share", "percent", "shuffled"),
-    ("nc1_fisher", "NC1 tr(Sw Sb+)/K", "number", "shuffled"),
-    ("nc2_equinorm_means", "NC2 equal norms CV", "number", "random"),
-    ("nc2_angle_ratio", "NC2 angles / random", "number", "random"),
-    ("nc2_etf_means", "NC2 off the simplex", "number", "random"),
-    ("nc3_alignment", "NC3 head ~ means cos", "number", "random"),
-    ("nc4_mismatch", "NC4 head not nearest", "percent", "guesses"),
-    ("ncc_accuracy", "    nearest accuracy", "percent", "guesses"),
-)
 BARS = "▁▂▃▄▅▆▇█"
+# Of the readings that are shown by layer, so many fit beside each other for two splits.
+LAYER_COLUMNS = 3
 
 
 def render(
@@ -40,12 +34,16 @@ def render(
     lines.append("")
     header = f"{'':22}" + "".join(f"{name:>18}" for name in splits) + f"{'reference':>20}"
     lines.append(header.rstrip())
-    for key, title, kind, reference in ROWS:
-        readings = [document.results[split].get(document.layer, {}).get(key) for split in splits]
+    for row, place in shown("terminal"):
+        readings = [
+            document.results[split].get(document.layer, {}).get(row.key) for split in splits
+        ]
         if all(reading is None or reading.value is None for reading in readings):
             continue
-        row = f" {title:21}" + "".join(f"{_cell(reading, kind):>18}" for reading in readings)
-        lines.append(_fit(row + f"{_reference(readings, kind, reference):>20}", width))
+        noise = row.null if isinstance(row.null, str) else ""
+        line = f" {place.title:21}"
+        line += "".join(f"{_cell(reading, row.unit):>18}" for reading in readings)
+        lines.append(_fit(line + f"{_reference(readings, row.unit, noise):>20}", width))
     lines.append("")
     for verdict in document.verdicts:
         if verdict.answer != "not measured":
@@ -105,20 +103,16 @@ def render_layers(document: Document, width: int = 80) -> str:
     layers = list(document.results[splits[0]])
     if len(layers) < 2:
         return ""
-    keys = (
-        ("class_share", "share", "percent"),
-        ("nc1_fisher", "NC1", "number"),
-        ("ncc_accuracy", "nearest", "percent"),
-    )
-    titles = [f"{split} {title}" for split in splits for _, title, _ in keys]
+    columns = shown("layers")[:LAYER_COLUMNS]
+    titles = [f"{split} {place.title}" for split in splits for _, place in columns]
     lines = [_fit(f"{'layer':<20}" + "".join(f"{title:>14}" for title in titles), width + 30)]
     for layer in layers:
         cells = []
         for split in splits:
             readings = document.results[split].get(layer, {})
-            for key, _, kind in keys:
-                found = readings.get(key)
-                cells.append(f"{number(None if found is None else found.value, kind):>14}")
+            for row, _ in columns:
+                found = readings.get(row.key)
+                cells.append(f"{number(None if found is None else found.value, row.unit):>14}")
         pooled = document.config.get("layers", {}).get(layer, {}).get("pooling", "none")
         note = "" if pooled == "none" else f"  {pooled}"
         # Names of blocks differ at their end.
@@ -193,12 +187,25 @@ def render_comparison(first: Document, second: Document, width: int = 80) -> str
                 )
     if len(lines) == 4:
         lines.append("no reading is in both")
+    asked = [
+        row for row in shared(first, second) if NOT_MEASURED not in (row[1].answer, row[2].answer)
+    ]
+    lines += [""] if asked else []
+    for _, mine, theirs in asked:
+        lines.append(f"{_fit(mine.question, 51):<52}{mine.answer:>12}{theirs.answer:>14}")
     return "\n".join(lines)
 
 
-def render_trace(trace: Trace, keys: Sequence[str], split: str = "train", width: int = 80) -> str:
+def render_trace(
+    trace: Trace,
+    keys: Sequence[str],
+    split: str = "train",
+    width: int = 80,
+    *,
+    layer: str = HEAD,
+) -> str:
     """Readings along training as a table of steps, and a line of bars per key."""
-    columns = {key: trace.series(split, LAYER, key) for key in keys}
+    columns = {key: trace.series(split, layer, key) for key in keys}
     steps = sorted({step for series in columns.values() for step in series[0]})
     lines = [_fit(f"{split:>8}" + "".join(f"{key:>20}" for key in keys), width)]
     for step in steps:

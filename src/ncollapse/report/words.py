@@ -8,18 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ncollapse.answers.question import NOT_MEASURED
+from ncollapse.answers.questions import identified, questions, verdict_on
+from ncollapse.metrics.catalog import METRICS
 from ncollapse.record.document import Document
-from ncollapse.record.readings import ClassRow, Reading, Verdict
-from ncollapse.report.terminal import LAYER, number
+from ncollapse.record.readings import HEAD, ClassRow, Reading, Verdict
+from ncollapse.report.terminal import number
 
-PERCENT = ("class_share", "accuracy", "ncc_accuracy", "nc4_mismatch")
 # A null below this is rounding: the reading is ideal by construction (two classes).
 TRIVIAL = 1e-9
-FRAME = "Do the class means form a simplex?"
-DUAL = "Is the head dual to the class means?"
-NEAREST = "Does the head decide like the nearest class centre?"
-MINORITY = "Are small classes at risk of merging?"
-PHASE = "In the terminal phase?"
 
 
 @dataclass(frozen=True)
@@ -38,28 +35,23 @@ class Card:
     n: int
 
 
-def find(document: Document, question: str) -> Verdict | None:
-    """The verdict on a question, None where it was not asked."""
-    return next((v for v in document.verdicts if v.question == question), None)
-
-
-def sentence(document: Document, *questions: str) -> str:
-    """The sentence of the first question that has a verdict, else of the first verdict."""
-    for question in questions:
-        verdict = find(document, question)
+def sentence(document: Document, *ids: str) -> str:
+    """The sentence of the first question (by id) that has a verdict, else of the first verdict."""
+    for name in ids:
+        verdict = verdict_on(document, name)
         if verdict is not None:
             return verdict.sentence
     return document.verdicts[0].sentence if document.verdicts else "No verdict was written."
 
 
 def kind(key: str) -> str:
-    return "percent" if key in PERCENT else "number"
+    """percent or number, as the catalog says."""
+    row = METRICS.get(key)
+    return "number" if row is None else row.unit
 
 
 def cards(document: Document) -> list[Card]:
     """Verdicts in their order, each with number, comparator and what the number is."""
-    from ncollapse.metrics.catalog import METRICS
-
     found = []
     for verdict in document.verdicts:
         first = next((n for n in verdict.numbers if n.value is not None), None)
@@ -89,78 +81,32 @@ def cards(document: Document) -> list[Card]:
 
 
 def meaning(document: Document) -> list[str]:
-    """Three sentences made of the answers, without new claims."""
-    return [_about_spread(document), _about_frame(document), _about_decisions(document)]
+    """Sentences made of the answers, without new claims: each question has its phrases."""
+    return [
+        _about_spread(document),
+        _phrase(document, "frame") + _phrase(document, "dual"),
+        _phrase(document, "nearest") + _phrase(document, "minority"),
+    ]
 
 
-def _answer(document: Document, question: str) -> str:
-    verdict = find(document, question)
-    return "not measured" if verdict is None else verdict.answer
+def _phrase(document: Document, name: str, split: str = "", *, other: bool = False) -> str:
+    """What a question's answer says in running text."""
+    question = questions()[name]
+    verdict = verdict_on(document, f"{name}:{split}" if split else name)
+    answer = NOT_MEASURED if verdict is None else verdict.answer
+    return (question.others if other else question.phrases)[answer].format(split=split)
 
 
 def _about_spread(document: Document) -> str:
     names = list(document.results)
-    train = "train" if "train" in names else next(iter(names), "train")
-    said = {
-        "yes": f"On {train}, samples lie near their class mean for how far means lie apart",
-        "partly": f"On {train}, classes stand apart, yet part of the variance is inside them",
-        "no": f"On {train}, most of the variance still lies inside the classes",
-        "cannot tell": f"On {train}, it cannot be told whether classes differ from chance",
-        "not measured": "Spread within the classes was not measured",
-    }[_answer(document, f"Collapsed on {train}?")]
+    first = "train" if "train" in names else next(iter(names), "train")
+    said = _phrase(document, "collapsed", first)
     for name in names:
-        if name == train:
-            continue
-        said += {
-            "yes": f", and on {name} as well",
-            "partly": f"; on {name} only in part",
-            "no": f"; on {name} most of it lies inside the classes",
-            "cannot tell": f"; on {name} it cannot be told",
-            "not measured": "",
-        }[_answer(document, f"Collapsed on {name}?")]
+        if name != first:
+            said += _phrase(document, "collapsed", name, other=True)
     if len(names) == 1:
         said += "; samples that were held out were not looked at"
     return said + "."
-
-
-def _about_frame(document: Document) -> str:
-    frame = {
-        "yes": "The class means stand as a simplex, all at equal angles",
-        "partly": "The class means are near a simplex, though not on it",
-        "no": "The class means do not stand as a simplex",
-        "cannot tell": "How the class means stand to one another cannot be told",
-        "not measured": "How the class means stand to one another was not measured",
-    }[_answer(document, FRAME)]
-    return (
-        frame
-        + {
-            "yes": ", and each row of the classifier points along its class mean.",
-            "partly": ", and the rows of the classifier follow them roughly.",
-            "no": ", and the rows of the classifier point elsewhere.",
-            "cannot tell": ", nor can it be told whether the classifier follows them.",
-            "not measured": "; the classifier was not compared with them.",
-        }[_answer(document, DUAL)]
-    )
-
-
-def _about_decisions(document: Document) -> str:
-    nearest = {
-        "yes": "The head decides as the nearest class centre would",
-        "partly": "The head mostly decides as the nearest class centre would",
-        "no": "The head decides otherwise than the nearest class centre",
-        "cannot tell": "Whether the head decides like the nearest class centre cannot be told",
-        "not measured": "The decisions of a head were not looked at",
-    }[_answer(document, NEAREST)]
-    return (
-        nearest
-        + {
-            "yes": ", and small classes lie close to their neighbours, at risk of merging.",
-            "partly": ", and small classes lie somewhat closer to their neighbours.",
-            "no": ", and no small class is at risk of merging with another.",
-            "cannot tell": "; whether small classes are at risk of merging cannot be told.",
-            "not measured": ".",
-        }[_answer(document, MINORITY)]
-    )
 
 
 def steps(document: Document, path: Path | None) -> list[tuple[str, str]]:
@@ -169,7 +115,7 @@ def steps(document: Document, path: Path | None) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     open_one = next(
         (v for a in ("cannot tell", "no", "partly") for v in document.verdicts
-         if v.answer == a and v.numbers and v.question != MINORITY),
+         if v.answer == a and v.numbers and identified(v) != "minority"),
         None,
     )  # fmt: skip
     if open_one is not None:
@@ -195,7 +141,7 @@ def steps(document: Document, path: Path | None) -> list[tuple[str, str]]:
 
 def _limits(document: Document) -> str:
     train = "train" if "train" in document.results else next(iter(document.results), "")
-    readings = document.results.get(train, {}).get(LAYER, {})
+    readings = document.results.get(train, {}).get(document.layer, {})
     said = []
     share = readings.get("class_share")
     if share is not None and share.value is not None and share.value > 0:
@@ -225,9 +171,11 @@ def unknown(document: Document) -> list[tuple[str, str]]:
     return found
 
 
-def worst(rows: Sequence[ClassRow], split: str, count: int = 20) -> list[ClassRow]:
+def worst(
+    rows: Sequence[ClassRow], split: str, layer: str = HEAD, count: int = 20
+) -> list[ClassRow]:
     """The classes widest for the distance to their nearest neighbour."""
-    mine = [row for row in rows if row.split == split and row.layer == LAYER]
+    mine = [row for row in rows if row.split == split and row.layer == layer]
     return sorted(
         mine, key=lambda row: -(row.within / row.distance**2 if row.distance > 0 else math.inf)
     )[:count]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ncollapse.collect.statistics.classes import ClassMoments
 from ncollapse.errors import NCollapseWarning
-from ncollapse.measuring.layers import chosen_keys
+from ncollapse.measuring.options import chosen_keys
 from ncollapse.metrics.catalog import DEFINITIONS, METRICS
 from ncollapse.metrics.readings import applicable, read, within_weighting
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ncollapse.collect.statistics.classes import ClassMoments
-from ncollapse.measuring.layers import chosen_keys
+from ncollapse.measuring.options import chosen_keys
 from ncollapse.metrics.catalog import METRICS
 from ncollapse.metrics.readings import within_weighting
 from ncollapse.sources.specs.optional import optional

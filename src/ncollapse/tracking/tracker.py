@@ -20,9 +20,9 @@ from ncollapse.collect.tap.stream import ModelStream
 from ncollapse.collect.tap.taps import Taps
 from ncollapse.control.held import Dial
 from ncollapse.errors import NCollapseWarning
-from ncollapse.measuring.layers import Options, chosen_keys
 from ncollapse.measuring.measure import measure_cache, split_loaders
 from ncollapse.measuring.measurement import Measurement
+from ncollapse.measuring.options import Options, chosen_keys
 from ncollapse.metrics.phase import ERROR, Phase, terminal_phase
 from ncollapse.record.readings import Reading
 from ncollapse.record.trace import Trace

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -39,6 +39,12 @@ class PartSource(FeatureSource):
 
     whole: FeatureSource
     block: int
+
+    def relabelled(self, change: Callable[[Tensor], Tensor]) -> FeatureSource:
+        found = super().relabelled(change)
+        assert isinstance(found, PartSource)
+        found.whole = self.whole.relabelled(change)
+        return found.known_as(self.fingerprint)
 
     def first_samples(self, code: int, num_classes: int, ignore_index: int | None) -> Tensor | None:
         """The first sample (classes, dim) of each class of a split in the whole source; None for

@@ -6,12 +6,14 @@ hold every class. A class of one sample is never left out: its mean would vanish
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ncollapse.collect.statistics.classes import ClassMoments
+from ncollapse.collect.statistics.protocol import Batch, Summed, Tensors
 from ncollapse.collect.statistics.scatter import sample_weights
 from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import Geometry
@@ -19,12 +21,14 @@ from ncollapse.geometry import Geometry
 BLOCKS, PART_ROWS = 10, 256
 
 
-class BlockMoments:
+class BlockMoments(Summed):
     """Ten accumulators about the pilots of `total`, filled by a second look at the features.
 
     `without(b)` is the statistics of all blocks but b. Plain sums about common pilots, so leaving
     out is subtraction.
     """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"features", "labels", "means"})
 
     def __init__(self, total: ClassMoments, weighting: str, blocks: int = BLOCKS) -> None:
         self.total, self.weighting = total, weighting
@@ -46,13 +50,23 @@ class BlockMoments:
             )
             for _ in range(blocks)
         ]
+        for part in self.parts:
+            part.coarsen(total.resolution)
         self._turn = torch.zeros(total.num_classes, dtype=torch.int64)
         self._pilots = pilots
 
     @staticmethod
-    def state_bytes(num_classes: int, num_features: int, blocks: int = BLOCKS) -> int:
-        """Bytes of the state in full mode."""
+    def estimate(num_classes: int, num_features: int, blocks: int = BLOCKS) -> int:
+        """Bytes of the state in full mode, before the means are known."""
         return blocks * (num_classes * num_features * 16 + 8 * num_features**2)
+
+    @property
+    def state_bytes(self) -> int:
+        own = self._pilots.nbytes + self._turn.nbytes
+        return own + sum(part.state_bytes for part in self.parts)
+
+    def take(self, batch: Batch) -> None:
+        self.update(batch.features, batch.labels, batch.places)
 
     @torch.no_grad()
     def update(self, features: Tensor, labels: Tensor, places: Tensor | None = None) -> None:
@@ -80,6 +94,44 @@ class BlockMoments:
     def _block(self, labels: Tensor, places: Tensor) -> Tensor:
         return torch.where(self.counts[labels] > 1, places % len(self.parts), -1)
 
+    def flush(self) -> None:
+        """Take in what waits in the blocks."""
+        for part in self.parts:
+            part.flush()
+
+    def merge(self, other: BlockMoments) -> BlockMoments:
+        """Add the samples of `other`, which were dealt to blocks about the same pilots."""
+        for mine, theirs in zip(self.parts, other.parts, strict=True):
+            mine.merge(theirs)
+        self._turn += other._turn
+        return self
+
+    @property
+    def identity(self) -> str:
+        return f"blocks {len(self.parts)} {self.weighting} {self.parts[0].identity}"
+
+    def summands(self, centres: Tensors) -> dict[str, Tensor]:
+        """The sums of every block: all are about the same pilots, so nothing is moved."""
+        coarse = float(self.parts[0].resolution > torch.finfo(torch.float64).eps)
+        found = {"turn": self._turn, "coarse": torch.tensor(coarse, dtype=torch.float64)}
+        for number, part in enumerate(self.parts):
+            found |= {f"{number}/{name}": tensor for name, tensor in part.sums().items()}
+        return found
+
+    def load(self, centres: Tensors, summed: Tensors, minima: Tensors) -> None:
+        self._turn = summed["turn"].round().to(torch.int64)
+        self.parts = [copy.copy(part) for part in self.parts]
+        for number, part in enumerate(self.parts):
+            prefix = f"{number}/"
+            own = {k.removeprefix(prefix): v for k, v in summed.items() if k.startswith(prefix)}
+            part.load_sums(own)
+            if float(summed["coarse"]) > 0:
+                part.coarsen(torch.finfo(torch.float32).eps)
+
+    def result(self) -> list[tuple[ClassStatistics, Geometry]]:
+        """Statistics and means without each of the blocks."""
+        return [self.without(block) for block in range(len(self.parts))]
+
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = {"turn": self._turn.clone()}
         for number, part in enumerate(self.parts):
@@ -101,24 +153,21 @@ class BlockMoments:
         The scatter's class weights are those of the full counts, so it is rescaled to the trace,
         which is exact; a stratified block leaves the weights almost in proportion.
         """
-        for part in self.parts:
-            part.flush()
-        kept = [part for number, part in enumerate(self.parts) if number != left_out]
+        self.flush()
+        kept = [part.sums() for number, part in enumerate(self.parts) if number != left_out]
         single = (self.counts == 1).to(torch.float64)
-        number = torch.stack([part._counts for part in kept]).sum(0).to(torch.float64) + single
-        sums = torch.stack([part._sums for part in kept]).sum(0)
-        squares = torch.stack([part._squares for part in kept]).sum(0)
+        number = torch.stack([part["counts"] for part in kept]).sum(0).to(torch.float64) + single
+        sums = torch.stack([part["sums"] for part in kept]).sum(0)
+        squares = torch.stack([part["squares"] for part in kept]).sum(0)
         present = (number > 0).nonzero().flatten()
         shift = sums / number.clamp_min(1)[:, None]
         traces = (squares / number.clamp_min(1) - (shift**2).sum(1)).clamp_min(0)[present]
         counts = number[present].to(torch.int64)
         statistics = ClassStatistics(counts=counts, traces=traces, present=present)
         scatter = None
-        if kept[0]._scatter is not None:
+        if "products" in kept[0]:
             weights = sample_weights(self.counts, self.weighting)
-            products = torch.stack([part._scatter.products for part in kept if part._scatter]).sum(
-                0
-            )
+            products = torch.stack([part["products"] for part in kept]).sum(0)
             scatter = products - (shift.T * (weights * number)) @ shift
             exact = statistics.within_trace(self.weighting)
             trace = scatter.trace()
@@ -130,7 +179,7 @@ class BlockMoments:
             traces=traces,
             macro=macro,
             micro=micro,
-            resolution=kept[0]._resolution,
+            resolution=self.parts[0].resolution,
             present=present,
         )
         return statistics, Geometry((self._pilots + shift)[present], counts=counts)

@@ -19,7 +19,7 @@ from ncollapse.collect.statistics.checks import (
     kept_and_wrong,
     valid_samples,
 )
-from ncollapse.collect.statistics.protocol import first_rows, working_dtype
+from ncollapse.collect.statistics.protocol import Batch, first_rows, working_dtype
 from ncollapse.collect.statistics.scatter import (
     PerClass,
     Sketched,
@@ -80,6 +80,9 @@ class ClassMoments(ClassSums):
             self._pending.append((features.clone(), labels.clone(), rows))
             if sum(part[1].numel() for part in self._pending) >= self.block_rows:
                 self.flush()
+
+    def take(self, batch: Batch) -> None:
+        self.update(batch.features, batch.labels, batch.rows)
 
     def flush(self) -> None:
         """Take in samples still waiting for a full block, and check what was deferred."""
@@ -221,6 +224,9 @@ class ClassMoments(ClassSums):
         pilots = 0 if self._pilots is None else self._pilots.to(self.dtype)
         return torch.where(number > 0, pilots + self._sums / number, torch.nan)
 
+    def result(self) -> ClassStatistics:
+        return self.statistics()
+
     def statistics(self) -> ClassStatistics:
         """The frozen result, of present classes only, on the CPU in float64."""
         self.flush()
@@ -255,6 +261,33 @@ class ClassMoments(ClassSums):
         kept = None if weight is None else weight.detach().cpu().to(torch.float64)[present]
         shift = None if bias is None else bias.detach().cpu().to(torch.float64)[present]
         return Geometry(_double(self.means)[present], kept, shift, counts[present])
+
+    def take_geometry(self, weight: Tensor | None = None, bias: Tensor | None = None) -> Geometry:
+        """As `geometry`, with means formed in place of the sums: the moments end here.
+
+        Counts stay readable; updating or merging the moments afterwards raises. Holds K d float64
+        numbers for the means and as many for a weight.
+        """
+        counts = self.counts.cpu()
+        present = (counts > 0).nonzero().flatten()
+        sums, pilots = self._sums, self._pilots
+        assert pilots is not None
+        number = self._counts.to(sums.dtype).clamp_min(1)
+        for start in range(0, sums.shape[0], LARGEST_BLOCK):
+            part = slice(start, start + LARGEST_BLOCK)
+            sums[part] /= number[part, None]
+            sums[part] += pilots[part].to(sums.dtype)
+        self._sums = torch.zeros(0, dtype=sums.dtype)
+        self._pilots = None
+        means = _double(sums)
+        whole = present.numel() == counts.numel()
+        means = means if whole else means[present]
+        kept = None
+        if weight is not None:
+            rows = weight.detach().cpu()
+            kept = (rows if whole else rows[present]).to(torch.float64)
+        shift = None if bias is None else _double(bias)[present]
+        return Geometry(means, kept, shift, counts[present])
 
 
 def _double(tensor: Tensor) -> Tensor:

@@ -6,11 +6,13 @@ are closer than float32 can tell apart.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from ncollapse.collect.statistics.protocol import Batch, Summed, Tensors
 
 # A float32 score errs by a few ulps of |h|·|row|; gaps below this many are settled in float64.
 TIE_ULPS = 16
@@ -21,13 +23,15 @@ SMALLEST = 16
 EPS32 = torch.finfo(torch.float32).eps
 
 
-class Decisions:
+class Decisions(Summed):
     """Counts what head and nearest centre decide. `means` (K', d) of the classes `present`.
 
     Features are centred on the mean of class means first, so that distances do not cancel far
-    from the origin. All states are sums (and one minimum): merging is addition.
+    from the origin. All states are sums (and one minimum): merging is addition. exact: both
+    products in float64 whatever the features.
     """
 
+    needs: ClassVar[frozenset[str]] = frozenset({"features", "labels", "means"})
     SUMS = ("counts", "correct_head", "correct_centre", "mismatch")
 
     def __init__(
@@ -37,8 +41,10 @@ class Decisions:
         num_classes: int,
         weight: Float[Tensor, "classes dim"] | None = None,
         bias: Float[Tensor, " classes"] | None = None,
+        *,
+        exact: bool = False,
     ) -> None:
-        self.num_classes = num_classes
+        self.num_classes, self._exact = num_classes, exact
         self.has_head = weight is not None
         self._centre = means.mean(0)
         self._present = present
@@ -63,6 +69,9 @@ class Decisions:
     correct_head: Tensor
     correct_centre: Tensor
     mismatch: Tensor
+
+    def take(self, batch: Batch) -> None:
+        self.update(batch.features if self._exact else batch.stored, batch.labels)
 
     @torch.no_grad()
     def update(self, features: Tensor, labels: Tensor) -> None:
@@ -105,6 +114,39 @@ class Decisions:
         self.margin_min = torch.minimum(self.margin_min, other.margin_min)
         return self
 
+    @property
+    def identity(self) -> str:
+        return f"decisions {self.num_classes} {self.has_head}"
+
+    def summands(self, centres: Tensors) -> dict[str, Tensor]:
+        return {name: getattr(self, name) for name in self.SUMS} | {"margin_sum": self.margin_sum}
+
+    def minima(self) -> dict[str, Tensor]:
+        return {"margin_min": self.margin_min}
+
+    def load(self, centres: Tensors, summed: Tensors, minima: Tensors) -> None:
+        for name in self.SUMS:
+            setattr(self, name, summed[name].round().to(torch.int64))
+        self.margin_sum, self.margin_min = summed["margin_sum"], minima["margin_min"]
+
+    @property
+    def state_bytes(self) -> int:
+        held = [self._centre, self._present, self._weight, self._bias]
+        for scores in (self._centres32, self._head32):
+            held += [] if scores is None else scores.tensors
+        held += [getattr(self, name) for name in self.SUMS]
+        # The head's rows stand in its scores too.
+        kept = {tensor.data_ptr(): tensor.nbytes for tensor in held if tensor is not None}
+        return sum(kept.values())
+
+    @staticmethod
+    def estimate(num_classes: int, num_features: int, head: bool) -> int:
+        """Bytes of the state before the means are known: rows in float64 and float32."""
+        return 12 * num_classes * num_features * (2 if head else 1)
+
+    def result(self) -> Decisions:
+        return self
+
     def state_dict(self) -> dict[str, Any]:
         names = (*self.SUMS, "margin_sum", "margin_min")
         return {name: getattr(self, name).clone() for name in names}
@@ -123,6 +165,10 @@ class _Scores:
         self.rows32, self.offset32 = rows.to(torch.float32), offset.to(torch.float32)
         self.largest = float(torch.linalg.vector_norm(rows, dim=1).max())
         self.offset_size = float(offset.abs().max())
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        return [self.rows, self.offset, self.rows32, self.offset32]
 
     def decide(
         self, work: Tensor, exact: Tensor, norms: Tensor, labels: Tensor | None

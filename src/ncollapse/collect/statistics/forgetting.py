@@ -11,14 +11,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ncollapse.collect.statistics.checks import check_batch, kept_and_wrong
-from ncollapse.collect.statistics.protocol import first_rows, state_dtype, working_dtype
+from ncollapse.collect.statistics.protocol import (
+    Batch,
+    Tensors,
+    added,
+    first_rows,
+    state_dtype,
+    working_dtype,
+)
 from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import Geometry
 
@@ -200,6 +207,72 @@ class ForgettingMoments:
 
     def _effective(self, weights: Tensor) -> Tensor:
         return weights * (weights.sum() / _double(self._square_weight).clamp_min(FORGOTTEN))
+
+    def result(self) -> FadedStatistics:
+        return self.statistics()
+
+    # ---- merging ------------------------------------------------------------------------------
+    needs: ClassVar[frozenset[str]] = frozenset({"features", "labels"})
+
+    def take(self, batch: Batch) -> None:
+        self.update(batch.features, batch.labels)
+
+    def flush(self) -> None:
+        """Nothing waits: samples that cannot be taken in are counted in `rejected`."""
+
+    def merge(self, other: ForgettingMoments) -> ForgettingMoments:
+        """Add the samples of `other`, whose weights fade alike, in place."""
+        parts = (self, other)
+        centres = added([part.centres() for part in parts])
+        self.load(centres, added([part.summands(centres) for part in parts]), {})
+        return self
+
+    @property
+    def identity(self) -> str:
+        return repr(self._config)
+
+    def centres(self) -> dict[str, Tensor]:
+        """Weights and weighted means: their sums over all parts give the common means."""
+        weights = _double(self._weights)
+        return {
+            "coarse": (_double(self._resolution) > 0).to(torch.float64),
+            "weights": weights,
+            "means": weights[:, None] * _double(self._means),
+        }
+
+    def summands(self, centres: Tensors) -> dict[str, Tensor]:
+        """Squares and products about the common means."""
+        weights = _double(self._weights)
+        step = torch.where(weights[:, None] > 0, _double(self._means) - self._common(centres), 0.0)
+        found = {
+            "squares": _double(self._squares) + weights * (step**2).sum(1),
+            "square_weight": _double(self._square_weight),
+            "rejected": self._rejected.cpu().double(),
+        }
+        if self._products is not None:
+            found["products"] = _double(self._products) + (step.T * weights) @ step
+        return found
+
+    def minima(self) -> dict[str, Tensor]:
+        return {}
+
+    def load(self, centres: Tensors, summed: Tensors, minima: Tensors) -> None:
+        """Become the whole about the common means."""
+        like = self._means
+        self._means = self._common(centres).to(like)
+        self._weights = centres["weights"].to(like)
+        self._squares = summed["squares"].to(like)
+        self._square_weight = summed["square_weight"].to(like)
+        self._rejected = summed["rejected"].round().to(self._rejected)
+        if self._products is not None:
+            self._products = summed["products"].to(like)
+        coarse = torch.finfo(torch.float32).eps if float(centres["coarse"]) > 0 else 0.0
+        self._resolution = torch.full_like(self._resolution, coarse)
+
+    @staticmethod
+    def _common(centres: Tensors) -> Tensor:
+        tiny = torch.finfo(torch.float64).tiny
+        return centres["means"] / centres["weights"].clamp_min(tiny)[:, None]
 
     # ---- saving -------------------------------------------------------------------------------
     @property

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+import zlib
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ncollapse.collect.statistics.protocol import state_dtype
+from ncollapse.collect.statistics.protocol import Tensors, state_dtype
 from ncollapse.collect.statistics.scatter import MODES, Sketched, choose_scatter
 
 # Small batches are gathered into blocks of this many rows before a d × d product.
 BLOCK_ROWS = 4096
 PENDING = ("pending_features", "pending_labels", "pending_rows")
+EPS32, EPS64 = torch.finfo(torch.float32).eps, torch.finfo(torch.float64).eps
 
 
 class ClassSums:
@@ -23,6 +25,8 @@ class ClassSums:
     `ClassMoments` says how samples come in and what the sums amount to; this class holds them,
     merges them exactly and saves them. Raises ValueError for arguments out of range.
     """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"features", "labels"})
 
     def __init__(
         self,
@@ -58,6 +62,7 @@ class ClassSums:
         self._given_pilots = pilots
         self._budget, self._seed, self.block_rows = memory_budget, seed, block_rows
         self._sketch_size = sketch_size or min(num_features, max(64, 4 * num_classes))
+        self._coarsest = EPS64
         self.reset()
 
     # ---- state --------------------------------------------------------------------------------
@@ -82,7 +87,7 @@ class ClassSums:
             device=self.device,
         )
         self._pilots: Tensor | None = None
-        self._resolution = torch.finfo(torch.float64).eps
+        self._resolution = self._coarsest
         self._bad = torch.zeros(2, dtype=torch.int64, device=self.device)
         self._pending: list[tuple[Tensor, ...]] = []
         self._rows = 0
@@ -97,12 +102,25 @@ class ClassSums:
 
     @property
     def state_bytes(self) -> int:
-        """Bytes of the state, known before the first batch (pilots counted as float32)."""
+        """Bytes of the state, known before the first batch (pilots that are not given counted as
+        float32)."""
         K, d, item = self.num_classes, self.num_features, self._sums.element_size()
         scatter = 0 if self._scatter is None else self._scatter.products.numel() * item
         if isinstance(self._scatter, Sketched):
             scatter += self._scatter.matrix.numel() * item
-        return K * d * (item + 4) + K * (8 + 1 + item) + scatter
+        pilot = 4 if self._given_pilots is None else self._given_pilots.element_size()
+        return K * d * (item + pilot) + K * (8 + 1 + item) + scatter
+
+    @property
+    def resolution(self) -> float:
+        """Relative precision of the scatter: float32 products have 1.2e-7."""
+        return self._resolution
+
+    def coarsen(self, resolution: float) -> None:
+        """Features were rounded to this relative precision before they came here: directions of
+        rounding stay noise, however exact the sums."""
+        self._coarsest = max(self._coarsest, resolution)
+        self._resolution = max(self._resolution, resolution)
 
     def flush(self) -> None:
         """Take in samples that still wait; the subclass knows how."""
@@ -146,6 +164,81 @@ class ClassSums:
         self._resolution = max(self._resolution, other._resolution)
         self._all_seen = bool(self._seen.all())
         return self
+
+    @property
+    def identity(self) -> str:
+        """What must be equal in all parts, with the counts of all parts together."""
+        counts = b"" if self._expected is None else self._expected.cpu().numpy().tobytes()
+        names = (self.num_classes, self.num_features, self.mode, self.scatter_form, self.weighting)
+        return repr((*names, self._seed, zlib.crc32(counts)))
+
+    def centres(self) -> dict[str, Tensor]:
+        """Pilots of the classes seen here, zero elsewhere, and flags of who has seen what: the sums
+        over all parts give a pilot near each class that all parts know."""
+        pilots = torch.zeros(self.num_classes, self.num_features, dtype=torch.float64)
+        seen = self._seen.cpu()
+        if self._pilots is not None:
+            pilots = self._pilots.cpu().to(torch.float64) * seen[:, None]
+        double = self._pilots is not None and self._pilots.dtype == torch.float64
+        flags = [float(double), float(self._resolution > EPS64), float(self._rows)]
+        return {
+            "flags": torch.tensor(flags, dtype=torch.float64),
+            "seen": seen.to(torch.float64),
+            "pilots": pilots,
+        }
+
+    def sums(self) -> dict[str, Tensor]:
+        """Counts, sums, squares and products about the pilots that are held."""
+        found = {"counts": self._counts, "sums": self._sums, "squares": self._squares}
+        return found if self._scatter is None else {**found, "products": self._scatter.products}
+
+    def load_sums(self, sums: Tensors) -> None:
+        """Hold other sums, about the same pilots."""
+        self._counts = sums["counts"].round().to(self.device, torch.int64)
+        self._sums = sums["sums"].to(self.device, self.dtype)
+        self._squares = sums["squares"].to(self.device, self.dtype)
+        if self._scatter is not None:
+            self._scatter = copy.copy(self._scatter)
+            self._scatter.products = sums["products"].to(self.device, self.dtype)
+
+    def summands(self, centres: Tensors) -> dict[str, Tensor]:
+        """Counts, sums, squares and products about the common pilots.
+
+        With t = c - c̄ the way from a part's pilot c to the common one c̄: s̄ = s + n t,
+        q̄ = q + 2 s·t + n ‖t‖², and for the scatter P̄ = P + sᵀt + tᵀs + n tᵀt.
+        """
+        found = self.sums()
+        if self._pilots is None:
+            return found
+        sums, number = self._sums, self._counts.to(self.dtype)
+        step = self._pilots.to(self.dtype) - self._common(centres).to(self.dtype)
+        step *= (self._seen & (self._counts > 0))[:, None]
+        found["sums"] = sums + number[:, None] * step
+        found["squares"] = self._squares + 2 * (sums * step).sum(1) + number * (step**2).sum(1)
+        if self._scatter is not None:
+            found["products"] = self._scatter.moved(sums, number, step)
+        return found
+
+    def minima(self) -> dict[str, Tensor]:
+        return {}
+
+    def load(self, centres: Tensors, summed: Tensors, minima: Tensors) -> None:
+        """Become the whole about the common pilots."""
+        _, single, rows = centres["flags"].tolist()
+        self._pending, self._bad = [], self._bad.clone()
+        self._pilots = self._common(centres)
+        self.load_sums(summed)
+        self._seen = (self._counts > 0) | (self._given_pilots is not None)
+        self._all_seen = bool(self._seen.all())
+        self._rows = round(rows)
+        self._resolution = max(self._resolution, EPS32 if single > 0 else EPS64)
+
+    def _common(self, centres: Tensors) -> Tensor:
+        """The mean of the pilots of those parts that have seen the class, in a dtype in which later
+        batches subtract it exactly."""
+        number = centres["seen"].clamp_min(1)[:, None]
+        dtype = torch.float64 if float(centres["flags"][0]) > 0 else torch.float32
+        return (centres["pilots"] / number).to(self.device, dtype)
 
     def __add__(self, other: Any) -> Any:
         return self.copy().merge(other)

@@ -6,7 +6,7 @@ is no sample, neither as input nor as target, and targets equal to `ignore_index
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -115,14 +115,15 @@ def token_order(order: Tensor, tokens: Tokens) -> Tensor:
     return order[row] * LONGEST + (tokens.positions.cpu() - row * tokens.time)
 
 
-def drop_rare(
-    labels: Int[Tensor, " samples"],
-    counts: Int[Tensor, " classes"],
-    min_count: int,
-    ignore_index: int,
-) -> Int[Tensor, " samples"]:
-    """Labels with the classes of fewer than `min_count` samples (by `counts`) set to ignore."""
+def without_rare(
+    counts: Int[Tensor, " classes"], min_count: int, ignore_index: int
+) -> Callable[[Int[Tensor, " samples"]], Int[Tensor, " samples"]]:
+    """Labels → labels, with the classes of fewer than `min_count` samples (by `counts`) ignored."""
     rare = counts < min_count
-    valid = (labels >= 0) & (labels < counts.numel())
-    drop = valid & rare[labels.clamp(0, counts.numel() - 1)]
-    return torch.where(drop, torch.full_like(labels, ignore_index), labels)
+
+    def relabel(labels: Int[Tensor, " samples"]) -> Int[Tensor, " samples"]:
+        valid = (labels >= 0) & (labels < counts.numel())
+        drop = valid & rare[labels.clamp(0, counts.numel() - 1)]
+        return torch.where(drop, torch.full_like(labels, ignore_index), labels)
+
+    return relabel

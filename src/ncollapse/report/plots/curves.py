@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 
-from ncollapse.record.readings import Results
+from ncollapse.metrics.catalog import shown
+from ncollapse.metrics.metric import Metric, Place
+from ncollapse.record.readings import HEAD, Results
 from ncollapse.record.trace import Trace, TraceRow
 from ncollapse.report.plots.ink import (
     FAINT,
@@ -24,14 +26,10 @@ from ncollapse.report.plots.ink import (
     style,
     to_svg,
 )
-from ncollapse.report.terminal import LAYER
 
 WIDTH, HEIGHT = 366.0, 306.0
-KEYS = (
-    ("class_share", "class share", "-"),
-    ("nc2_etf_means", "off simplex", (0, (4, 2))),
-    ("nc3_duality", "head off means", (0, (1.2, 1.6))),
-)
+# How the lines of the curve are drawn, in the order of their places in the catalog.
+DASHES = ("-", (0, (4, 2)), (0, (1.2, 1.6)))
 
 
 @dataclass(frozen=True)
@@ -56,22 +54,24 @@ def time_axis(rows: Sequence[TraceRow]) -> tuple[str, dict[int, float]]:
 
 
 def training_curve(
-    trace: Trace, alt: str, *, phase_step: int | None = None, phase_epoch: float | None = None
+    trace: Trace,
+    alt: str,
+    *,
+    layer: str = HEAD,
+    phase_step: int | None = None,
+    phase_epoch: float | None = None,
 ) -> str | None:
     """Class share (both splits), NC2 and NC3 distances by epoch; the phase from its begin is
     shaded. None where the trace holds fewer than two readings."""
     unit, at = time_axis(trace.rows)
     splits = list(dict.fromkeys(row.split for row in trace.rows))[:2]
-    lines = []
-    for key, title, dashes in KEYS:
-        for which, split in enumerate(splits if key == "class_share" else splits[:1]):
-            steps, values = trace.series(split, LAYER, key)
-            kept = [(s, v) for s, v in zip(steps, values, strict=True) if v is not None]
-            x = [at[s] for s, _ in kept]
-            name = f"{title}, {split}" if key == "class_share" else title
-            colour = (TRAIN, TEST)[which] if key == "class_share" else INK
-            lines.append(Line(x, [v for _, v in kept], name, colour, dashes, which == 1))
-    lines = [line for line in lines if len(line.x) > 1]
+
+    def points(split: str, key: str) -> tuple[list[float], list[float]]:
+        steps, values = trace.series(split, layer, key)
+        kept = [(s, v) for s, v in zip(steps, values, strict=True) if v is not None]
+        return [at[s] for s, _ in kept], [v for _, v in kept]
+
+    lines = [line for line in _drawn(shown("curve"), splits, points) if len(line.x) > 1]
     if not lines:
         return None
     begin = phase_epoch if unit == "epoch" else phase_step
@@ -111,27 +111,26 @@ def training_curve(
         return to_svg(figure, "curve", alt)
 
 
-def layer_curve(results: Results, alt: str) -> str | None:
+def layer_curve(results: Results, alt: str, *, last: str = HEAD) -> str | None:
     """Class share by layer, first to last; None with a single layer."""
     names = list(dict.fromkeys(layer for layers in results.values() for layer in layers))
     if len(names) < 2:
         return None
-    names = [name for name in names if name != LAYER] + [name for name in names if name == LAYER]
+    names = [name for name in names if name != last] + [name for name in names if name == last]
     splits = list(results)[:2]
-    lines = []
-    for key, title, dashes in KEYS[:2]:
-        for which, split in enumerate(splits if key == "class_share" else splits[:1]):
-            kept = [
-                (float(i), reading.value)
-                for i, name in enumerate(names)
-                if (reading := results[split].get(name, {}).get(key)) is not None
-                and reading.value is not None
-            ]
-            name = f"{title}, {split}" if key == "class_share" else title
-            colour = (TRAIN, TEST)[which] if key == "class_share" else INK
-            x = [place for place, _ in kept]
-            lines.append(Line(x, [v for _, v in kept], name, colour, dashes, which == 1))
-    lines = [line for line in lines if line.x]
+
+    def points(split: str, key: str) -> tuple[list[float], list[float]]:
+        kept = [
+            (float(i), reading.value)
+            for i, name in enumerate(names)
+            if (reading := results[split].get(name, {}).get(key)) is not None
+            and reading.value is not None
+        ]
+        return [place for place, _ in kept], [v for _, v in kept]
+
+    # Only the last layer has a head to compare with.
+    rows = [(row, at) for row, at in shown("curve") if "head" not in row.needs]
+    lines = [line for line in _drawn(rows, splits, points) if line.x]
     if not lines:
         return None
     with style("curve"):
@@ -139,11 +138,28 @@ def layer_curve(results: Results, alt: str) -> str | None:
         axes = _axes(place(figure, 56, 66, WIDTH - 56 - 92, HEIGHT - 66 - 14))
         axes.set_xlim(-0.2, len(names) - 0.8)
         step = -(-len(names) // 10)
-        shown = list(range(len(names) - 1, -1, -step))[::-1]
-        labels = [plain(names[i] if len(names[i]) <= 11 else "…" + names[i][-10:]) for i in shown]
-        axes.set_xticks(shown, labels, rotation=35, ha="right", rotation_mode="anchor")
+        ticks = list(range(len(names) - 1, -1, -step))[::-1]
+        labels = [plain(names[i] if len(names[i]) <= 11 else "…" + names[i][-10:]) for i in ticks]
+        axes.set_xticks(ticks, labels, rotation=35, ha="right", rotation_mode="anchor")
         _lines(axes, lines)
         return to_svg(figure, "curve", alt)
+
+
+def _drawn(
+    rows: Sequence[tuple[Metric, Place]],
+    splits: Sequence[str],
+    points: Callable[[str, str], tuple[list[float], list[float]]],
+) -> list[Line]:
+    """The lines of these metrics, the first of them for both splits."""
+    lines = []
+    for number, (row, at) in enumerate(rows):
+        first = number == 0
+        for which, split in enumerate(splits if first else splits[:1]):
+            x, y = points(split, row.key)
+            name = f"{at.title}, {split}" if first else at.title
+            colour = (TRAIN, TEST)[which] if first else INK
+            lines.append(Line(x, y, name, colour, DASHES[number % len(DASHES)], which == 1))
+    return lines
 
 
 def _axes(axes: Axes) -> Axes:

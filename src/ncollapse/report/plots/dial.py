@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ncollapse.record.readings import HEAD
 from ncollapse.record.trace import DIAL, SATURATED, TARGET, WEIGHT, Trace
 from ncollapse.report.plots.curves import time_axis
 from ncollapse.report.plots.ink import (
@@ -20,7 +21,6 @@ from ncollapse.report.plots.ink import (
     style,
     to_svg,
 )
-from ncollapse.report.terminal import LAYER
 
 WIDTH, HEIGHT = 1150.0, 300.0
 # Readings within this factor of the target count as held, as the thermostat counts them.
@@ -62,7 +62,7 @@ def held(trace: Trace | None) -> Held | None:
     """The dial of a trace, None where it has none (or one without a reading or target)."""
     if trace is None:
         return None
-    rows = [row for row in trace.rows if (row.split, row.layer) == (DIAL, LAYER)]
+    rows = [row for row in trace.rows if (row.split, row.layer) == (DIAL, HEAD)]
     keys = [row.key for row in rows if row.key not in (TARGET, WEIGHT, SATURATED)]
     if not keys or all(row.key != TARGET for row in rows):
         return None

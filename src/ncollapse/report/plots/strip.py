@@ -8,6 +8,8 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from ncollapse.metrics.catalog import shown
+from ncollapse.metrics.metric import Metric
 from ncollapse.record.document import Document
 from ncollapse.record.readings import Reading
 from ncollapse.report.plots.ink import (
@@ -25,16 +27,8 @@ from ncollapse.report.plots.ink import (
     style,
     to_svg,
 )
-from ncollapse.report.terminal import LAYER, number
+from ncollapse.report.terminal import number
 
-ROWS = (
-    ("class_share", "NC1", "variance not from class", "percent"),
-    ("nc1_fisher", "NC1", "within / between", "number"),
-    ("nc2_etf_means", "NC2", "means off the simplex", "number"),
-    ("nc2_angle_ratio", "NC2", "angles / random", "number"),
-    ("nc3_duality", "NC3", "head off the means", "number"),
-    ("nc4_mismatch", "NC4", "head not nearest", "percent"),
-)
 WIDTH, HEIGHT, LEFT, RIGHT = 490.0, 306.0, 170.0, 118.0
 # Below this a null is rounding: the reading is ideal by construction (two classes).
 TRIVIAL = 1e-9
@@ -53,14 +47,14 @@ class Bar:
     floor: float | None
 
     @classmethod
-    def of(cls, key: str, reading: Reading | None) -> Bar | None:
+    def of(cls, row: Metric, reading: Reading | None) -> Bar | None:
         if reading is None or reading.value is None:
             return None
         low, high = reading.interval or (None, None)
         null = None if reading.null is None else reading.null.mean
         noise = None if reading.null is None else (reading.null.low, reading.null.high)
         value, floor = reading.value, reading.floor
-        if key == "class_share":  # the share that class does not explain
+        if row.ideal == 1:  # what is missing to the ideal
             value = 1 - value
             low, high = (None, None) if low is None or high is None else (1 - high, 1 - low)
             null = None if null is None else 1 - null
@@ -75,29 +69,31 @@ class Bar:
         return math.inf if value <= 0 else math.log10(self.null / value)
 
 
-def collapse_strip(document: Document, alt: str, *, layer: str = LAYER) -> str:
-    """One row a metric on a common log axis: noise right, the ideal left, two splits at most."""
+def collapse_strip(document: Document, alt: str, *, layer: str | None = None) -> str:
+    """One row a metric on a common log axis: noise right, the ideal left, two splits at most.
+
+    layer: by default the one that verdicts are about.
+    """
     splits = list(document.results)[:2]
-    table = [
-        [Bar.of(key, document.results[split].get(layer, {}).get(key)) for split in splits]
-        for key, *_ in ROWS
-    ]
-    limit, right = _limits([bar for row in table for bar in row if bar is not None])
+    rows = shown("strip")
+    read = [document.results[split].get(layer or document.layer, {}) for split in splits]
+    table = [[Bar.of(row, readings.get(row.key)) for readings in read] for row, _ in rows]
+    limit, right = _limits([bar for bars in table for bar in bars if bar is not None])
     with style("strip"):
         figure = canvas(WIDTH, HEIGHT)
         axes = place(figure, LEFT, 42, WIDTH - LEFT - RIGHT, HEIGHT - 42 - 22)
         axes.set_xlim(limit, right)
-        axes.set_ylim(len(ROWS) - 0.5, -0.5)
-        _frame(axes, limit)
-        for y, (row, (_, group, title, kind)) in enumerate(zip(table, ROWS, strict=True)):
-            colour = INK if any(row) else FAINT
-            _beside(axes, 0, y, group, x_pixels=-LEFT + 2, color=FAINT, weight="bold")
-            _beside(axes, 0, y, title, x_pixels=-LEFT + 30, color=colour)
-            _noise(axes, y, row, limit, right)
-            for which, bar in enumerate(row):
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        _frame(axes, limit, len(rows))
+        for y, (bars, (row, at)) in enumerate(zip(table, rows, strict=True)):
+            colour = INK if any(bars) else FAINT
+            _beside(axes, 0, y, row.family, x_pixels=-LEFT + 2, color=FAINT, weight="bold")
+            _beside(axes, 0, y, at.title, x_pixels=-LEFT + 30, color=colour)
+            _noise(axes, y, bars, limit, right)
+            for which, bar in enumerate(bars):
                 offset = 0.0 if len(splits) == 1 else (-0.17, 0.17)[which]
                 _draw(axes, y + offset, bar, which, limit)
-                said = "–" if bar is None else _value(bar.value, kind)
+                said = "–" if bar is None else _value(bar.value, row.unit)
                 x = WIDTH - LEFT - RIGHT + (58, 116)[which]
                 _beside(axes, 0, y, said, x_pixels=x, color=INK if bar else FAINT, ha="right")
         for which, split in enumerate(splits):
@@ -119,7 +115,7 @@ def _limits(bars: list[Bar]) -> tuple[float, float]:
     return limit, max(-1.5, min([-0.3, *(d - 0.15 for d in reached)]))
 
 
-def _frame(axes: Axes, limit: float) -> None:
+def _frame(axes: Axes, limit: float, rows: int) -> None:
     step = max(1, math.ceil(limit / 6))
     ticks = list(range(0, int(limit) + 1, step))
     axes.set_xticks(ticks, [_times(tick) for tick in ticks])
@@ -129,7 +125,7 @@ def _frame(axes: Axes, limit: float) -> None:
     axes.set_axisbelow(True)
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("← towards the ideal · times smaller than noise", labelpad=5)
-    for y in range(1, len(ROWS)):
+    for y in range(1, rows):
         axes.axhline(y - 0.5, color=LINE, linewidth=0.5, zorder=0)
 
 

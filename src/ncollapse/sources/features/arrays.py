@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -57,6 +58,19 @@ class FeatureSource(ABC):
             stop = place + block.shape[0]
             yield Chunk(place, block, self.labels[place:stop])
             place = stop
+
+    def relabelled(self, change: Callable[[Tensor], Tensor]) -> FeatureSource:
+        """The same features with other labels; this source is left as it is."""
+        found = copy.copy(self)
+        found.__dict__.pop("fingerprint", None)
+        found.labels = change(self.labels)
+        return found
+
+    def known_as(self, fingerprint: str) -> FeatureSource:
+        """The same source under another fingerprint: that of the data of all processes."""
+        found = copy.copy(self)
+        found.__dict__["fingerprint"] = fingerprint
+        return found
 
     @cached_property
     def fingerprint(self) -> str:

@@ -1,0 +1,151 @@
+"""Question: what a reader asks, by what rule and readings it is answered, and in what words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from importlib import resources
+
+from ncollapse.record.readings import ClassRow, Number, Reading, Results, Verdict
+from ncollapse.record.trace import Trace
+
+YES, PARTLY, NO = "yes", "partly", "no"
+CANNOT_TELL, NOT_MEASURED = "cannot tell", "not measured"
+
+
+@cache
+def cuts() -> dict[str, float]:
+    """The provisional cuts, by name."""
+    text = resources.files("ncollapse.answers").joinpath("cuts.json").read_text("utf-8")
+    return {
+        name: float(entry["value"])
+        for name, entry in json.loads(text).items()
+        if isinstance(entry, dict)
+    }
+
+
+class Seen:
+    """Readings of one split of the layer that is asked about."""
+
+    def __init__(self, name: str, results: Results, layer: str) -> None:
+        self.name, self.layer = name, layer
+        self.readings = results[name].get(layer, {})
+
+    def get(self, key: str) -> Reading | None:
+        """A reading that has a value."""
+        reading = self.readings.get(key)
+        return reading if reading is not None and reading.value is not None else None
+
+    def value(self, key: str) -> float | None:
+        reading = self.get(key)
+        return None if reading is None else reading.value
+
+    def numbers(self, *keys: str) -> tuple[Number, ...]:
+        return tuple(Number(key, self.name, self.layer, self.value(key)) for key in keys)
+
+    def span(self, key: str) -> tuple[float, float]:
+        """The 95 % interval, or the value twice where there is none."""
+        reading = self.get(key)
+        assert reading is not None and reading.value is not None
+        return reading.interval or (reading.value, reading.value)
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What answers are made of: readings by split and layer, rows of classes, sizes, the layer that
+    is asked about, and readings along training."""
+
+    results: Results
+    classes: Sequence[ClassRow]
+    num_classes: int
+    num_features: int
+    layer: str = "head"
+    trace: Trace | None = None
+
+    @cached_property
+    def reference(self) -> Seen:
+        """The training split, or the first one."""
+        name = "train" if "train" in self.results else next(iter(self.results))
+        return Seen(name, self.results, self.layer)
+
+    @cached_property
+    def others(self) -> list[Seen]:
+        names = [name for name in self.results if name != self.reference.name]
+        return [Seen(name, self.results, self.layer) for name in names]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """yes, partly, no, cannot tell or not measured; a sentence; the numbers that it rests on."""
+
+    answer: str
+    sentence: str
+    numbers: tuple[Number, ...] = ()
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question. id: the same in every version, in JSON too; the text may change.
+
+    rank: its place among those of its task. text: may hold {split}; such a question is asked of
+    every split, under the id `id:split`. needs: the readings that the rule looks at. rule: (what
+    is known, the split) → Answer. phrases: by answer, what a report says in running text; others:
+    the same of a split that is not the reference; unasked: why a second split has no answer.
+    """
+
+    id: str
+    rank: int
+    text: str
+    needs: tuple[str, ...]
+    rule: Callable[[Asking, Seen], Answer]
+    phrases: Mapping[str, str] = field(default_factory=dict)
+    others: Mapping[str, str] = field(default_factory=dict)
+    unasked: str = ""
+    task: str = "classification"
+
+    @property
+    def each_split(self) -> bool:
+        return "{split}" in self.text
+
+    def answered(self, asking: Asking) -> list[Verdict]:
+        """The verdicts, one for every split that it is asked of."""
+        if not self.each_split:
+            return [self._verdict(asking, asking.reference, self.id, self.text)]
+        found = [
+            self._verdict(asking, seen, f"{self.id}:{seen.name}", self.text.format(split=seen.name))
+            for seen in (asking.reference, *asking.others)
+        ]
+        if not asking.others and self.unasked:
+            # What the usual second split would tell is said to be missing.
+            text = self.text.format(split="test")
+            found.append(Verdict(text, NOT_MEASURED, self.unasked, (), f"{self.id}:test"))
+        return found
+
+    def _verdict(self, asking: Asking, seen: Seen, name: str, text: str) -> Verdict:
+        said = self.rule(asking, seen)
+        return Verdict(text, said.answer, said.sentence, said.numbers, name)
+
+
+def percent(value: float) -> str:
+    """A share with as many digits as tell it from 0 and 1."""
+    digits = 2 if abs(value) > 0.995 or abs(value) < 0.01 else 1
+    return f"{100 * value:.{digits}f} %"
+
+
+def unresolved(seen: Seen) -> str | None:
+    """Why NC2 and NC3 cannot be judged, or None: nothing is said about them unless variability
+    within classes is resolved from shuffled labels."""
+    state = resolved(seen)
+    if state is None:
+        return "Spread within classes was not compared with shuffled labels"
+    return None if state else "Class means are not told apart from noise"
+
+
+def resolved(seen: Seen) -> bool | None:
+    """Whether class share lies clear of shuffled labels; None where that is not known."""
+    share = seen.get("class_share")
+    if share is None or share.null is None:
+        return None
+    return seen.span("class_share")[0] > share.null.high

@@ -1,0 +1,154 @@
+"""How to measure: the keywords of the verbs, checked once, and the plan that follows from them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypedDict
+
+import torch
+
+from ncollapse.collect.plan import Labelled, Plan, Progress
+from ncollapse.metrics.catalog import DEFINITIONS, METRICS
+from ncollapse.metrics.compared import Comparators
+from ncollapse.metrics.readings import within_weighting
+from ncollapse.pairs.means import PAIR_BUDGET
+from ncollapse.record.trace import Trace
+from ncollapse.tasks import AUTO
+from ncollapse.tasks.task import Asked, Task
+
+
+class MeasureOptions(TypedDict, total=False):
+    """Keywords of `measure`, `measure_features` and `measure_source`; see the last."""
+
+    num_classes: int | None
+    ignore_index: int | None
+    weighting: str
+    definition: str | None
+    mode: str
+    null: bool
+    intervals: bool
+    decisions: bool
+    seed: int
+    memory_budget: float
+    snapshot: Path | str | None
+    snapshot_every: float
+    resume: bool
+    progress: Progress | None
+    keys: Iterable[str] | None
+    min_count: int
+    pair_budget: float
+    task: str
+
+
+class SourceOptions(MeasureOptions, total=False):
+    """Those of `measure_features` and `measure_source`, which have no model."""
+
+    trace: Trace | None
+    share: bool
+
+
+@dataclass(frozen=True)
+class Options:
+    """The keywords with their defaults: see `measure_source` for what each means."""
+
+    num_classes: int | None = None
+    ignore_index: int | None = -100
+    weighting: str = "macro"
+    definition: str | None = None
+    mode: str = "full"
+    null: bool = True
+    intervals: bool = True
+    decisions: bool = True
+    seed: int = 0
+    memory_budget: float = 2e9
+    snapshot: Path | str | None = None
+    snapshot_every: float = 30.0
+    resume: bool = False
+    progress: Progress | None = None
+    keys: Iterable[str] | None = None
+    min_count: int = 1
+    pair_budget: float = PAIR_BUDGET
+    task: str = AUTO
+
+    @property
+    def asked(self) -> str:
+        """The definition that readings have."""
+        return self.definition or self.weighting
+
+    def plan(
+        self, source: Labelled, task: Task, *, num_classes: int | None = None, exact: bool = False
+    ) -> Plan:
+        """The plan for one source. Raises ValueError for an unknown definition and bad labels."""
+        if self.asked not in DEFINITIONS:
+            raise ValueError(
+                f"definition {self.asked!r} is unknown; one of {', '.join(DEFINITIONS)} is needed"
+            )
+        if num_classes is None:
+            num_classes = task.class_count(source, self.num_classes, self.ignore_index)
+        return Plan(
+            num_classes=num_classes,
+            weighting=within_weighting(self.asked),
+            mode=self.mode,
+            memory_budget=self.memory_budget,
+            ignore_index=self.ignore_index,
+            decisions=self.decisions,
+            intervals=self.intervals,
+            seed=self.seed,
+            snapshot=None if self.snapshot is None else Path(self.snapshot),
+            snapshot_every=self.snapshot_every,
+            resume=self.resume,
+            progress=self.progress,
+            exact=exact,
+        )
+
+    def reading(self, pooling: str = "none") -> Asked:
+        """What is to be read of a layer that was pooled so."""
+        keys = chosen_keys(self.keys)
+        return Asked(
+            keys,
+            self.asked,
+            Comparators(self.null, self.null or keys is None, self.intervals, self.seed),
+            self.pair_budget,
+            self.progress,
+            "" if pooling == "none" else f", {pooling}",
+        )
+
+
+NAMES = tuple(field.name for field in fields(Options))
+
+
+def options_of(verb: str, given: Mapping[str, Any], others: tuple[str, ...] = ()) -> Options:
+    """The options that a verb was called with. others: its keywords that are no options.
+
+    Raises TypeError for a keyword that the verb does not have, with the nearest that it has.
+    """
+    for name in given:
+        if name not in NAMES:
+            known = (*others, *NAMES)
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}"
+            raise TypeError(f"{verb}() has no keyword {name!r}; {hint}")
+    return Options(**given)
+
+
+def chosen_keys(keys: Iterable[str] | None) -> frozenset[str] | None:
+    """Metrics to read, None for all. Raises ValueError for an unknown key."""
+    if keys is None:
+        return None
+    unknown = sorted(set(keys) - set(METRICS))
+    if unknown:
+        raise ValueError(f"key {unknown[0]!r} is no metric; `ncollapse explain` lists them")
+    return frozenset(keys)
+
+
+def as_dtype(name: str | torch.dtype | None) -> torch.dtype | None:
+    """A dtype by name: float32 (None: no mixed precision), float16, bfloat16."""
+    if name is None or isinstance(name, torch.dtype):
+        return name
+    known = {"float32": None, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    if name not in known:
+        raise ValueError(f"dtype {name!r} is unknown; one of {', '.join(known)} is needed")
+    return known[name]

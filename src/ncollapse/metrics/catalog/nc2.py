@@ -1,0 +1,126 @@
+"""Rows of NC2, convergence to a simplex frame: each of means and of classifier rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ncollapse.metrics.catalog.nc1 import OURS, PAPYAN
+from ncollapse.metrics.metric import Metric, Place, Without
+
+_SIDES = (("means", "means", ("means",)), ("weights", "weight", ("head",)))
+_NO_FLOOR = Without("rounding moves it far less than the sampling of the means")
+
+
+def _of_both(key: str, **row: Any) -> tuple[Metric, ...]:
+    """The rows of a metric that reads means or weights. What is written `means_…` or `weights_…`
+    is of one side only."""
+    rows = []
+    for suffix, which, needs in _SIDES:
+        own = {k: v for k, v in row.items() if k.partition("_")[0] not in ("means", "weights")}
+        own |= {k.partition("_")[2]: v for k, v in row.items() if k.partition("_")[0] == suffix}
+        common: dict[str, Any] = {
+            "family": "NC2",
+            "function": f"ncollapse.metrics.nc2:{key}",
+            "takes": ("geometry",),
+            "null": "random",
+            "floor": _NO_FLOOR,
+            "interval": "samples",
+            "arguments": {"which": which},
+        }
+        own["title"] = f"{own['title']} of {suffix}"
+        rows.append(Metric(key=f"{key}_{suffix}", needs=needs, **{**common, **own}))
+    return tuple(rows)
+
+
+ROWS = (
+    *_of_both(
+        "nc2_equinorm",
+        title="equal norms",
+        formula="std/mean of row norms, ddof = 1",
+        meaning="How unequal the lengths are; random directions in many dimensions already have "
+        "nearly equal lengths, so read it against its null.",
+        source=PAPYAN,
+        definitions={"population": {"ddof": 0}},
+        means_terminal=Place("NC2 equal norms CV", 3),
+        followed=True,
+    ),
+    *_of_both(
+        "nc2_equiangular",
+        title="equal angles",
+        formula="std of pairwise cosines, ddof = 0 over pairs",
+        meaning="How unequal the angles are; random directions read about 1/√d.",
+        source=PAPYAN,
+        cost="K² d or K d²",
+        upper=1.0,
+        pairs="exact",
+    ),
+    *_of_both(
+        "nc2_maxangle",
+        title="largest equal angles",
+        formula="mean |cos + 1/(K-1)| over pairs",
+        meaning="How far the angles are from those of a simplex; random directions read about "
+        "√(2/(πd)).",
+        source=PAPYAN,
+        cost="K² d",
+        upper=2.0,
+        pairs="sampled",
+    ),
+    *_of_both(
+        "nc2_etf",
+        title="distance to the simplex",
+        formula="‖G/‖G‖_F - E‖_F, G = MMᵀ or WWᵀ (W centred over classes)",
+        meaning="How far the Gram matrix is from that of a simplex frame, lengths included; for "
+        "K > d + 1 it cannot fall below √(2 - 2√(d/(K-1))).",
+        source="Zhu et al. 2021",
+        cost="K² d or K d²",
+        upper=2.0,
+        floor="ncollapse.metrics.nc2:simplex_floor",
+        weights_definitions={"zhu2021": {"centred": False}, "zhou2022": {"centred": True}},
+        means_terminal=Place("NC2 off the simplex", 5),
+        means_strip=Place("means off the simplex", 3),
+        means_curve=Place("off simplex", 2),
+        means_layers=Place("off simplex", 4),
+        means_followed=True,
+    ),
+    *_of_both(
+        "nc2_orthogonal",
+        title="distance to the orthogonal frame",
+        formula="‖G/‖G‖_F - I/√K‖_F, G of raw rows",
+        meaning="How far the raw rows are from orthogonal and equally long: the frame of "
+        "bias-free squared loss and of non-negative features (NC2B).",
+        source="Zhou et al. 2022",
+        cost="K² d or K d²",
+        upper=2.0,
+        floor="ncollapse.metrics.nc2:orthogonal_floor",
+    ),
+    *_of_both(
+        "nc2_gof",
+        title="orthogonality, lengths free",
+        formula="mean |cos| over pairs of raw rows",
+        meaning="How far the raw rows are from pairwise orthogonal, whatever their lengths: the "
+        "general orthogonal frame of imbalanced data.",
+        source="Dang et al. 2023",
+        cost="K² d",
+        upper=1.0,
+        pairs="sampled",
+    ),
+    Metric(
+        key="nc2_angle_ratio",
+        function="ncollapse.metrics.nc2:nc2_angle_ratio",
+        title="angles against random",
+        family="NC2",
+        needs=("means",),
+        takes=("geometry",),
+        formula="nc2_maxangle_means / √(2/(πd))",
+        meaning="1 for random directions, 0 for a simplex.",
+        source=OURS,
+        null="random",
+        floor=_NO_FLOOR,
+        interval="samples",
+        cost="K² d",
+        pairs="sampled",
+        terminal=Place("NC2 angles / random", 4),
+        strip=Place("angles / random", 4),
+        followed=True,
+    ),
+)

@@ -1,0 +1,63 @@
+"""Rows of single classes: how wide each is, how far its neighbour, how well it is told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ncollapse.metrics.evidence import Evidence
+from ncollapse.record.readings import ClassRow
+
+
+def class_rows(
+    evidence: Evidence, *, split: str, layer: str, names: Sequence[str] | None
+) -> list[ClassRow]:
+    """One row a class that is present; none where pairs of classes were drawn, or there are no
+    means."""
+    geometry, statistics, decisions = evidence.geometry, evidence.statistics, evidence.decisions
+    present = statistics.present
+    if geometry is None or present is None or not geometry.pairs.exact:
+        return []
+    pairs = geometry.mean_pairs
+    assert pairs.nearest is not None and pairs.nearest_distance is not None
+    norms = geometry.mean_norms
+    cosines: list[float | None] = [None] * len(norms)
+    if geometry.weight is not None:
+        dots = (geometry.weight * geometry.centred_means).sum(1)
+        found = (dots / (geometry.weight_norms * norms)).tolist()
+        # A zero row points nowhere: heads start so, and dead classes end so.
+        cosines = [cosine if math.isfinite(cosine) else None for cosine in found]
+    hits: list[float] | None = None
+    if decisions is not None and decisions.has_head:
+        hits = (decisions.correct_head / decisions.counts.clamp_min(1))[present].tolist()
+    index = present.tolist()
+    columns = zip(
+        index,
+        statistics.counts.tolist(),
+        norms.tolist(),
+        statistics.traces.tolist(),
+        pairs.nearest.tolist(),
+        pairs.nearest_distance.tolist(),
+        strict=True,
+    )
+    return [
+        ClassRow(
+            split=split,
+            layer=layer,
+            name=name_of(names, k),
+            index=k,
+            count=count,
+            norm=norm,
+            within=within,
+            nearest=name_of(names, index[nearest]),
+            distance=distance,
+            cosine=cosines[i],
+            accuracy=None if hits is None else hits[i],
+        )
+        for i, (k, count, norm, within, nearest, distance) in enumerate(columns)
+    ]
+
+
+def name_of(names: Sequence[str] | None, index: int) -> str:
+    """A class's name, its number where names are not known."""
+    return str(index) if names is None else names[index]

@@ -1,0 +1,41 @@
+"""Evidence: what readings of one split and layer are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ncollapse.collect.statistics.blocks import BlockMoments
+from ncollapse.collect.statistics.decisions import Decisions
+from ncollapse.collect.statistics.summary import ClassStatistics
+from ncollapse.geometry import Geometry
+from ncollapse.metrics.catalog import METRICS
+from ncollapse.metrics.readings import applicable
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Parts may be missing. epsilon: spacing at 1 of the features' dtype."""
+
+    statistics: ClassStatistics
+    geometry: Geometry | None
+    decisions: Decisions | None
+    blocks: BlockMoments | None
+    epsilon: float
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Rows that can be asked of it."""
+        heads = (
+            self.geometry is not None and self.geometry.weight is not None,
+            self.decisions is not None and self.decisions.has_head,
+        )
+        found = applicable(head=any(heads), decisions=self.decisions is not None)
+        if self.geometry is None:
+            return tuple(key for key in found if "geometry" not in METRICS[key].takes)
+        return found
+
+    def number(self, key: str) -> int:
+        """Samples that a reading is of: those decided on, where not all are."""
+        if "decisions" in METRICS[key].needs and self.decisions is not None:
+            return self.decisions.num_samples
+        return self.statistics.num_samples

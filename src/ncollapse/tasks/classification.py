@@ -1,0 +1,222 @@
+"""Classification: labels are class numbers, and the classes' means should stand as a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ncollapse.collect.collector import Collector, Part, Split, Statistics
+from ncollapse.collect.plan import Labelled, class_count
+from ncollapse.collect.statistics.blocks import BlockMoments
+from ncollapse.collect.statistics.classes import ClassMoments
+from ncollapse.collect.statistics.decisions import Decisions
+from ncollapse.collect.statistics.protocol import working_dtype
+from ncollapse.collect.statistics.summary import ClassStatistics
+from ncollapse.geometry import Geometry
+from ncollapse.metrics.classes import class_rows, name_of
+from ncollapse.metrics.compared import compared
+from ncollapse.metrics.evidence import Evidence
+from ncollapse.pairs.means import SAMPLED, pairs_of
+from ncollapse.tasks.task import Asked, Found
+
+MOMENTS, DECISIONS, BLOCKS = "moments", "decisions", "blocks"
+# Multiplications of a second look up to which it runs in float64: ten seconds of one core.
+EXACT_DECISIONS = 2e11
+NAMED = 10
+
+
+@dataclass(frozen=True)
+class Classification:
+    """See `ncollapse.tasks.task.Task`."""
+
+    name: str = "classification"
+    sections: tuple[str, ...] = ("strip", "gram", "classes", "curve", "dual")
+
+    def recognised(self, source: Labelled) -> str | None:
+        if source.labels.dtype.is_floating_point:
+            return None
+        return "labels are class numbers"
+
+    def class_count(self, source: Labelled, asked: int | None, ignore_index: int | None) -> int:
+        return class_count(source, asked, ignore_index)
+
+    # ---- collecting ---------------------------------------------------------------------------
+    def first(self, part: Part) -> Statistics:
+        source, plan = part.source, part.plan
+        moments = ClassMoments(
+            plan.num_classes,
+            source.num_features,
+            mode=plan.mode,
+            weighting=plan.weighting,
+            counts=part.counts,
+            pilots=part.pilots,
+            memory_budget=plan.memory_budget,
+            seed=plan.seed,
+            ignore_index=plan.ignore_index,
+        )
+        if plan.exact and working_dtype(source.dtype) == torch.float32:
+            # Exact sums do not make float32 features finer.
+            moments.coarsen(torch.finfo(torch.float32).eps)
+        return {MOMENTS: moments}
+
+    def second(self, part: Part, found: Mapping[str, Statistics]) -> Statistics:
+        plan, source = part.plan, part.source
+        result: Statistics = {}
+        leading = next(iter(found.values()))[MOMENTS]
+        assert isinstance(leading, ClassMoments)
+        if plan.decisions:
+            present = (leading.counts > 0).nonzero().flatten()
+            # In float64 two products cost twice as much: exact only where that is little.
+            cost = float(leading.counts.sum()) * plan.num_classes * source.num_features
+            result[DECISIONS] = Decisions(
+                leading.means[present],
+                present,
+                plan.num_classes,
+                source.weight,
+                source.bias,
+                exact=plan.exact and cost <= EXACT_DECISIONS,
+            )
+        if _with_blocks(part, len(found)):
+            moments = found[part.name][MOMENTS]
+            assert isinstance(moments, ClassMoments)
+            result[BLOCKS] = BlockMoments(moments, plan.weighting)
+        return result
+
+    def estimate(self, parts: list[Part]) -> int:
+        total = 0
+        for part in parts:
+            K, d = part.plan.num_classes, part.source.num_features
+            if part.plan.decisions:
+                total += Decisions.estimate(K, d, part.source.weight is not None)
+            if _with_blocks(part, len(parts)):
+                total += BlockMoments.estimate(K, d)
+        return total
+
+    # ---- reading ------------------------------------------------------------------------------
+    def read(self, collector: Collector, split: Split, asked: Asked, layer: str) -> Found:
+        source = collector.source
+        held = split.statistics()
+        moments, decisions, blocks = held[MOMENTS], held.get(DECISIONS), held.get(BLOCKS)
+        assert isinstance(moments, ClassMoments)
+        assert decisions is None or isinstance(decisions, Decisions)
+        assert blocks is None or isinstance(blocks, BlockMoments)
+        statistics = moments.statistics()
+        geometry = _geometry(moments, statistics, source.weight, source.bias, asked)
+        evidence = Evidence(statistics, geometry, decisions, blocks, torch.finfo(source.dtype).eps)
+        readings, unread = compared(
+            evidence,
+            asked.keys,
+            definition=asked.definition,
+            comparators=asked.comparators,
+            note=asked.note,
+        )
+        names = source.class_names
+        notes = _notes(moments, statistics, names)
+        spectrum: dict[str, Any] = {}
+        if geometry is not None and geometry.pairs.exact:
+            spectrum, short = _spectrum(geometry)
+            notes += short + unread
+        elif geometry is not None:
+            notes.append(_sampled(statistics.num_classes, asked.pair_budget))
+        return Found(
+            readings,
+            statistics.num_samples,
+            geometry,
+            tuple(class_rows(evidence, split=split.name, layer=layer, names=names)),
+            tuple(f"{split.name}: {said}" for said in notes),
+            spectrum,
+        )
+
+
+TASK = Classification()
+
+
+def _with_blocks(part: Part, splits: int) -> bool:
+    size = BlockMoments.estimate(part.plan.num_classes, part.source.num_features)
+    return part.plan.intervals and size * splits <= part.plan.memory_budget / 2
+
+
+def _geometry(
+    moments: ClassMoments,
+    statistics: ClassStatistics,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    asked: Asked,
+) -> Geometry | None:
+    """Means of the classes present with the head beside them; past the pair budget, formed in
+    place and with means over drawn pairs. None for fewer than two classes."""
+    if pairs_of(statistics.num_classes) > asked.pair_budget:
+        number = int(min(SAMPLED, max(asked.pair_budget, 1)))
+        whole = moments.take_geometry(weight, bias if weight is not None else None)
+        return whole.sampled(number, seed=asked.comparators.seed, progress=asked.progress)
+    if statistics.num_classes < 2:
+        return None
+    return moments.geometry(weight, bias)
+
+
+# ---- what is said beside the numbers ----------------------------------------------------------
+def _notes(
+    moments: ClassMoments, statistics: ClassStatistics, names: tuple[str, ...] | None
+) -> list[str]:
+    """Classes that are absent, alone or few."""
+
+    def some(indices: Tensor) -> str:
+        listed = ", ".join(name_of(names, int(i)) for i in indices[:NAMED])
+        more = indices.numel() - NAMED
+        return listed + (f" and {more} more" if more > 0 else "")
+
+    found = []
+    counts = moments.counts
+    absent = (counts == 0).nonzero().flatten()
+    if absent.numel():
+        found.append(
+            f"{absent.numel()} of {counts.numel()} classes have no sample and are left out: "
+            f"{some(absent)}"
+        )
+    single = (counts == 1).nonzero().flatten()
+    if single.numel():
+        found.append(
+            f"{single.numel()} classes have one sample, whose spread counts as 0 in all averages: "
+            f"{some(single)}"
+        )
+    typical = float(statistics.counts.to(torch.float64).median())
+    if 1 < typical < 10:
+        found.append(
+            f"{typical:.0f} samples a class (median); within-class variance reads low by about a "
+            f"factor {1 - 1 / typical:.2f}"
+        )
+    if statistics.num_classes < 2:
+        found.append("one class only, so NC1 to NC3 are not measured on this split")
+    return found
+
+
+def _spectrum(geometry: Geometry) -> tuple[dict[str, Any], list[str]]:
+    """The spectrum of the class means for the config, and a sentence where it falls short."""
+    full = min(geometry.num_features, geometry.num_classes - 1)
+    found = geometry.between_spectrum
+    spectrum = {
+        "rank": found.rank,
+        "rank_by_construction": full,
+        "condition": found.condition,
+        "cutoff": found.cutoff,
+    }
+    if found.rank >= full:
+        return spectrum, []
+    return spectrum, [
+        f"the class means span {found.rank} of {full} possible directions; the rest lie below the "
+        "cutoff and are left out of the pseudo-inverse"
+    ]
+
+
+def _sampled(num_classes: int, budget: float) -> str:
+    number = int(min(SAMPLED, max(budget, 1)))
+    return (
+        f"{pairs_of(num_classes):.3g} pairs of classes are more than the pair budget of "
+        f"{budget:.3g}, so {number} are sampled (their intervals say how well), only traces of the "
+        "spread are kept, and the rows of single classes and the nulls of NC2 and NC3 are left "
+        "out; raise pair_budget for all pairs"
+    )
