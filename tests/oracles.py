@@ -87,6 +87,13 @@ def spread_over_distance(parts: tuple, exponent: int = 1) -> float:
     return float(np.mean(values))
 
 
+def effective_rank(rows: Array) -> float:
+    """exp of the entropy of the shares of variance along the principal directions."""
+    share = np.linalg.svd(rows, compute_uv=False) ** 2
+    share = share[share > share[0] * 1e-15] / share.sum()
+    return float(np.exp(-(share * np.log(share)).sum()))
+
+
 def oracle(
     features: Array,
     labels: Array,
@@ -131,6 +138,7 @@ def oracle(
             f"nc2_etf_{side}": frame_gap(gram_rows @ gram_rows.T, True),
             f"nc2_orthogonal_{side}": frame_gap(raw @ raw.T, False),
             f"nc2_gof_{side}": np.abs(cosines(raw)).mean(),
+            f"nc2_rank_{side}": effective_rank(gram_rows) / (count - 1),
         }
     if head is not None:
         unit = head / np.linalg.norm(head)

@@ -99,6 +99,30 @@ def nc2_gof(geometry: Geometry, which: str = "means") -> Float[Tensor, ""]:
     return geometry.pairs.raw(which)
 
 
+def nc2_rank(geometry: Geometry, which: str = "means") -> Float[Tensor, ""]:
+    """Effective rank of the rows over that of a simplex, exp(-Σ p log p)/(K - 1), p = λ/Σλ over
+    the eigenvalues λ of RᵀR, R the rows minus their mean.
+
+    In (0, 1], ideal 1: all K - 1 directions are used alike. At most d/(K - 1). Small for class
+    means of low rank. Source: Roy, Vetterli 2007.
+    """
+    rows = geometry.mean_rows if which == "means" else geometry.centred_weight_rows
+    if len(rows) <= geometry.num_features:
+        whole = rows.part(slice(None))
+        gram = whole @ whole.T
+    else:
+        gram = rows.gram
+    # A function of eigenvalues alone has a derivative where they coincide, as at a simplex.
+    share = torch.linalg.eigvalsh(gram).clamp_min(0)
+    share = (share / share.sum()).clamp_min(TINY)
+    return torch.exp(-(share * share.log()).sum()) / (len(rows) - 1)
+
+
+def rank_ceiling(num_classes: int, num_features: int) -> float:
+    """Largest `nc2_rank` that d features allow: d/(K - 1), at most 1."""
+    return min(1.0, num_features / (num_classes - 1))
+
+
 def simplex_floor(num_classes: int, num_features: int) -> float:
     """Smallest `nc2_etf` that d features allow: √(2 - 2√(d/(K-1))) for K > d + 1, else 0."""
     share = min(1.0, num_features / (num_classes - 1))

@@ -104,6 +104,19 @@ ROWS = (
         upper=1.0,
         pairs="sampled",
     ),
+    *_of_both(
+        "nc2_rank",
+        title="effective rank",
+        formula="exp(-Σ p log p)/(K - 1), p = λ/Σλ of centred rows",
+        meaning="How evenly the classes use the K - 1 directions that a simplex fills; small where "
+        "class means have a lower rank than a simplex.",
+        source="Roy, Vetterli 2007",
+        ideal=1.0,
+        direction="up",
+        upper=1.0,
+        cost="K² d or K d²",
+        floor="ncollapse.metrics.nc2:rank_ceiling",
+    ),
     Metric(
         key="nc2_angle_ratio",
         function="ncollapse.metrics.nc2:nc2_angle_ratio",
