@@ -41,8 +41,8 @@ class LogitLoss:
 
     smoothing ε, scale δ_k, shift ι_k, weight w_k: as in `CrossEntropy`. convex: in the logits.
     softmax: it sees softmax(δ z + ι) alone, so that a common shift of δ z changes nothing.
-    sees_others: whether logits of other classes enter. pull_squared: `pull`² at logits 0, in
-    symbols. Subclasses, frozen dataclasses, override what is not so for them.
+    sees_others: whether logits of other classes enter. pull_squared: the square of `pull` at
+    logits 0, in symbols. Subclasses, frozen dataclasses, override what is not so for them.
     """
 
     weight: PerClass = None
