@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from ncollapse.theory.problems.deep_linear import DeepLinearUFM as DeepLinearUFM
     from ncollapse.theory.problems.fixed_head import FixedHead as FixedHead
     from ncollapse.theory.problems.gufm import GUFM as GUFM
     from ncollapse.theory.problems.lpm import LPM as LPM
@@ -36,6 +37,7 @@ LISTED = (
     Listed("LPM", "lpm", "layer-peeled model", "lpm"),
     Listed("NormalizedUFM", "normalized", "unit features and rows", "normalized"),
     Listed("ULPM", "ulpm", "no decay, gradient flow"),
+    Listed("DeepLinearUFM", "deep_linear", "deep linear features", "deep-linear"),
     Listed("GUFM", "gufm", "normalised features, decayed rows", "gufm"),
     Listed("FixedHead", "fixed_head", "fixed head", "fixed-head"),
 )
