@@ -42,26 +42,31 @@ def _certain(value: float, statement: str) -> Certificate:
     return Certificate(value, "closed form", statement)
 
 
+def _aligned(
+    problem: NormalizedUFM | LPM, product: float, lengths: tuple[float, float], statement: str
+) -> Solution | None:
+    """The aligned simplex, s = product, with means and rows of these lengths; None unless plain."""
+    K = problem.num_classes
+    if not _plain(problem, K - 1):
+        return None
+    rows, value = _simplex(K), _simplex_loss(K, product)
+    return direct_solution(
+        problem,
+        made=geometry(problem, lengths[0] * rows, lengths[1] * rows),
+        status="optimal",
+        objective=value,
+        certificate=_certain(value, statement),
+        solver="closed form",
+    )
+
+
 def normalized(problem: NormalizedUFM) -> Solution | None:
     """Balanced cross-entropy on the sphere, d ≥ K - 1: f* = log(1 + (K - 1) e^{-tK/(K-1)}).
 
     The geometry holds W and h, so that its logits lack the factor t. Source: Yaras et al. 2022.
     """
-    K = problem.num_classes
-    if not _plain(problem, K - 1):
-        return None
-    rows = _simplex(K)
-    value = _simplex_loss(K, problem.temperature)
-    return direct_solution(
-        problem,
-        made=geometry(problem, rows, rows),
-        status="optimal",
-        objective=value,
-        certificate=_certain(
-            value, "An aligned simplex on the sphere is the global minimum (Yaras et al. 2022)."
-        ),
-        solver="closed form",
-    )
+    statement = "An aligned simplex on the sphere is the global minimum (Yaras et al. 2022)."
+    return _aligned(problem, problem.temperature, (1.0, 1.0), statement)
 
 
 def peeled(problem: LPM) -> Solution | None:
@@ -69,25 +74,10 @@ def peeled(problem: LPM) -> Solution | None:
 
     Source: Fang et al. 2021.
     """
-    K = problem.num_classes
-    if not _plain(problem, K - 1):
-        return None
-    rows = _simplex(K)
-    value = _simplex_loss(K, math.sqrt(problem.weight_energy * problem.feature_energy))
-    return direct_solution(
-        problem,
-        made=geometry(
-            problem,
-            math.sqrt(problem.feature_energy) * rows,
-            math.sqrt(problem.weight_energy) * rows,
-        ),
-        status="optimal",
-        objective=value,
-        certificate=_certain(
-            value, "An aligned simplex that spends both energies (Fang et al. 2021)."
-        ),
-        solver="closed form",
-    )
+    product = math.sqrt(problem.weight_energy * problem.feature_energy)
+    lengths = math.sqrt(problem.feature_energy), math.sqrt(problem.weight_energy)
+    statement = "An aligned simplex that spends both energies (Fang et al. 2021)."
+    return _aligned(problem, product, lengths, statement)
 
 
 def generalized(problem: GUFM) -> Solution | None:
