@@ -7,6 +7,7 @@ reads features. Modules that average over samples stand in `ncollapse.control`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -35,8 +36,46 @@ class Loss(Protocol):
     def __call__(self, logits: Logits, labels: Labels) -> PerSample: ...
 
 
+class LogitLoss:
+    """A loss of logits that theory solves for, with what it asks of it beside its value.
+
+    smoothing ε, scale δ_k, shift ι_k, weight w_k: as in `CrossEntropy`. convex: in the logits.
+    softmax: it sees softmax(δ z + ι) alone, so that a common shift of δ z changes nothing.
+    sees_others: whether logits of other classes enter. pull_squared: the square of `pull` at
+    logits 0, in symbols. Subclasses, frozen dataclasses, override what is not so for them.
+    """
+
+    weight: PerClass = None
+    smoothing: float = 0.0
+    scale: PerClass = None
+    shift: PerClass = None
+    convex = True
+    softmax = False
+    sees_others = True
+    pull_squared = "(1-ε)²"
+
+    @property
+    def name(self) -> str:
+        raise NotImplementedError
+
+    @property
+    def same_order(self) -> LogitLoss:
+        """A convex loss that this one increases with: on any set both have the same minimisers."""
+        return self
+
+    def pull(self, *, confidence: float | None = None, logit: float | None = None) -> float | None:
+        """∂ℓ/∂z_j - ∂ℓ/∂z_y where z_j = z_y, without w_y and δ_y: what drives two classes apart.
+
+        confidence: p_y there; logit: z_y there. None where it depends on one that is not given.
+        """
+        return None
+
+    def __call__(self, logits: Logits, labels: Labels) -> PerSample:
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class CrossEntropy:
+class CrossEntropy(LogitLoss):
     """w_y Σ_c -t_c log softmax(δ z + ι)_c with t = (1 - ε) e_y + ε/K.
 
     smoothing: ε in [0, 1), label smoothing. weight: w_k > 0, class weights. scale: δ_k > 0,
@@ -49,6 +88,7 @@ class CrossEntropy:
     weight: PerClass = None
     scale: PerClass = None
     shift: PerClass = None
+    softmax = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.smoothing < 1:
@@ -69,6 +109,10 @@ class CrossEntropy:
             parts.append("class weights")
         return "cross-entropy" + (f" with {' and '.join(parts)}" if parts else "")
 
+    def pull(self, *, confidence: float | None = None, logit: float | None = None) -> float:
+        """1 - ε, at any logits."""
+        return 1 - self.smoothing
+
     def __call__(self, logits: Logits, labels: Labels) -> PerSample:
         if self.scale is not None:
             logits = logits * _row("scale", self.scale, logits)
@@ -81,7 +125,7 @@ class CrossEntropy:
 
 
 @dataclass(frozen=True)
-class MeanSquaredError:
+class MeanSquaredError(LogitLoss):
     """w_y ½ ‖z - e_y‖², summed over classes. weight: w_k > 0, class weights."""
 
     weight: PerClass = None
@@ -93,6 +137,10 @@ class MeanSquaredError:
     def name(self) -> str:
         return "mean squared error" + (" with class weights" if self.weight is not None else "")
 
+    def pull(self, *, confidence: float | None = None, logit: float | None = None) -> float:
+        """1, at any logits."""
+        return 1.0
+
     def __call__(self, logits: Logits, labels: Labels) -> PerSample:
         target = functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
         values = 0.5 * ((logits - target) ** 2).sum(1)
@@ -100,7 +148,7 @@ class MeanSquaredError:
 
 
 @dataclass(frozen=True)
-class RescaledSquaredError:
+class RescaledSquaredError(LogitLoss):
     """w_y ½ (κ (z_y - M)² + Σ_{c≠y} z_c²): squared error that asks more of the own logit.
 
     factor: κ > 0. target: M > 0. κ = M = 1 is MeanSquaredError; many classes want both larger
@@ -111,6 +159,7 @@ class RescaledSquaredError:
     factor: float = 1.0
     target: float = 1.0
     weight: PerClass = None
+    pull_squared = "κ²M²"
 
     def __post_init__(self) -> None:
         _check_positive("factor", (self.factor,))
@@ -121,6 +170,12 @@ class RescaledSquaredError:
     def name(self) -> str:
         return f"rescaled squared error (κ = {self.factor:g}, M = {self.target:g})"
 
+    def pull(self, *, confidence: float | None = None, logit: float | None = None) -> float | None:
+        """κM - (κ-1) v at the common logit v, which does not matter for κ = 1."""
+        if self.factor == 1:
+            logit = 0.0
+        return None if logit is None else self.factor * self.target - (self.factor - 1) * logit
+
     def __call__(self, logits: Logits, labels: Labels) -> PerSample:
         own = logits.gather(1, labels[:, None])[:, 0]
         mine = functional.one_hot(labels, logits.shape[1]).bool()
@@ -130,7 +185,7 @@ class RescaledSquaredError:
 
 
 @dataclass(frozen=True)
-class DotRegression:
+class DotRegression(LogitLoss):
     """w_y (z_y - √(E_W E_H))² / (2 √(E_W E_H)): the own logit pulled up to the largest it can be.
 
     For a fixed head with ‖w_k‖² = E_W (weight_energy) and features limited to ‖h‖² ≤ E_H
@@ -142,6 +197,7 @@ class DotRegression:
     weight_energy: float = 1.0
     feature_energy: float = 1.0
     weight: PerClass = None
+    sees_others = False
 
     def __post_init__(self) -> None:
         _check_positive("weight_energy", (self.weight_energy,))
@@ -164,7 +220,7 @@ class DotRegression:
 
 
 @dataclass(frozen=True)
-class Focal:
+class Focal(LogitLoss):
     """-w_y (1 - p_y)^γ log p_y, p = softmax(z). gamma: γ ≥ 0; 0 is cross-entropy.
 
     Not convex in z. Source: Lin et al. 2017.
@@ -172,6 +228,8 @@ class Focal:
 
     gamma: float = 2.0
     weight: PerClass = None
+    convex = False
+    softmax = True
 
     def __post_init__(self) -> None:
         if not self.gamma >= 0:
@@ -181,6 +239,18 @@ class Focal:
     @property
     def name(self) -> str:
         return f"focal loss (γ = {self.gamma:g})"
+
+    @property
+    def same_order(self) -> CrossEntropy:
+        """Cross-entropy: both increase with log Σ_{j≠y} e^{z_j} - z_y."""
+        return CrossEntropy()
+
+    def pull(self, *, confidence: float | None = None, logit: float | None = None) -> float | None:
+        """(1-p)^(γ-1) ((1-p) - γ p log p) at the probability p = confidence."""
+        if confidence is None:
+            return None
+        p, gamma = confidence, self.gamma
+        return float((1 - p) ** (gamma - 1) * ((1 - p) - gamma * p * math.log(p)))
 
     def __call__(self, logits: Logits, labels: Labels) -> PerSample:
         own = logits.gather(1, labels[:, None])[:, 0]
@@ -250,7 +320,7 @@ def vector_scaling(
 NAMES = ("ce", "mse", "rescaled", "ls", "focal", "weighted", "la", "cdt", "vs", "dr")
 
 
-def named(name: str, counts: Sequence[int] = (), **parameters: Any) -> Loss:
+def named(name: str, counts: Sequence[int] = (), **parameters: Any) -> LogitLoss:
     """A loss by its short name.
 
     ce, mse, rescaled (factor=1, target=1), ls (smoothing=0.1), focal (gamma=2), weighted (weight=…,
@@ -281,7 +351,7 @@ def named(name: str, counts: Sequence[int] = (), **parameters: Any) -> Loss:
         if key not in known:
             takes = ", ".join(known) or "no parameters"
             raise ValueError(f"loss {name!r} takes {takes}; {key!r} was passed")
-    found: Loss = maker(**parameters)
+    found: LogitLoss = maker(**parameters)
     return found
 
 

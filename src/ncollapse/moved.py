@@ -34,7 +34,7 @@ MOVED = {
     "ncollapse.theory.descent": "ncollapse.theory.solvers.descent",
     "ncollapse.theory.flow": "ncollapse.theory.solvers.flow",
     "ncollapse.theory.landscape": "ncollapse.theory.subjects.landscape",
-    "ncollapse.theory.problem": "ncollapse.theory.problems.problem",
+    "ncollapse.theory.problem": "ncollapse.theory.problems",
     "ncollapse.trace": "ncollapse.record.trace",
     "ncollapse.verdict": "ncollapse.answers.questions",
 }

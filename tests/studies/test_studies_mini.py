@@ -15,7 +15,7 @@ from ncollapse.lab.networks import block_means, closeness, cosines
 from ncollapse.studies import find, names, run
 from ncollapse.studies.losses.networks import jackknife
 from ncollapse.studies.peeled.runs import energy, step_from
-from ncollapse.theory.problems.problem import ULPM
+from ncollapse.theory.problems import ULPM
 from ncollapse.theory.solvers.flow import kkt, kkt_point
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
-from ncollapse.theory.problems.problem import LPM, UFM
+from ncollapse.theory.problems import LPM, UFM
 
 
 @dataclass

@@ -8,7 +8,7 @@ import torch
 
 from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError, RescaledSquaredError, named
 from ncollapse.theory.certificate import Certified, certify
-from ncollapse.theory.problems.problem import UFM
+from ncollapse.theory.problems import UFM
 from ncollapse.theory.solve import solve
 from tests.theory.oracle import train
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError, RescaledSquaredError
-from ncollapse.theory.problems.problem import GUFM, LPM, UFM, ULPM, DeepLinearUFM, NormalizedUFM
+from ncollapse.theory.problems import GUFM, LPM, UFM, ULPM, NormalizedUFM
 from ncollapse.theory.solve import solve
 from ncollapse.theory.solvers.closed_form import closed_form
-from ncollapse.theory.solvers.formulas import formula
+from tests.theory.laws import formula
 from tests.theory.oracle import train
 
 DECAYS = {"weight_decay": 4e-3, "feature_decay": 2e-3}
@@ -193,45 +193,6 @@ def test_generalised_values() -> None:
         assert float((means.norm(dim=1) - 1).abs().max()) < 1e-14
     assert formula(GUFM((4, 3), weight_decay=1e-3)) is None
     assert formula(GUFM((4,) * 10, num_features=9)) is None
-
-
-@pytest.mark.parametrize("layers", [1, 2, 3])
-def test_deep_linear(layers) -> None:
-    p = DeepLinearUFM((20, 10, 5), weight_decays=(3e-3,) * layers, feature_decay=2e-3)
-    found = formula(p)
-    assert found is not None
-    assert found.status == ("optimal" if layers < 3 else "not certified")
-    if layers == 1:
-        shallow = UFM(
-            p.counts, weight_decay=3e-3, feature_decay=2e-3, loss=MeanSquaredError(), bias="none"
-        )
-        same = closed_form(shallow)
-        assert same is not None and found.objective == pytest.approx(same.objective, abs=1e-14)
-        assert float(found.geometry.distance(same.geometry)) < 1e-7
-    for seed in range(3):
-        trained = solve(p, solver="descent", seed=seed)
-        assert trained.objective >= found.objective - 1e-9
-    g = found.geometry
-    np.testing.assert_allclose(
-        torch.linalg.svdvals(g.weight @ g.means.T * (g.counts / 35.0).sqrt()),
-        found.spectrum,
-        atol=1e-14,
-    )
-
-
-def test_deep_linear_small_classes_jump_to_zero() -> None:
-    """M = 2: dead below √π = (2-p)/(2(1-p)) (2l(1-p))^{1/(2-p)}, p = 2/3."""
-    at = []
-    for n in range(1, 40):
-        p = DeepLinearUFM((200, n), weight_decays=(8e-3, 8e-3), feature_decay=8e-3)
-        found = formula(p)
-        assert found is not None
-        level = 1.5 * (p.num_samples * 8e-3**3) ** (1 / 3)
-        jump = (4 / 3) / (2 / 3) * (2 * level / 3) ** 0.75
-        alive = float(found.geometry.means[1].norm()) > 0
-        assert alive == (math.sqrt(n / p.num_samples) > jump)
-        at.append(alive)
-    assert True in at and False in at
 
 
 @pytest.mark.parametrize("counts", [(6, 6, 6), (8, 5, 3)], ids=str)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError, RescaledSquaredError
+from ncollapse.theory.problems import GUFM, LPM, UFM, ULPM, NormalizedUFM
 from ncollapse.theory.problems.objective import Objective
-from ncollapse.theory.problems.problem import GUFM, LPM, UFM, ULPM, DeepLinearUFM, NormalizedUFM
 from ncollapse.theory.solve import solve
 from ncollapse.theory.solvers.descent import METHODS, descend
+from tests.theory.laws import one_feature_a_class_loses_nothing
 
 K, N, DECAY = 4, 5, 5e-3
 C = math.sqrt(N) * DECAY
@@ -111,39 +111,6 @@ def test_a_ball_may_be_used_in_its_inside() -> None:
     assert float(found.extra["point"].weight.square().sum()) / 3 < 9.0
 
 
-def test_deep_linear_features_are_orthogonal_and_shrunk() -> None:
-    # M = 1 is the bias-free problem: z_kk = 1 - √(λ_W λ_H N²/n_k), a class below zero vanishes.
-    counts, decay = (9, 4, 2), 0.1
-    found = descend(DeepLinearUFM(counts, weight_decays=(decay,), feature_decay=decay), seed=1)
-    wanted = [max(0.0, 1 - math.sqrt(sum(counts) ** 2 / n) * decay) for n in counts]
-    assert wanted[-1] == 0
-    torch.testing.assert_close(
-        found.logits, torch.diag(torch.tensor(wanted).double()), rtol=0, atol=1e-6
-    )
-
-
-@pytest.mark.parametrize("decays", [(0.01, 0.01), (0.01, 0.02), (0.01, 0.01, 0.02)])
-def test_deeper_linear_features_are_orthogonal_and_reach_the_scalar_problem(
-    decays: tuple[float, ...],
-) -> None:
-    # Per class min_x ½ (x - √π)² + (M+1)/2 (N λ_H Π λ x²)^(1/(M+1)); small starts end at zero.
-    counts, depth, feature_decay = (9, 4, 4), len(decays), 0.01
-    product = sum(counts) * feature_decay * math.prod(decays)
-    x = np.linspace(0, 1, 400_001)
-    wanted = 0.0
-    for count in counts:
-        root = math.sqrt(count / sum(counts))
-        penalty = (depth + 1) / 2 * (product * x**2) ** (1 / (depth + 1))
-        wanted += float((0.5 * (x - root) ** 2 + penalty).min())
-    problem = DeepLinearUFM(counts, weight_decays=decays, feature_decay=feature_decay)
-    runs = [descend(problem, seed=seed, scale=1.0) for seed in range(6)]
-    best = min(runs, key=lambda found: found.objective)
-    assert best.objective == pytest.approx(wanted, abs=1e-9)
-    assert min(found.objective for found in runs) > wanted - 1e-9
-    off = best.logits - torch.diag(best.logits.diagonal())
-    assert float(off.abs().max()) < 1e-7
-
-
 def test_generalised_features_make_a_simplex() -> None:
     found = descend(GUFM((3, 3, 3, 3), weight_decay=0.01), seed=1)
     means = found.geometry.means
@@ -171,27 +138,12 @@ ONE_A_CLASS = [
     LPM((6, 4, 2), 1.0, 2.0),
     NormalizedUFM((6, 4, 2), temperature=2.0),
     GUFM((6, 4, 2), weight_decay=1e-2),
-    DeepLinearUFM((6, 4, 2), (0.01, 0.02), 0.01),
 ]
 
 
 @pytest.mark.parametrize("problem", ONE_A_CLASS, ids=lambda p: type(p).__name__)
 def test_one_feature_a_class_loses_nothing(problem) -> None:
-    """Same value at repeated features, stationary for all samples, and no sample-level run below."""
-    runs = [descend(problem, per_class=True, seed=seed, scale=0.6) for seed in range(6)]
-    best = min(runs, key=lambda found: found.objective)
-    point = best.extra["point"]
-    assert point.features.shape[0] == problem.num_classes
-    assert best.geometry.counts.tolist() == list(problem.counts)
-    counts = torch.tensor(problem.counts)
-    repeated = replace(point, features=point.features.repeat_interleave(counts, 0))
-    whole = Objective(problem, point.weight.shape[1])
-    assert float(whole.at(repeated)) == pytest.approx(best.objective, abs=1e-12)
-    assert whole.stationarity(whole.pack(repeated)) <= 1e-8
-    every = min(descend(problem, seed=seed, scale=0.6).objective for seed in range(6))
-    assert best.objective == pytest.approx(every, abs=1e-9)
-    again = Objective(problem, point.weight.shape[1], per_class=True)
-    torch.testing.assert_close(again.unpack(again.pack(point)).features, point.features)
+    one_feature_a_class_loses_nothing(problem)
 
 
 @pytest.mark.parametrize("bias", ["free", 0.05])

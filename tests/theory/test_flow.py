@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from ncollapse.theory.problems import UFM, ULPM
 from ncollapse.theory.problems.objective import Objective
-from ncollapse.theory.problems.problem import UFM, ULPM
 from ncollapse.theory.solvers.flow import SHAPES, Point, aligned_margin, flow, kkt, kkt_point
 
 PROBLEM = ULPM((3, 3, 3, 3))

@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError, RescaledSquaredError
+from ncollapse.losses import (
+    CrossEntropy,
+    DotRegression,
+    Focal,
+    MeanSquaredError,
+    RescaledSquaredError,
+)
 from ncollapse.theory.solvers.blocks import Groups
-from ncollapse.theory.solvers.grouped import GroupedFocal, grouped
+from ncollapse.theory.solvers.forms.focal import GroupedFocal
+from ncollapse.theory.solvers.grouped import grouped, sole
 
 COUNTS = (9, 4, 9, 4, 4, 2)
 BY_COUNT = {9: 0.4, 4: 1.3, 2: 0.8}
@@ -25,6 +32,7 @@ LOSSES = [
     Focal(0.0),
     Focal(1.0),
     Focal(3.0),
+    DotRegression(2.0, 0.5),
 ]
 
 
@@ -112,6 +120,31 @@ def test_fenchel_young(loss, rng) -> None:
         other_own, other_others = logits(groups, rng)
         product = by_own * other_own + (by_others * other_others).sum(0)
         assert (form.value(other_own, other_others) + dual >= product - 1e-11).all()
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda x: x.name)
+def test_sample_gradients_are_those_of_the_loss(loss, rng) -> None:
+    form = sole(loss, len(COUNTS))
+    labels = np.array([0, 3, 5, 5])
+    rows = rng.standard_normal((4, len(COUNTS)))
+    # Where p_y is large the focal loss is its envelope.
+    rows[np.arange(4), labels] += 4.0
+    leaf = torch.tensor(rows, requires_grad=True)
+    (wanted,) = torch.autograd.grad(loss(leaf, torch.tensor(labels)).sum(), leaf)
+    np.testing.assert_allclose(form.sample_gradients(rows, labels), wanted, atol=1e-12)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda x: x.name)
+def test_a_loss_lies_above_what_the_order_promises(loss, rng) -> None:
+    """With v the convex function that ℓ increases with, ℓ(x) ≥ ℓ where v(z) + ∇v·(x - z) lies."""
+    form = sole(loss, len(COUNTS))
+    for _ in range(20):
+        z, x = rng.standard_normal((2, len(COUNTS), len(COUNTS)))
+        by_own, by_others = form.order_gradient(np.diagonal(z), z)
+        full = np.array(by_others)
+        np.fill_diagonal(full, by_own)
+        below = form.lowered(np.diagonal(z), z, -(full * (x - z)).sum(0))
+        assert (form.exact(np.diagonal(x), x) >= below - 1e-12).all()
 
 
 def test_focal_envelope_is_below_the_loss_and_convex(rng) -> None:

@@ -9,12 +9,10 @@ import pytest
 
 from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError, RescaledSquaredError, named
 from ncollapse.theory.predict import predict
-from ncollapse.theory.problems.problem import LPM, UFM
+from ncollapse.theory.problems import LPM, UFM
 from ncollapse.theory.subjects.imbalance import (
-    decay_product,
     groups_of,
     merge_value,
-    minority_thresholds,
     rank_rule,
     zero_value,
 )
@@ -134,7 +132,7 @@ def test_non_negative_features_and_binding_widths() -> None:
 
 
 def test_problems_without_decay_have_no_thresholds() -> None:
-    assert minority_thresholds(LPM((5, 5, 5))) == ()
+    assert LPM((5, 5, 5)).minority_thresholds() == ()
 
 
 def test_the_conjectured_rank_rule_on_random_problems() -> None:
@@ -145,7 +143,7 @@ def test_the_conjectured_rank_rule_on_random_problems() -> None:
         p = predict(counts, weight_decay=decay, feature_decay=decay)
         low, high = rank_rule(p.problem)
         assert low <= p.rank <= high
-        assert decay_product(p.problem) == pytest.approx((sum(counts) * decay) ** 2)
+        assert p.problem.decay_product == pytest.approx((sum(counts) * decay) ** 2)
 
 
 def test_the_phase_diagram_agrees_with_its_boundary() -> None:

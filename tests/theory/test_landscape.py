@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from ncollapse.losses import CrossEntropy, Focal, Loss, MeanSquaredError, RescaledSquaredError
+from ncollapse.theory.problems import UFM
 from ncollapse.theory.problems.objective import Objective
-from ncollapse.theory.problems.problem import UFM
 from ncollapse.theory.solvers.descent import descend
 from ncollapse.theory.subjects.landscape import (
     escape_direction,

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from ncollapse.theory.problems.problem import LPM
+from ncollapse.theory.problems import LPM
 from ncollapse.theory.solvers.descent import descend
 from ncollapse.theory.solvers.lpm import collapse_ratio, train_two_groups, two_groups
 

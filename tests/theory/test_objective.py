@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError, vector_scaling
-from ncollapse.theory.problems.objective import Objective, Point, class_labels, class_means
-from ncollapse.theory.problems.problem import GUFM, LPM, UFM, ULPM, DeepLinearUFM, NormalizedUFM
+from ncollapse.theory.problems import GUFM, LPM, UFM, ULPM, NormalizedUFM
+from ncollapse.theory.problems.objective import Objective
+from ncollapse.theory.problems.point import Point, class_labels, class_means
+from tests.theory.laws import derivatives_are_differences, packing_keeps
 
 COUNTS = (3, 2, 4)
 PROBLEMS = {
@@ -22,38 +24,18 @@ PROBLEMS = {
     "normalised": NormalizedUFM(COUNTS, temperature=3.0),
     "layer-peeled": LPM(COUNTS, weight_energy=2.0, feature_energy=3.0),
     "unconstrained": ULPM(COUNTS),
-    "deep": DeepLinearUFM(COUNTS, weight_decays=(0.1, 0.2, 0.3), feature_decay=0.4),
     "generalised": GUFM(COUNTS, weight_decay=0.1),
 }
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_gradient_and_hessian_product_are_finite_differences(name: str) -> None:
-    objective = Objective(PROBLEMS[name])
-    generator = torch.Generator().manual_seed(2)
-    direction = torch.randn(objective.size, generator=generator, dtype=torch.float64)
-    flat, step = objective.start(1, 1.0), 1e-5
-    value, gradient = objective.value_and_gradient(flat)
-    assert value == pytest.approx(objective.value(flat), abs=1e-15)
-    ahead, behind = flat + step * direction, flat - step * direction
-    slope = (objective.value(ahead) - objective.value(behind)) / (2 * step)
-    assert slope == pytest.approx(float(gradient @ direction), rel=1e-7, abs=1e-8)
-    bend = (objective.value_and_gradient(ahead)[1] - objective.value_and_gradient(behind)[1]) / (
-        2 * step
-    )
-    torch.testing.assert_close(
-        bend, objective.hessian_product(flat, direction), rtol=1e-6, atol=1e-7
-    )
+    derivatives_are_differences(Objective(PROBLEMS[name]))
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_packing_a_feasible_point_keeps_it(name: str) -> None:
-    objective = Objective(PROBLEMS[name])
-    point = objective.unpack(objective.start(3))
-    again = objective.unpack(objective.pack(point))
-    for one, two in zip(point.parts, again.parts, strict=True):
-        torch.testing.assert_close(one, two, rtol=0, atol=1e-12)
-    assert objective.value(objective.pack(point)) == pytest.approx(float(objective.at(point)))
+    packing_keeps(Objective(PROBLEMS[name]))
 
 
 def test_points_obey_their_constraints() -> None:
@@ -91,15 +73,6 @@ def test_the_objective_is_the_formula() -> None:
     gradient = objective.loss_gradient(point).numpy()
     probability = np.exp(logp)
     np.testing.assert_allclose(gradient.T, weight[:, None] * (probability - target) / 9, atol=1e-14)
-
-
-def test_a_deep_point_multiplies_its_factors_in_order() -> None:
-    objective = Objective(PROBLEMS["deep"])
-    point = objective.unpack(objective.start(5))
-    first, second = point.inner
-    torch.testing.assert_close(point.classifier, point.weight @ second @ first)
-    torch.testing.assert_close(point.logits, (point.classifier @ point.features.T).T)
-    torch.testing.assert_close(point.logits, point.entering @ point.weight.T)
 
 
 def test_zero_columns_change_nothing() -> None:

@@ -17,7 +17,7 @@ import ncollapse as nc
 from ncollapse.losses import CrossEntropy, Focal, SupervisedContrastive
 from ncollapse.theory.predict import predict, predict_problem
 from ncollapse.theory.prediction import LARGEST, blocks_of, json_schema
-from ncollapse.theory.problems.problem import ULPM
+from ncollapse.theory.problems import ULPM
 
 SETTINGS = {
     "balanced": ([100] * 10, {}),
@@ -161,7 +161,7 @@ def test_the_layer_peeled_model_says_where_it_merges() -> None:
     assert any("R*" in warning for warning in p.warnings)
 
 
-@pytest.mark.parametrize("model", ["lpm", "normalized", "deep-linear", "gufm", "fixed-head"])
+@pytest.mark.parametrize("model", ["lpm", "normalized", "gufm", "fixed-head"])
 def test_every_model_answers_with_a_document(model) -> None:
     p = predict([40] * 4, model=model)
     data = p.to_dict()
@@ -236,11 +236,6 @@ BAD = {
     "bias decay": ({"counts": [5, 5], "bias": -1.0}, "λ_b must be positive"),
     "model": ({"counts": [5, 5], "model": "cnn"}, "model='cnn' is unknown"),
     "foreign": ({"counts": [5, 5], "temperature": 2.0}, "means nothing to model 'ufm'"),
-    "depth": ({"counts": [5, 5], "model": "deep-linear", "depth": 0}, "depth=0"),
-    "deep loss": (
-        {"counts": [5, 5], "model": "deep-linear", "loss": "rescaled", "target": 3},
-        "solved for mean squared error",
-    ),
     "tolerance": ({"counts": [5, 5], "tolerance": 0.0}, "tolerance=0.0"),
     "dot regression": ({"counts": [5, 5], "loss": "dr"}, 'model="fixed-head"'),
     "dot regression, normalised": (

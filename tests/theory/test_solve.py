@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError, RescaledSquaredError, named
-from ncollapse.theory.problems.problem import GUFM, LPM, UFM, ULPM, DeepLinearUFM, NormalizedUFM
+from ncollapse.theory.problems import GUFM, LPM, UFM, ULPM, NormalizedUFM
 from ncollapse.theory.solve import solve
 from ncollapse.theory.solvers.closed_form import zero_threshold
 from tests.theory.oracle import train
@@ -240,7 +240,7 @@ def test_a_stopped_solver_returns_its_gap_and_advice() -> None:
         (lambda: solve(UFM((3, 2)), tolerance=0.0), "positive"),
         (lambda: solve(UFM((3, 2)), solver="closed form"), "no closed form"),
         (lambda: solve(UFM((3, 2), nonnegative=True), solver="convex"), "H ≥ 0"),
-        (lambda: solve(DeepLinearUFM((3, 2)), solver="convex"), "does not apply"),
+        (lambda: solve(GUFM((3, 2)), solver="convex"), "does not apply"),
         (
             lambda: solve(
                 UFM((6, 4, 2), weight_decay=1e-3, feature_decay=1e-3, num_features=1),

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ncollapse.cli.common import note, say, set_logging
+from ncollapse.theory.problems import MODELS
 
 if TYPE_CHECKING:
     from ncollapse.measuring.measurement import Measurement
     from ncollapse.theory.prediction import Prediction
     from ncollapse.theory.subjects.overlay import Overlay
 
+KNOWN = list(MODELS)
 # Options that belong to one loss or another, passed on only when given.
 OF_LOSSES = ("smoothing", "gamma", "strength", "factor", "target")
 FIGURES = (".svg", ".png", ".pdf")
@@ -82,9 +84,7 @@ def predict(
     ] = None,
     num_features: Annotated[int | None, typer.Option(help="Width d; as wide as needed.")] = None,
     nonnegative: Annotated[bool, typer.Option("--nonnegative", help="After a ReLU.")] = False,
-    model: Annotated[
-        str, typer.Option(help="ufm, lpm, normalized, deep-linear, gufm or fixed-head.")
-    ] = "ufm",
+    model: Annotated[str, typer.Option(help=f"{', '.join(KNOWN[:-1])} or {KNOWN[-1]}.")] = "ufm",
     head: Annotated[
         str | None, typer.Option(help="Of fixed-head: simplex or orthogonal; simplex.")
     ] = None,

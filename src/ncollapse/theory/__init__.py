@@ -1,6 +1,6 @@
 """Theory as software: problem → solver → solution with a certificate.
 
-`ncollapse.theory.solve(problem)` solves any problem of `ncollapse.theory.problems.problem`;
+`ncollapse.theory.solve(problem)` solves any problem of `ncollapse.theory.problems`;
 `ncollapse.theory.predict(counts, …)` makes the problem too. Names are loaded when first used.
 """
 
@@ -11,19 +11,14 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from ncollapse.theory.problems import LISTED
+
 if TYPE_CHECKING:
+    from ncollapse.theory.assumptions import Assumption
     from ncollapse.theory.certificate import certify
     from ncollapse.theory.predict import predict, predict_problem
-    from ncollapse.theory.prediction import Assumption, Prediction
-    from ncollapse.theory.problems.problem import (
-        GUFM,
-        LPM,
-        UFM,
-        ULPM,
-        DeepLinearUFM,
-        FixedHead,
-        NormalizedUFM,
-    )
+    from ncollapse.theory.prediction import Prediction
+    from ncollapse.theory.problems import *  # noqa: F403
     from ncollapse.theory.solution import Certificate, Solution
     from ncollapse.theory.solve import solve
     from ncollapse.theory.subjects.fit import Fit, fit_tau
@@ -36,16 +31,9 @@ _HOMES = {
     "subjects.overlay": ("Overlay", "overlay"),
     "subjects.phases": ("PhaseDiagram", "phase_diagram"),
     "predict": ("predict", "predict_problem"),
-    "prediction": ("Assumption", "Prediction"),
-    "problems.problem": (
-        "DeepLinearUFM",
-        "FixedHead",
-        "GUFM",
-        "LPM",
-        "NormalizedUFM",
-        "UFM",
-        "ULPM",
-    ),
+    "assumptions": ("Assumption",),
+    "prediction": ("Prediction",),
+    "problems": tuple(row.name for row in LISTED),
     "solution": ("Certificate", "Solution"),
     "solve": ("solve",),
 }
@@ -54,18 +42,11 @@ _NAMES = {name: f"ncollapse.theory.{home}" for home, names in _HOMES.items() for
 __all__ = [
     "Assumption",
     "Certificate",
-    "DeepLinearUFM",
     "Fit",
-    "FixedHead",
-    "GUFM",
-    "LPM",
-    "NormalizedUFM",
     "Overlay",
     "PhaseDiagram",
     "Prediction",
     "Solution",
-    "UFM",
-    "ULPM",
     "certify",
     "fit_tau",
     "overlay",
@@ -74,6 +55,7 @@ __all__ = [
     "predict_problem",
     "solve",
 ]
+__all__ += [row.name for row in LISTED]
 
 
 class _Theory(ModuleType):

@@ -15,11 +15,10 @@ import torch
 from jaxtyping import Float
 from scipy.sparse import csr_array
 
-from ncollapse.losses import Focal, Loss, MeanSquaredError, RescaledSquaredError
-from ncollapse.theory.problems.problem import check_loss
+from ncollapse.losses import LogitLoss, Loss
+from ncollapse.theory.problems.counted import check_loss
 from ncollapse.theory.solution import Certificate
 from ncollapse.theory.solvers.convex import one_thread
-from ncollapse.theory.solvers.grouped import GroupedFocal
 from ncollapse.theory.solvers.relaxation import Bound, Point, Relaxation
 
 Array = np.ndarray
@@ -72,7 +71,7 @@ def certify(
     Raises ValueError for shapes, labels or decays that do not fit.
     """
     W, H, y, b = _checked(weight, features, labels, bias)
-    check_loss(loss, len(W))
+    known = check_loss(loss, len(W))
     for name, value in (("weight_decay", weight_decay), ("feature_decay", feature_decay)):
         if not value > 0:
             raise ValueError(f"{name}={value}; a positive number is needed for a bound")
@@ -85,8 +84,8 @@ def certify(
         raise ValueError(f"copies has shape {size.shape}; {len(y)} positive numbers are needed")
     counts = np.bincount(y, weights=size, minlength=len(W))
     tau = float(np.sqrt(size.sum() * weight_decay * feature_decay))
-    relaxed = Relaxation(counts, loss, tau, bias_decay, merge=False)
-    mean_loss, averaged = _losses(W, H, y, size, b, loss, relaxed)
+    relaxed = Relaxation(counts, known, tau, bias_decay, merge=False)
+    mean_loss, averaged = _losses(W, H, y, size, b, known, relaxed)
     objective = mean_loss + 0.5 * weight_decay * float(np.vdot(W, W))
     objective += 0.5 * feature_decay * float(size @ (H**2).sum(1))
     if b is not None and bias_decay:
@@ -104,7 +103,7 @@ def certify(
         "No choice of weights, features and bias, of any width, has a lower objective than the "
         "bound: a scaled dual point of the convex form."
     )
-    if isinstance(loss, Focal):
+    if not known.convex:
         statement += " The focal loss enters by its convex envelope, which lies below it."
     return Certified(
         lower_bound=value,
@@ -136,7 +135,7 @@ def _bound_at_best_bias(
 
 
 def _losses(
-    W: Array, H: Array, y: Array, size: Array, b: Array | None, loss: Loss, relaxed: Relaxation
+    W: Array, H: Array, y: Array, size: Array, b: Array | None, loss: LogitLoss, relaxed: Relaxation
 ) -> tuple[float, Array]:
     """Mean loss and the unweighted gradients averaged over each class, column by column (K, K)."""
     K = len(W)
@@ -149,7 +148,8 @@ def _losses(
             logits = logits + b
         tensor = torch.from_numpy(logits)
         total += float(size[part] @ loss(tensor, torch.from_numpy(y[part])).numpy())
-        gradients = _gradients(loss, logits, y[part], relaxed)
+        # Of the loss or of its envelope, class weights left out.
+        gradients = relaxed.form.sample_gradients(logits, y[part])
         sums += _class_sums(gradients, y[part], size[part], K)
     return total / float(size.sum()), sums.T / relaxed.groups.counts
 
@@ -159,39 +159,6 @@ def _class_sums(rows: Array, y: Array, size: Array, num_classes: int) -> Array:
     members = csr_array((size, (y, np.arange(len(y)))), shape=(num_classes, len(y)))
     found: Array = members @ rows
     return found
-
-
-def _gradients(loss: Loss, logits: Array, y: Array, relaxed: Relaxation) -> Array:
-    """(n, K) gradients of the loss or of its envelope, class weights left out."""
-    at = np.arange(len(y))
-    if isinstance(loss, MeanSquaredError | RescaledSquaredError):
-        factor, target = getattr(loss, "factor", 1.0), getattr(loss, "target", 1.0)
-        found = logits.copy()
-        found[at, y] = factor * (found[at, y] - target)
-        return found
-    if isinstance(loss, Focal):
-        form = relaxed.form
-        assert isinstance(form, GroupedFocal)
-        others = logits.copy()
-        others[at, y] = -np.inf
-        top = others.max(1)
-        share = np.exp(others - top[:, None])
-        sum_ = share.sum(1)
-        slope = form.envelope_slope(np.log(sum_) + top - logits[at, y])
-        found = slope[:, None] * share / sum_[:, None]
-        found[at, y] = -slope
-        return found
-    scale, shift = getattr(loss, "scale", None), getattr(loss, "shift", None)
-    if scale is not None:
-        logits = logits * np.asarray(scale)
-    if shift is not None:
-        logits = logits + np.asarray(shift)
-    found = np.exp(logits - logits.max(1)[:, None])
-    found /= found.sum(1)[:, None]
-    smoothing = float(getattr(loss, "smoothing", 0.0))
-    found -= smoothing / logits.shape[1]
-    found[at, y] -= 1 - smoothing
-    return found if scale is None else found * np.asarray(scale)
 
 
 def _checked(

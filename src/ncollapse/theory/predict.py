@@ -6,42 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from ncollapse.geometry import Geometry
-from ncollapse.losses import NAMES, CrossEntropy, Loss, MeanSquaredError, named
-from ncollapse.theory.assumptions import assumptions_of, notes_of, sources_of
+from ncollapse.losses import NAMES, Loss, named
+from ncollapse.theory.assumptions import assumptions_of
 from ncollapse.theory.prediction import Prediction
-from ncollapse.theory.problems.problem import (
-    GUFM,
-    LPM,
-    UFM,
-    DeepLinearUFM,
-    FixedHead,
-    NormalizedUFM,
-    Problem,
-    head_energy,
-)
+from ncollapse.theory.problems import MODELS
+from ncollapse.theory.problems.counted import Counted
+from ncollapse.theory.problems.problem import Problem
 from ncollapse.theory.solution import Solution
-
-MODELS = ("ufm", "lpm", "normalized", "deep-linear", "gufm", "fixed-head")
-# Which of the keywords below a model knows; another one passed to it is an error.
-KNOWN = {
-    "ufm": ("weight_decay", "feature_decay", "bias", "nonnegative"),
-    "lpm": ("weight_energy", "feature_energy"),
-    "normalized": ("temperature",),
-    "deep-linear": ("weight_decay", "feature_decay", "depth"),
-    "gufm": ("weight_decay",),
-    "fixed-head": ("head", "weight_energy", "feature_energy", "feature_decay"),
-}
-DEFAULTS: dict[str, Any] = {
-    "weight_decay": 5e-4,
-    "feature_decay": 1e-5,
-    "bias": "free",
-    "nonnegative": False,
-    "weight_energy": 1.0,
-    "feature_energy": 1.0,
-    "temperature": 1.0,
-    "depth": 2,
-    "head": "simplex",
-}
 
 
 def predict(
@@ -94,18 +65,7 @@ def predict(
     """
     if model not in MODELS:
         raise ValueError(f"model={model!r} is unknown; one of {', '.join(MODELS)} is needed")
-    if isinstance(loss, str):
-        if loss not in NAMES:
-            raise ValueError(f"loss={loss!r} is unknown; one of {', '.join(NAMES)} is needed")
-        _check_counts(counts)
-        if loss == "dr" and model == "fixed-head" and not loss_parameters:
-            energy = head_energy(DEFAULTS["head"] if head is None else head, weight_energy)
-            loss_parameters = {"weight_energy": energy, "feature_energy": feature_energy or 1.0}
-        loss = named(loss, counts, **loss_parameters)
-    elif loss_parameters:
-        raise ValueError(
-            f"{', '.join(loss_parameters)} was passed beside a loss object; set it on the loss"
-        )
+    kind: type[Counted] = MODELS[model].load()
     passed = {
         "weight_decay": weight_decay,
         "feature_decay": feature_decay,
@@ -117,59 +77,29 @@ def predict(
         "depth": depth,
         "head": head,
     }
-    for name, value in passed.items():
-        if value is not None and name not in KNOWN[model]:
+    if isinstance(loss, str):
+        if loss not in NAMES:
+            raise ValueError(f"loss={loss!r} is unknown; one of {', '.join(NAMES)} is needed")
+        # Its sentences, before a loss is made from the counts.
+        Counted(tuple(counts))
+        parameters = loss_parameters or kind.loss_parameters(loss, passed)
+        loss = named(loss, counts, **parameters)
+    elif loss_parameters:
+        raise ValueError(
+            f"{', '.join(loss_parameters)} was passed beside a loss object; set it on the loss"
+        )
+    settings = {name: value for name, value in passed.items() if value is not None}
+    for name, value in settings.items():
+        if name not in kind.settings:
             raise ValueError(
                 f"{name}={value} means nothing to model {model!r}; it takes "
-                f"{', '.join(KNOWN[model])}"
+                f"{', '.join(kind.settings)}"
             )
-    # A fixed head chooses between energy and decay itself.
-    defaults: dict[str, Any] = {} if model == "fixed-head" else DEFAULTS
-    settings = {
-        name: defaults.get(name) if (value := passed[name]) is None else value
-        for name in KNOWN[model]
-    }
-    return predict_problem(make_problem(counts, model, loss, num_features, settings), tolerance)
-
-
-def make_problem(
-    counts: Sequence[int],
-    model: str,
-    loss: Loss,
-    num_features: int | None,
-    settings: dict[str, Any],
-) -> Problem:
-    """A problem of one of `MODELS` from its settings."""
-    classes = tuple(counts)
-    if model == "ufm":
-        return UFM(classes, loss=loss, num_features=num_features, **settings)
-    if model == "lpm":
-        return LPM(classes, loss=loss, num_features=num_features, **settings)
-    if model == "normalized":
-        return NormalizedUFM(classes, loss=loss, num_features=num_features, **settings)
-    if model == "fixed-head":
-        given = {name: value for name, value in settings.items() if value is not None}
-        return FixedHead(classes, loss=loss, num_features=num_features, **given)
-    if model == "gufm":
-        return GUFM(classes, loss=loss, num_features=num_features, **settings)
-    if loss not in (CrossEntropy(), MeanSquaredError()):
-        raise ValueError(
-            f"model 'deep-linear' is solved for mean squared error, which it takes whatever the "
-            f"default; {loss.name} was passed"
-        )
-    depth = settings["depth"]
-    if depth < 1:
-        raise ValueError(f"depth={depth}; at least one weight matrix is needed")
-    return DeepLinearUFM(
-        classes,
-        num_features=num_features,
-        weight_decays=(settings["weight_decay"],) * depth,
-        feature_decay=settings["feature_decay"],
-    )
+    return predict_problem(kind.made(counts, loss, num_features, **settings), tolerance)
 
 
 def predict_problem(problem: Problem, tolerance: float = 1e-8) -> Prediction:
-    """Solve any problem of `ncollapse.theory.problems.problem` and say what it rests on."""
+    """Solve any problem of `ncollapse.theory.problems` and say what it rests on."""
     from ncollapse.theory.solve import solve
 
     if not 0 < tolerance < 1:
@@ -180,16 +110,21 @@ def predict_problem(problem: Problem, tolerance: float = 1e-8) -> Prediction:
 
 def from_solution(solution: Solution) -> Prediction:
     """A prediction around a solution that is already there."""
-    problem = solution.problem
     return Prediction(
-        problem=problem,
+        problem=solution.problem,
         solution=solution,
-        assumptions=assumptions_of(problem, solution),
-        sources=sources_of(problem),
-        warnings=notes_of(problem, solution),
+        assumptions=assumptions_of(solution),
+        sources=solution.problem.sources(),
+        warnings=notes_of(solution),
     )
 
 
-def _check_counts(counts: Sequence[int]) -> None:
-    """The sentences of `Counted`, before a loss is made from the counts."""
-    NormalizedUFM(tuple(counts), loss=CrossEntropy())
+def notes_of(solution: Solution) -> tuple[str, ...]:
+    """What a reader must know beside the numbers."""
+    found = []
+    if solution.status == "not converged":
+        found.append(f"the solver did not converge: {solution.advice or 'read the gap'}")
+    elif solution.status == "not certified":
+        reason = solution.advice or solution.certificate.statement
+        found.append(f"the optimum is not certified: {reason}")
+    return *found, *solution.extra.get("notes", ()), *solution.problem.notes(solution)

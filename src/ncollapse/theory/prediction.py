@@ -15,18 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ncollapse.geometry import Geometry
-from ncollapse.losses import Loss
 from ncollapse.record.document import shipped_schema
 from ncollapse.record.provenance import own_version
-from ncollapse.theory.problems.problem import UFM, Problem
+from ncollapse.theory.assumptions import Assumption
+from ncollapse.theory.problems.problem import Problem
 from ncollapse.theory.solution import Certificate, Solution
-from ncollapse.theory.subjects.imbalance import (
-    Threshold,
-    decay_product,
-    minority_thresholds,
-    rank_rule,
-    zero_value,
-)
+from ncollapse.theory.subjects.imbalance import Threshold
 
 SCHEMA_VERSION = "1.0"
 # Up to here a document holds every class; beyond, blocks of classes with equal counts.
@@ -35,17 +29,6 @@ LARGEST = 64
 MERGED = 1e-5
 # Rows of the classifier coincide when they agree to this share of the longest row.
 SAME_ROW = 1e-6
-
-
-@dataclass(frozen=True)
-class Assumption:
-    """What a prediction rests on. holds: ticked, crossed, or None where it cannot be told."""
-
-    text: str
-    holds: bool | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"text": self.text, "holds": self.holds}
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +89,7 @@ class Prediction:
     def required_width(self) -> int:
         """Smallest d that loses nothing against a wider layer: the rank, at least 1; where a given
         width binds, the rank of the wider optimum (K - 1 or, without a bias, at most K)."""
-        return required_width(self.solution)
+        return self.solution.required_width
 
     @cached_property
     def collapsed_classes(self) -> tuple[int, ...]:
@@ -117,7 +100,7 @@ class Prediction:
     @cached_property
     def minority_threshold(self) -> tuple[Threshold, ...]:
         """Per group of equal classes the N² λ_W λ_H from which on it merges."""
-        return minority_thresholds(self.problem, self.collapsed_classes, self._few_logits)
+        return self.problem.minority_thresholds(self.collapsed_classes, self._few_logits)
 
     @property
     def _few_logits(self) -> Tensor | None:
@@ -126,12 +109,12 @@ class Prediction:
     @property
     def zero_threshold(self) -> float | None:
         """The N² λ_W λ_H from which on only the zero solution is optimal; None if unknown."""
-        return zero_value(self.problem) if isinstance(self.problem, UFM) else None
+        return self.problem.zero_threshold()
 
     @property
     def rank_rule(self) -> tuple[int, int] | None:
         """The conjectured range of the rank (not proven), None where there is none."""
-        return rank_rule(self.problem) if isinstance(self.problem, UFM) else None
+        return self.problem.rank_rule()
 
     # ---- documents ----------------------------------------------------------------------------
     def with_assumptions(self, assumptions: tuple[Assumption, ...]) -> Prediction:
@@ -141,12 +124,11 @@ class Prediction:
     def to_dict(self) -> dict[str, Any]:
         """The document of `predict --json`; no NaN, and no K × K matrix above 64 classes."""
         problem = self.problem
-        zero = self.zero_threshold
-        current = decay_product(problem) if isinstance(problem, UFM) else None
+        zero, current = self.zero_threshold, problem.decay_product
         return {
             "schema_version": SCHEMA_VERSION,
             "ncollapse_version": own_version(),
-            "problem": describe(problem),
+            "problem": problem.describe(),
             "status": self.solution.status,
             "solver": self.solution.solver,
             "advice": self.solution.advice,
@@ -186,19 +168,6 @@ class Prediction:
         return render_html(self.to_dict())
 
 
-def required_width(solution: Solution) -> int:
-    """See `Prediction.required_width`."""
-    known = solution.extra.get("required_width")
-    if known is not None:
-        return int(known)
-    problem = solution.problem
-    width = problem.num_features
-    if width is not None and solution.rank >= width:
-        # The optimum of a wider layer was not solved; rows that sum to zero need K - 1.
-        return max(solution.rank, problem.num_classes - 1)
-    return max(solution.rank, 1)
-
-
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of this version's prediction.json."""
     major = SCHEMA_VERSION.partition(".")[0]
@@ -224,34 +193,6 @@ def collapsed(solution: Solution) -> tuple[int, ...]:
         _, place, size = torch.unique(cells, dim=0, return_inverse=True, return_counts=True)
         found |= set((size[place] > 1).nonzero().flatten().tolist())
     return tuple(sorted(found))
-
-
-def describe(problem: Problem) -> dict[str, Any]:
-    """A problem as plain data: its model's name, counts, loss and every number of it."""
-    found: dict[str, Any] = {"model": type(problem).__name__}
-    for name in problem.__dataclass_fields__:
-        value = getattr(problem, name)
-        if name == "loss":
-            found["loss"] = _describe_loss(value)
-        elif isinstance(value, Geometry):
-            found[name] = "given"
-        else:
-            found[name] = list(value) if isinstance(value, tuple) else value
-    found["num_classes"] = problem.num_classes
-    found["num_samples"] = problem.num_samples
-    if isinstance(problem, UFM):
-        found["tau"] = problem.tau
-    return found
-
-
-def _describe_loss(loss: Loss) -> dict[str, Any]:
-    fields: dict[str, Any] = {"name": loss.name}
-    for name in getattr(loss, "__dataclass_fields__", {}):
-        value = getattr(loss, name)
-        found = list(value) if isinstance(value, tuple) else value
-        if found not in (None, 0.0):
-            fields[name] = found
-    return fields
 
 
 # ---- geometry as plain data -------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ncollapse.geometry import Geometry
-from ncollapse.theory.problems.problem import Problem
+
+if TYPE_CHECKING:
+    from ncollapse.theory.problems.problem import Problem
 
 STATUSES = ("optimal", "not certified", "not converged")
 RANK_CUT = 1e-6
@@ -84,6 +86,13 @@ class Solution:
         if not len(self.spectrum) or self.spectrum[0] <= 1e-12:
             return 0
         return int((self.spectrum > RANK_CUT * self.spectrum[0]).sum())
+
+    @property
+    def required_width(self) -> int:
+        """Smallest d that loses nothing against a wider layer: what the solver found, else what the
+        problem says of the rank."""
+        known = self.extra.get("required_width")
+        return self.problem.required_width(self.rank) if known is None else int(known)
 
     @cached_property
     def logits(self) -> Tensor:

@@ -7,18 +7,12 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from ncollapse.theory.problems import LISTED
+
 ROWS = 8
 WIDTH = 80
 LINES = 24
-MODELS = {
-    "UFM": "unconstrained features",
-    "LPM": "layer-peeled model",
-    "NormalizedUFM": "unit features and rows",
-    "ULPM": "no decay, gradient flow",
-    "DeepLinearUFM": "deep linear features",
-    "GUFM": "normalised features, decayed rows",
-    "FixedHead": "fixed head",
-}
+TITLES = {row.name: row.title for row in LISTED}
 
 
 def render(document: dict[str, Any]) -> str:
@@ -39,7 +33,7 @@ def title(document: dict[str, Any]) -> str:
     """Model, loss and bias in a line."""
     problem = document["problem"]
     bias = problem.get("bias")
-    said = [MODELS.get(problem["model"], problem["model"])]
+    said = [TITLES.get(problem["model"], problem["model"])]
     said.append(problem.get("loss", {}).get("name", "mean squared error"))
     if bias is not None:
         said.append(f"bias {bias}" if isinstance(bias, str) else f"bias decay {bias:g}")

@@ -20,7 +20,7 @@ from ncollapse.lab.networks import (
 )
 from ncollapse.lab.study import Units
 from ncollapse.losses import CrossEntropy, MeanSquaredError
-from ncollapse.theory.problems.problem import UFM
+from ncollapse.theory.problems import UFM
 from ncollapse.theory.solve import solve
 from ncollapse.theory.solvers.descent import descend
 

@@ -11,8 +11,8 @@ import torch
 
 from ncollapse.lab.study import Units
 from ncollapse.losses import CrossEntropy, Focal, Loss, MeanSquaredError
-from ncollapse.theory.problems.objective import Point
-from ncollapse.theory.problems.problem import UFM
+from ncollapse.theory.problems import UFM
+from ncollapse.theory.problems.point import Point
 from ncollapse.theory.solve import solve
 from ncollapse.theory.solvers.descent import descend
 from ncollapse.theory.subjects.landscape import landscape, perturbed_descent

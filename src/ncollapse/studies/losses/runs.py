@@ -14,7 +14,7 @@ from torch import Tensor
 from ncollapse.geometry import Geometry
 from ncollapse.lab.networks import cosines, pairs
 from ncollapse.losses import CrossEntropy, Focal, Loss, MeanSquaredError
-from ncollapse.theory.problems.problem import UFM, ULPM
+from ncollapse.theory.problems import UFM, ULPM
 from ncollapse.theory.solvers.descent import descend
 from ncollapse.theory.solvers.flow import flow
 

@@ -19,7 +19,7 @@ from ncollapse.lab.networks import (
 )
 from ncollapse.lab.study import Units
 from ncollapse.losses import CrossEntropy
-from ncollapse.theory.problems.problem import UFM
+from ncollapse.theory.problems import UFM
 from ncollapse.theory.solvers.descent import descend
 from ncollapse.theory.subjects.imbalance import groups_of, merge_value
 

@@ -11,8 +11,8 @@ import torch
 
 from ncollapse.lab.study import Units
 from ncollapse.studies.minority.runs import spread
-from ncollapse.theory.problems.objective import Point
-from ncollapse.theory.problems.problem import ULPM
+from ncollapse.theory.problems import ULPM
+from ncollapse.theory.problems.point import Point
 from ncollapse.theory.solvers.flow import flow, kkt, kkt_point
 from ncollapse.theory.solvers.lpm import collapse_ratio, train_two_groups
 

@@ -7,14 +7,17 @@ for n samples in each of K classes; margins a, logits Z = a (I - 11ᵀ/K) unless
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
 
 from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError, RescaledSquaredError
-from ncollapse.theory.problems.problem import UFM
+from ncollapse.theory.problems.ufm import UFM
 from ncollapse.theory.solution import Certificate, Solution
-from ncollapse.theory.solvers.grouped import GroupedFocal
+from ncollapse.theory.solvers.blocks import Groups
+from ncollapse.theory.solvers.forms.focal import GroupedFocal
 from ncollapse.theory.solvers.readout import (
     Found,
     direct_solution,
@@ -36,40 +39,10 @@ def closed_form(problem: UFM) -> Solution | None:
     with a free bias or none, also for widths below its rank; rescaled squared error without a
     bias, and balanced with a free one; cross-entropy with H ≥ 0, no bias.
     """
-    loss = problem.loss
     if problem.nonnegative:
         return _nonnegative(problem)
-    if isinstance(loss, MeanSquaredError):
-        return _squares(problem)
-    if isinstance(loss, RescaledSquaredError):
-        return _rescaled_squares(problem, loss)
-    if not problem.balanced or _too_narrow(problem, problem.num_classes - 1):
-        return None
-    if isinstance(loss, CrossEntropy) and loss == CrossEntropy(loss.smoothing):
-        margin, statement = (
-            _cross_entropy_margin(problem, loss),
-            (
-                "Simplex with margin log(1/(c + ε/K) - K + 1), zero if that is negative: the "
-                "minimum of the convex form at equal counts (Zhu et al. 2021)."
-            ),
-        )
-    elif isinstance(loss, Focal) and loss.weight is None:
-        certain = _focal_margin(problem, loss)
-        if certain is None:
-            return None
-        margin, statement = (
-            certain,
-            (
-                "Simplex whose margin solves ψ'(log(K - 1) - a) = c (K - 1); p_y lies where the "
-                "focal loss equals its convex envelope, so that the minimum is global."
-            ),
-        )
-    else:
-        return None
-    relaxed = relaxation_of(problem)
-    bias = None if problem.bias_decay is None else np.zeros(1)
-    point = Point(np.array([margin * relaxed.root[0]]), np.zeros((1, 1)), bias)
-    return _exact(problem, relaxed, point, statement)
+    known = BY_LOSS.get(type(problem.loss))
+    return None if known is None else known(problem, problem.loss)
 
 
 def _too_narrow(problem: UFM, rank: int) -> bool:
@@ -91,18 +64,50 @@ def _exact(
     return solution_of(problem, found, gain_of(problem))
 
 
-def _cross_entropy_margin(problem: UFM, loss: CrossEntropy) -> float:
+# ---- simplices ----------------------------------------------------------------------------------
+def _cross_entropy(problem: UFM, loss: CrossEntropy) -> Solution | None:
+    if loss != CrossEntropy(loss.smoothing) or not _holds_simplex(problem):
+        return None
     K = problem.num_classes
     pull = problem.tau / math.sqrt(K) + loss.smoothing / K
-    return math.log(1 / pull - K + 1) if pull * K < 1 else 0.0
+    margin = math.log(1 / pull - K + 1) if pull * K < 1 else 0.0
+    return _simplex(
+        problem,
+        margin,
+        "Simplex with margin log(1/(c + ε/K) - K + 1), zero if that is negative: the "
+        "minimum of the convex form at equal counts (Zhu et al. 2021).",
+    )
+
+
+def _focal(problem: UFM, loss: Focal) -> Solution | None:
+    if loss.weight is not None or not _holds_simplex(problem):
+        return None
+    margin = _focal_margin(problem, loss)
+    if margin is None:
+        return None
+    return _simplex(
+        problem,
+        margin,
+        "Simplex whose margin solves ψ'(log(K - 1) - a) = c (K - 1); p_y lies where the "
+        "focal loss equals its convex envelope, so that the minimum is global.",
+    )
+
+
+def _holds_simplex(problem: UFM) -> bool:
+    return problem.balanced and not _too_narrow(problem, problem.num_classes - 1)
+
+
+def _simplex(problem: UFM, margin: float, statement: str) -> Solution:
+    relaxed = relaxation_of(problem)
+    bias = None if problem.bias_decay is None else np.zeros(1)
+    point = Point(np.array([margin * relaxed.root[0]]), np.zeros((1, 1)), bias)
+    return _exact(problem, relaxed, point, statement)
 
 
 def _focal_margin(problem: UFM, loss: Focal) -> float | None:
     """None where the minimiser leaves the part on which the envelope equals the loss."""
     K = problem.num_classes
-    relaxed = relaxation_of(problem)
-    assert isinstance(relaxed.form, GroupedFocal)
-    form, origin = relaxed.form, math.log(K - 1) if K > 2 else 0.0
+    form, origin = GroupedFocal(loss.gamma, Groups.of(problem.counts)), math.log(K - 1)
     level = problem.tau / math.sqrt(K) * (K - 1)
     # Beyond its end the envelope is affine with slope 1.
     origin_slope = 1.0 if origin > form.end else form.slope_at(origin)
@@ -115,9 +120,9 @@ def _focal_margin(problem: UFM, loss: Focal) -> float | None:
 
 
 # ---- mean squared error -------------------------------------------------------------------------
-def _squares(problem: UFM) -> Solution | None:
+def _squares(problem: UFM, loss: MeanSquaredError) -> Solution | None:
     """Thresholded singular values of the targets; a width keeps the largest (Zhou et al. 2022)."""
-    if problem.loss.weight is not None:
+    if loss.weight is not None:
         return None
     relaxed = relaxation_of(problem)
     groups, tau = relaxed.groups, problem.tau
@@ -259,6 +264,14 @@ def _nonnegative(problem: UFM) -> Solution | None:
         ),
         solver="closed form",
     )
+
+
+BY_LOSS: dict[type, Callable[[UFM, Any], Solution | None]] = {
+    CrossEntropy: _cross_entropy,
+    Focal: _focal,
+    MeanSquaredError: _squares,
+    RescaledSquaredError: _rescaled_squares,
+}
 
 
 def zero_threshold(problem: UFM) -> float | None:

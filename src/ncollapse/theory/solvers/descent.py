@@ -19,11 +19,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ncollapse.theory.problems.objective import Objective, Point, collapses, within_class_share
-from ncollapse.theory.problems.problem import UFM, ULPM, Problem
+from ncollapse.theory.problems.objective import Objective
+from ncollapse.theory.problems.point import Point, within_class_share
+from ncollapse.theory.problems.problem import Ask, Problem
 from ncollapse.theory.solution import Certificate, Solution
 
 METHODS = ("lbfgs", "accelerated", "gradient")
+# Descents with H ≥ 0, fewer for many classes.
+MOST_STARTS = 4
 # An UFM point is called optimal when its relative gap is at most this.
 GAP = 1e-8
 # Below this share of f a difference of two values is rounding.
@@ -47,8 +50,8 @@ def descend(
     seed, scale: the random start, normal entries of standard deviation `scale`; or `start`, a
     point. width: d, default the problem's or K. tolerance: largest entry of the gradient at which
     to stop. method: "lbfgs", "accelerated" or "gradient". per_class: one feature a class in the
-    place of n_k equal ones, so that the cost does not grow with N (`objective.collapses` says where
-    the optimum is the same); `start` and the point found then have K features.
+    place of n_k equal ones, so that the cost does not grow with N (where the problem
+    `collapses` the optimum is the same); `start` and the point found then have K features.
 
     The solution is "optimal" where a lower bound closes the gap to 1e-8 (UFM, any loss with a
     bound), "not converged" where the gradient stays above the tolerance, else "not certified".
@@ -57,16 +60,16 @@ def descend(
     the wrong shape, per_class for a problem where it may lose something, a scale, tolerance or
     number of iterations that is not positive.
     """
-    if isinstance(problem, ULPM):
+    if not problem.attained:
         raise ValueError(
-            "ULPM has no finite minimiser to descend to; follow it with "
+            f"{type(problem).__name__} has no finite minimiser to descend to; follow it with "
             "ncollapse.theory.solvers.flow.flow"
         )
     if method not in METHODS:
         raise ValueError(f"method {method!r}; one of {', '.join(METHODS)} is needed")
-    if per_class and not collapses(problem):
+    if per_class and not problem.collapses:
         raise ValueError(
-            f"per_class=True for {type(problem).__name__} with {problem.loss.name}: one feature a "  # type: ignore[union-attr]
+            f"per_class=True for {type(problem).__name__} with {problem.loss.name}: one feature a "
             "class is not known to be optimal there; leave it out"
         )
     for name, value in (
@@ -86,6 +89,23 @@ def descend(
     return conclude(
         objective, flat, tolerance, f"descent ({method})", iterations, time.perf_counter() - began
     )
+
+
+def trained(problem: Problem, ask: Ask) -> Solution:
+    """The lowest of a few descents, on one feature a class where that loses nothing."""
+    options = {"per_class": problem.collapses, **ask.options}
+    starts = 1
+    if problem.nonnegative and not {"seed", "start"} & set(options):
+        # With H ≥ 0 some starts lose a class for good.
+        starts = max(1, min(MOST_STARTS, 256 // problem.num_classes))
+    runs = [
+        descend(problem, max_iterations=ask.max_iterations, **{"seed": seed, **options})
+        for seed in range(starts)
+    ]
+    best = min(runs, key=lambda found: found.objective)
+    if starts > 1 and best.status != "optimal":
+        best = replace(best, advice=f"the best of {starts} starts: {best.advice}")
+    return best
 
 
 def conclude(
@@ -141,28 +161,8 @@ def conclude(
 
 
 def certificate_of(objective: Objective, point: Point, stationarity: float) -> Certificate:
-    """The dual lower bound of a UFM point; no bound for other problems."""
-    problem = objective.problem
-    if not isinstance(problem, UFM):
-        return Certificate(
-            None,
-            "none",
-            "No lower bound is known for a single point of this problem.",
-            stationarity,
-        )
-    from ncollapse.theory.certificate import certify
-
-    found = certify(
-        point.weight,
-        point.features,
-        objective.labels,
-        weight_decay=problem.weight_decay,
-        feature_decay=problem.feature_decay,
-        loss=problem.loss,
-        bias=point.bias,
-        bias_decay=problem.bias_decay,
-        copies=objective.copies,
-    )
+    """What the problem can prove of a point alone."""
+    found = objective.problem.certify(point, objective.labels, objective.copies)
     return replace(found, stationarity=stationarity)
 
 

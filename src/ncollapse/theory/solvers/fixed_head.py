@@ -16,16 +16,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from scipy.optimize import brentq
-from scipy.special import softmax
 
 from ncollapse.geometry import Geometry
-from ncollapse.losses import CrossEntropy, DotRegression, Focal
-from ncollapse.theory.problems.problem import FixedHead
+from ncollapse.theory.problems.fixed_head import FixedHead
+from ncollapse.theory.problems.problem import Ask
 from ncollapse.theory.solution import RANK_CUT, Certificate, Solution
 from ncollapse.theory.solvers.blocks import Groups, complement_of_ones
 from ncollapse.theory.solvers.convex import one_thread
@@ -34,8 +34,9 @@ from ncollapse.theory.solvers.fixed_newton import (
     ball_gap,
     full_gradient,
     minimize_classes,
+    spread_out,
 )
-from ncollapse.theory.solvers.grouped import GroupedLoss, grouped
+from ncollapse.theory.solvers.grouped import grouped, sole
 from ncollapse.theory.solvers.readout import direct_solution
 
 Array = np.ndarray
@@ -60,48 +61,44 @@ class _Head:
         return np.zeros(len(self.weight)) if self.bias is None else self.bias
 
 
-def solve_fixed_head(
-    problem: FixedHead, tolerance: float, max_iterations: int, solver: str = "auto"
-) -> Solution:
-    """Class features of the optimum. solver: "auto", "closed form" or "convex"; ValueError for
-    "closed form" where there is none and for any other."""
-    if solver not in ("auto", "closed form", "convex"):
-        raise ValueError(
-            f'solver "{solver}" does not apply to FixedHead, whose classes are small convex '
-            'problems of their own; use "auto"'
-        )
+def in_closed_form(problem: FixedHead, ask: Ask) -> Solution | None:
+    """Class features where one number a class is all that is left to find, else None."""
     head = _head(problem)
-    used, how = 0, "closed form"
     with one_thread():
-        features = None if solver == "convex" else _formula(problem, head)
-        if features is None:
-            if solver == "closed form":
-                raise ValueError(
-                    "no closed form is known for this FixedHead: dot regression has one, and the "
-                    'frames "simplex" and "orthogonal" with losses that treat classes alike; use '
-                    'solver="auto"'
-                )
-            features, used = _numerical(problem, head, tolerance, max_iterations)
-            how = "convex"
-        value, bound = bounds(problem, head.weight, head.offset, features)
-    status, advice = _judged(problem, value, bound, tolerance)
+        features = _formula(problem, head)
+        return None if features is None else _concluded(problem, head, features, ask)
+
+
+def numerically(problem: FixedHead, ask: Ask) -> Solution:
+    """Class features by Newton's method."""
+    head = _head(problem)
+    with one_thread():
+        features, used = _numerical(problem, head, ask)
+        return _concluded(problem, head, features, ask, used)
+
+
+def _concluded(
+    problem: FixedHead, head: _Head, features: Array, ask: Ask, used: int | None = None
+) -> Solution:
+    """The solution of class features, by formula unless iterations were used."""
+    value, bound = bounds(problem, head.weight, head.offset, features)
+    status, advice = _judged(problem, value, bound, ask.tolerance)
     made = Geometry(
         means=torch.from_numpy(np.ascontiguousarray(features.T)),
         weight=torch.from_numpy(head.weight),
         bias=None if head.bias is None else torch.from_numpy(head.bias),
         counts=torch.tensor(problem.counts),
     )
+    kind = "closed form" if used is None else "convexity"
     return direct_solution(
         problem,
         made=made,
         status=status,
         objective=value,
-        certificate=Certificate(
-            min(bound, value), how if how == "closed form" else "convexity", _statement(problem)
-        ),
-        solver=how,
+        certificate=Certificate(min(bound, value), kind, _statement(problem)),
+        solver="closed form" if used is None else "convex",
         advice=advice,
-        iterations=used,
+        iterations=used or 0,
         extra={
             "required_width": max(_rank(head.weight), 1),
             "notes": _notes(problem, head, features),
@@ -111,11 +108,11 @@ def solve_fixed_head(
 
 def _head(problem: FixedHead) -> _Head:
     K, bias = problem.num_classes, None
-    if isinstance(problem.head, Geometry):
-        assert problem.head.weight is not None
-        weight = problem.head.weight.detach().cpu().numpy().copy()
-        if problem.head.bias is not None:
-            bias = problem.head.bias.detach().cpu().numpy().copy()
+    if problem.given is not None:
+        assert problem.given.weight is not None
+        weight = problem.given.weight.detach().cpu().numpy().copy()
+        if problem.given.bias is not None:
+            bias = problem.given.bias.detach().cpu().numpy().copy()
     else:
         assert problem.weight_energy is not None
         unit = np.eye(K)
@@ -124,22 +121,12 @@ def _head(problem: FixedHead) -> _Head:
         weight = math.sqrt(problem.weight_energy) * unit
         missing = (problem.num_features or weight.shape[1]) - weight.shape[1]
         weight = np.pad(weight, ((0, 0), (0, missing)))
-    shifted = isinstance(problem.loss, Focal) or (
-        isinstance(problem.loss, CrossEntropy) and problem.loss.scale is None
-    )
+    shifted = problem.logit_loss.softmax and problem.logit_loss.scale is None
     return _Head(weight, bias, weight - weight.mean(0) if shifted else weight)
 
 
 def _rank(rows: Array) -> int:
     return int(np.linalg.matrix_rank(rows, tol=RANK_CUT * float(np.linalg.norm(rows, 2))))
-
-
-def _form(problem: FixedHead, loss: object | None = None) -> GroupedLoss:
-    """The loss on classes taken one by one."""
-    own = problem.loss if loss is None else loss
-    scale, shift = getattr(own, "scale", None), getattr(own, "shift", None)
-    groups = Groups.of((1,) * problem.num_classes, None, scale, shift, merge=False)
-    return grouped(own, groups)  # type: ignore[arg-type]
 
 
 # ---- lower bounds -------------------------------------------------------------------------------
@@ -151,54 +138,35 @@ def bounds(
 ) -> tuple[float, float]:
     """f at class features (as columns) and a lower bound on f over all features."""
     share = np.array(problem.counts) / problem.num_samples
-    omega = np.array(problem.loss.weight or (1.0,) * problem.num_classes)
+    omega = np.array(problem.logit_loss.weight or (1.0,) * problem.num_classes)
     logits = weight @ features + bias[:, None]
     squares = (features**2).sum(0)
     decay = problem.effective_decay
-    below: Array
-    if isinstance(problem.loss, DotRegression):
-        own, target = np.diagonal(logits), problem.loss.target
-        exact = lower = (own - target) ** 2 / (2 * target)
-        by_logits = np.diag((own - target) / target)
-    else:
-        form = _form(problem)
-        exact = form.exact(np.diagonal(logits), logits)
-        lower = form.value(np.diagonal(logits), logits)
-        by_logits = full_gradient(form, logits)
-    value = float(share @ (omega * exact + 0.5 * decay * squares))
+    form, own = sole(problem.logit_loss, problem.num_classes), np.diagonal(logits)
+    value = float(share @ (omega * form.exact(own, logits) + 0.5 * decay * squares))
     if decay > 0:
-        gradient = omega * (weight.T @ by_logits) + decay * features
-        below = omega * lower + 0.5 * decay * squares - (gradient**2).sum(0) / (2 * decay)
+        gradient = omega * (weight.T @ full_gradient(form, logits)) + decay * features
+        slack = (gradient**2).sum(0) / (2 * decay)
+        below = omega * form.value(own, logits) + 0.5 * decay * squares - slack
         return value, float(share @ below)
-    if isinstance(problem.loss, Focal):
-        # The bound on s = log Σ_{j≠y} e^{z_j} - z_y, whose gradient is shares of others and -1.
-        others = logits.copy()
-        np.fill_diagonal(others, -np.inf)
-        by_logits = softmax(others, axis=0)
-        np.fill_diagonal(by_logits, -1.0)
-        gap = ball_gap(features, weight.T @ by_logits, problem.radius)
-        below = omega * form.exact(np.diagonal(logits) + gap, logits)
-    else:
-        below = omega * (exact - ball_gap(features, weight.T @ by_logits, problem.radius))
-    return value, float(share @ below)
+    by_own, by_others = form.order_gradient(own, logits)
+    gap = ball_gap(features, weight.T @ spread_out(by_own, by_others), problem.radius)
+    return value, float(share @ (omega * form.lowered(own, logits, gap)))
 
 
 # ---- closed forms -------------------------------------------------------------------------------
 def _formula(problem: FixedHead, head: _Head) -> Array | None:
-    """Features (d, K) where one number a class is all that is left to find, else None."""
-    if isinstance(problem.loss, DotRegression):
-        return _along_own_rows(problem, head)
-    plain = getattr(problem.loss, "scale", None) is None
-    plain = plain and getattr(problem.loss, "shift", None) is None
-    if isinstance(problem.head, Geometry) or not plain:
+    """Features (d, K), or None."""
+    loss = problem.logit_loss
+    if not loss.sees_others:
+        return _along_own_rows(problem, head, loss)
+    if problem.given is not None or loss.scale is not None or loss.shift is not None:
         return None
     return _on_a_frame(problem, head)
 
 
-def _along_own_rows(problem: FixedHead, head: _Head) -> Array:
+def _along_own_rows(problem: FixedHead, head: _Head, loss: Any) -> Array:
     """Dot regression sees w_y·h alone: h = t w_y/‖w_y‖ with the least |t| that serves."""
-    loss = problem.loss
-    assert isinstance(loss, DotRegression)
     lengths = np.linalg.norm(head.weight, axis=1)
     safe = np.maximum(lengths, 1e-300)
     wanted = loss.target - head.offset
@@ -218,7 +186,7 @@ def _on_a_frame(problem: FixedHead, head: _Head) -> Array:
     direction = head.rows / np.linalg.norm(head.rows, axis=1, keepdims=True)
     aligned = head.weight[:2] @ direction[0]
     own, others = aligned[:1], aligned[1:].reshape(1, 1)
-    form = grouped(problem.loss, Groups.of((1,) * K))
+    form = grouped(problem.logit_loss, Groups.of((1,) * K))
     decay = problem.effective_decay
 
     def slope(t: float, omega: float) -> float:
@@ -228,38 +196,34 @@ def _on_a_frame(problem: FixedHead, head: _Head) -> Array:
 
     def length(omega: float) -> float:
         high = problem.radius if decay == 0 else 1.0
-        if isinstance(problem.loss, Focal) and decay == 0:
-            return high
         while slope(high, omega) < 0:
             if decay == 0:
                 return high
             high *= 2
         return float(brentq(slope, 0.0, high, args=(omega,), xtol=1e-300, rtol=1e-15))
 
-    weights = problem.loss.weight or (1.0,) * K
+    weights = problem.logit_loss.weight or (1.0,) * K
     known = {omega: length(omega) for omega in set(weights)}
     return np.asarray(direction.T * np.array([known[omega] for omega in weights]))
 
 
 # ---- any head -----------------------------------------------------------------------------------
-def _numerical(problem: FixedHead, head: _Head, tolerance: float, most: int) -> tuple[Array, int]:
+def _numerical(problem: FixedHead, head: _Head, ask: Ask) -> tuple[Array, int]:
     """Features (d, K) by Newton's method within what the loss sees of the head's row space."""
     left, values, right = np.linalg.svd(head.rows, full_matrices=False)
     seen = values > SEEN * max(float(values[0]), 1e-300)
     rows, basis = left[:, seen] * values[seen], right[seen]
-    # In the ball the focal loss has the minimisers of cross-entropy, which is convex.
-    in_ball = problem.effective_decay == 0
-    surrogate = CrossEntropy() if isinstance(problem.loss, Focal) and in_ball else None
+    loss = problem.logit_loss if problem.effective_decay > 0 else problem.logit_loss.same_order
     classes = ClassProblems(
         rows=rows,
         bias=head.offset,
-        form=_form(problem, surrogate),
-        weight=np.array(problem.loss.weight or (1.0,) * problem.num_classes),
+        form=sole(loss, problem.num_classes),
+        weight=np.array(problem.logit_loss.weight or (1.0,) * problem.num_classes),
         decay=problem.effective_decay,
         radius=problem.radius,
     )
-    start = _start(classes)
-    found, used = minimize_classes(classes, start, SHARPER * tolerance, min(most, SLOWEST))
+    most = min(ask.max_iterations, SLOWEST)
+    found, used = minimize_classes(classes, _start(classes), SHARPER * ask.tolerance, most)
     return np.asarray(basis.T @ found), used
 
 
@@ -284,7 +248,7 @@ def _judged(problem: FixedHead, value: float, bound: float, tolerance: float) ->
     gap = value - bound
     if gap <= tolerance * max(1.0, abs(value)):
         return "optimal", ""
-    if isinstance(problem.loss, Focal) and problem.effective_decay > 0:
+    if not problem.logit_loss.convex and problem.effective_decay > 0:
         return "not certified", (
             f"some class ends where the focal loss is not convex, and a gap of {gap:.1e} stays "
             "open; feature_energy in the place of feature_decay has a certificate"
@@ -295,11 +259,11 @@ def _judged(problem: FixedHead, value: float, bound: float, tolerance: float) ->
 def _statement(problem: FixedHead) -> str:
     if problem.effective_decay > 0:
         found = "Strong convexity bounds every class from below by its gradient"
-        if isinstance(problem.loss, Focal):
+        if not problem.logit_loss.convex:
             found += "; the focal loss enters by its convex envelope"
     else:
         found = "Convexity bounds every class from below over the whole ball (Frank-Wolfe gap)"
-        if isinstance(problem.loss, Focal):
+        if not problem.logit_loss.convex:
             found += ", through the convex quantity that the focal loss increases with"
     return found + " (derived)."
 
@@ -310,9 +274,7 @@ def _notes(problem: FixedHead, head: _Head, features: Array) -> tuple[str, ...]:
         "counts do not move the geometry (derived)"
     ]
     if problem.effective_decay == 0:
-        seen = 1
-        if not isinstance(problem.loss, DotRegression):
-            seen = _rank(head.rows)
+        seen = _rank(head.rows) if problem.logit_loss.sees_others else 1
         # A head read in single precision is not inside for its rounding.
         inside = np.linalg.norm(features, axis=0) < problem.radius * (1 - 1e-6)
         if inside.any() and seen < head.weight.shape[1]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from ncollapse.theory.solvers.grouped import Curvature, GroupedLoss
+from ncollapse.theory.solvers.forms.form import Curvature, GroupedLoss
 
 Array = np.ndarray
 # Within this share of R a feature lies on the sphere.
@@ -70,8 +70,12 @@ def ball_gap(features: Array, gradient: Array, radius: float) -> Array:
 
 def full_gradient(form: GroupedLoss, logits: Array) -> Array:
     """(K, K): column y is the gradient by the logits of a sample of class y."""
-    _, own, others = form.gradient(np.diagonal(logits), logits)
-    found = others.copy()
+    return spread_out(*form.gradient(np.diagonal(logits), logits)[1:])
+
+
+def spread_out(own: Array, others: Array) -> Array:
+    """(K, K): by the own logit on the diagonal, by others beside it."""
+    found = np.array(others)
     np.fill_diagonal(found, own)
     return found
 
@@ -159,9 +163,7 @@ def _direction(
         block = tangent(block)
         by_logits = rows @ block
         own, others = curvature.product(np.diagonal(by_logits).copy(), by_logits)
-        others = np.array(others)
-        np.fill_diagonal(others, own)
-        return tangent(rows.T @ (others * weight) + multiplier * block)
+        return tangent(rows.T @ (spread_out(own, others) * weight) + multiplier * block)
 
     residual = tangent(-gradient)
     shaped = shape(residual)
@@ -191,13 +193,9 @@ def _direction(
 
 def _diagonal(rows: Array, curvature: Curvature) -> Array:
     """(r, K): diagonal of Lᵀ ∇²ℓ L for every class."""
-    by_logits = np.array(curvature.others)
-    np.fill_diagonal(by_logits, curvature.own)
-    found = (rows**2).T @ by_logits
+    found = (rows**2).T @ spread_out(curvature.own, curvature.others)
     for factor, v_own, v_others in curvature.terms:
-        v = np.array(v_others)
-        np.fill_diagonal(v, v_own)
-        found += factor * (rows.T @ v) ** 2
+        found += factor * (rows.T @ spread_out(v_own, v_others)) ** 2
     return np.maximum(found, 0.0)
 
 

@@ -22,8 +22,10 @@ import torch
 from numpy.typing import NDArray
 
 from ncollapse.geometry import Geometry
-from ncollapse.theory.problems.objective import Objective, Point, class_labels, within_class_share
-from ncollapse.theory.problems.problem import ULPM, Problem
+from ncollapse.theory.problems.objective import Objective
+from ncollapse.theory.problems.point import Point, class_labels, within_class_share
+from ncollapse.theory.problems.problem import Problem
+from ncollapse.theory.problems.ulpm import ULPM
 
 Array = NDArray[np.float64]
 SHAPES = ("simplex", "polygon", "cross-polytope", "product")

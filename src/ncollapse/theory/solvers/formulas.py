@@ -1,4 +1,4 @@
-"""Formulas for the kin of unconstrained features: normalised, peeled, deep linear, generalised.
+"""Formulas for the kin of unconstrained features: normalised, peeled, generalised.
 
 Each function returns the solution or None where no formula is known.
 """
@@ -8,30 +8,17 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.optimize import brentq, minimize_scalar
+from scipy.optimize import minimize_scalar
 
 from ncollapse.losses import CrossEntropy, MeanSquaredError
-from ncollapse.theory.problems.problem import GUFM, LPM, ULPM, DeepLinearUFM, NormalizedUFM, Problem
+from ncollapse.theory.problems.gufm import GUFM
+from ncollapse.theory.problems.lpm import LPM
+from ncollapse.theory.problems.normalized import NormalizedUFM
 from ncollapse.theory.solution import Certificate, Solution
-from ncollapse.theory.solvers.blocks import BlockMatrix, Groups, complement_of_ones
-from ncollapse.theory.solvers.readout import direct_solution, geometry, read_out
+from ncollapse.theory.solvers.blocks import complement_of_ones
+from ncollapse.theory.solvers.readout import direct_solution, geometry
 
 Array = np.ndarray
-
-
-def formula(problem: Problem) -> Solution | None:
-    """The solution by formula of any problem but UFM, or None."""
-    if isinstance(problem, NormalizedUFM):
-        return normalized(problem)
-    if isinstance(problem, LPM):
-        return peeled(problem)
-    if isinstance(problem, ULPM):
-        return direction_without_decay(problem)
-    if isinstance(problem, DeepLinearUFM):
-        return deep_linear(problem)
-    if isinstance(problem, GUFM):
-        return generalized(problem)
-    return None
 
 
 def _plain(problem: NormalizedUFM | LPM | GUFM, width: int) -> bool:
@@ -55,26 +42,31 @@ def _certain(value: float, statement: str) -> Certificate:
     return Certificate(value, "closed form", statement)
 
 
+def _aligned(
+    problem: NormalizedUFM | LPM, product: float, lengths: tuple[float, float], statement: str
+) -> Solution | None:
+    """The aligned simplex, s = product, with means and rows of these lengths; None unless plain."""
+    K = problem.num_classes
+    if not _plain(problem, K - 1):
+        return None
+    rows, value = _simplex(K), _simplex_loss(K, product)
+    return direct_solution(
+        problem,
+        made=geometry(problem, lengths[0] * rows, lengths[1] * rows),
+        status="optimal",
+        objective=value,
+        certificate=_certain(value, statement),
+        solver="closed form",
+    )
+
+
 def normalized(problem: NormalizedUFM) -> Solution | None:
     """Balanced cross-entropy on the sphere, d ≥ K - 1: f* = log(1 + (K - 1) e^{-tK/(K-1)}).
 
     The geometry holds W and h, so that its logits lack the factor t. Source: Yaras et al. 2022.
     """
-    K = problem.num_classes
-    if not _plain(problem, K - 1):
-        return None
-    rows = _simplex(K)
-    value = _simplex_loss(K, problem.temperature)
-    return direct_solution(
-        problem,
-        made=geometry(problem, rows, rows),
-        status="optimal",
-        objective=value,
-        certificate=_certain(
-            value, "An aligned simplex on the sphere is the global minimum (Yaras et al. 2022)."
-        ),
-        solver="closed form",
-    )
+    statement = "An aligned simplex on the sphere is the global minimum (Yaras et al. 2022)."
+    return _aligned(problem, problem.temperature, (1.0, 1.0), statement)
 
 
 def peeled(problem: LPM) -> Solution | None:
@@ -82,130 +74,10 @@ def peeled(problem: LPM) -> Solution | None:
 
     Source: Fang et al. 2021.
     """
-    K = problem.num_classes
-    if not _plain(problem, K - 1):
-        return None
-    rows = _simplex(K)
-    value = _simplex_loss(K, math.sqrt(problem.weight_energy * problem.feature_energy))
-    return direct_solution(
-        problem,
-        made=geometry(
-            problem,
-            math.sqrt(problem.feature_energy) * rows,
-            math.sqrt(problem.weight_energy) * rows,
-        ),
-        status="optimal",
-        objective=value,
-        certificate=_certain(
-            value, "An aligned simplex that spends both energies (Fang et al. 2021)."
-        ),
-        solver="closed form",
-    )
-
-
-def direction_without_decay(problem: ULPM) -> Solution | None:
-    """Minimum of ½‖W‖² + ½‖H‖² with all margins ≥ 1, d ≥ K - 1: W H̄ᵀ = I - 11ᵀ/K for any counts.
-
-    The value is |(I - 11ᵀ/K) diag(√n)|_*, √n (K - 1) for balanced classes. Gradient flow of the
-    unconstrained loss grows without limit in the direction of some stationary point of this
-    problem. Sources: Ji et al. 2022; Thrampoulidis et al. 2022.
-    """
-    K = problem.num_classes
-    if problem.num_features is not None and problem.num_features < K - 1:
-        return None
-    groups = Groups.of(problem.counts)
-    sizes, root = groups.sizes, np.sqrt(groups.counts)
-    core = np.diag(root) - np.outer(np.sqrt(sizes), np.sqrt(sizes) * root) / K
-    matrix = BlockMatrix(groups, np.where(groups.several, root, 0.0), core)
-    value = matrix.nuclear()
-    share = 1 / math.sqrt(groups.num_samples)
-    per_class = root[groups.index]
-    return Solution(
-        problem=problem,
-        status="optimal",
-        objective=value,
-        certificate=_certain(
-            value,
-            "Value of the problem of least norm with margins of at least 1, not of a loss: "
-            "training without decay has no minimiser, and its direction may stay at another "
-            "stationary point of that problem.",
-        ),
-        spectrum=matrix.singular_values() * share,
-        build=lambda: read_out(problem, matrix, per_class, 1.0, None),
-        solver="closed form",
-        spreads=tuple(
-            float(matrix.spread[group]) * share if groups.several[group] else None
-            for group in groups.index
-        ),
-    )
-
-
-def deep_linear(problem: DeepLinearUFM) -> Solution | None:
-    """Deep linear features under mean squared error, any counts: a general orthogonal frame.
-
-    Per class min over x ≥ 0 of ½(x - √π_k)² + ((M+1)/2) (Πλ N x²)^{1/(M+1)}, z_kk = x/√π_k, with
-    M matrices and Πλ over all decays. The geometry holds the last matrix and what enters it.
-    M ≤ 2 is confirmed by brute force; M ≥ 3 is not, and the status says so. Source: Dang et al.
-    2023.
-    """
-    K, N = problem.num_classes, problem.num_samples
-    layers = len(problem.weight_decays)
-    product = math.prod(problem.weight_decays) * problem.feature_decay
-    targets = np.sqrt(np.array(problem.counts) / N)
-    power = 2 / (layers + 1)
-    level = (layers + 1) / 2 * (product * N) ** (1 / (layers + 1))
-    found = {target: _shrunk(float(target), power, level) for target in set(targets.tolist())}
-    values = np.array([found[target] for target in targets.tolist()])
-    gains = 0.5 * targets**2 - 0.5 * (values - targets) ** 2 - level * values**power
-    if problem.num_features is not None and problem.num_features < (values > 0).sum():
-        values[np.argsort(-gains, kind="stable")[problem.num_features :]] = 0.0
-    alive = values > 0
-    costs = np.where(alive, level * np.where(alive, values, 1.0) ** power, 0.0)
-    value = float((0.5 * (values - targets) ** 2 + costs).sum())
-    # Every factor carries the same energy λ s² in a class's direction.
-    energy = (values**2 * N * product) ** (1 / (layers + 1))
-    last = np.sqrt(energy / problem.weight_decays[-1])
-    entering = np.divide(values / targets, last, out=np.zeros(K), where=last > 0)
-    columns = np.flatnonzero(alive) if problem.num_features is not None else np.arange(K)
-    if not len(columns):
-        columns = np.arange(1)
-    width = problem.num_features or K
-    sure = layers <= 2
-    statement = (
-        "Each class solves its own scalar equation: a general orthogonal frame (Dang et al. 2023)."
-    )
-    if not sure:
-        statement += f" Global optimality is not confirmed for {layers} matrices."
-    return direct_solution(
-        problem,
-        made=geometry(
-            problem, np.diag(entering)[:, columns], np.diag(last)[:, columns], None, width
-        ),
-        status="optimal" if sure else "not certified",
-        objective=value,
-        certificate=Certificate(
-            value if sure else None, "closed form" if sure else "none", statement
-        ),
-        solver="closed form",
-        advice=""
-        if sure
-        else 'compare with several seeds of solver="descent"; zero layers are local minima',
-    )
-
-
-def _shrunk(target: float, power: float, level: float) -> float:
-    """argmin over x ≥ 0 of ½(x - target)² + level x^power, 0 < power ≤ 1."""
-    if power == 1.0:
-        return max(target - level, 0.0)
-    jump = (2 - power) / (2 * (1 - power)) * (2 * level * (1 - power)) ** (1 / (2 - power))
-    if target <= jump:
-        return 0.0
-    bend = (level * power * (1 - power)) ** (1 / (2 - power))
-
-    def slope(x: float) -> float:
-        return float(x - target + level * power * x ** (power - 1))
-
-    return float(brentq(slope, bend, target, xtol=1e-15))
+    product = math.sqrt(problem.weight_energy * problem.feature_energy)
+    lengths = math.sqrt(problem.feature_energy), math.sqrt(problem.weight_energy)
+    statement = "An aligned simplex that spends both energies (Fang et al. 2021)."
+    return _aligned(problem, product, lengths, statement)
 
 
 def generalized(problem: GUFM) -> Solution | None:

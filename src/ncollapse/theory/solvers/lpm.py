@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ncollapse.losses import CrossEntropy
-from ncollapse.theory.problems.problem import LPM
+from ncollapse.theory.problems.lpm import LPM
 from ncollapse.theory.solution import Solution
 
 Array = NDArray[np.float64]

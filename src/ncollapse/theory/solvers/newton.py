@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ncollapse.theory.solvers.grouped import Curvature
+from ncollapse.theory.solvers.forms.form import Curvature
 from ncollapse.theory.solvers.relaxation import Point, Relaxation, Slope
 
 Array = np.ndarray

@@ -7,18 +7,39 @@ Solved through its multiplier: for the right μ the minimiser of F(Z) + μ |Z|_*
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
-from ncollapse.theory.problems.problem import LPM
+from ncollapse.theory.problems.lpm import LPM
+from ncollapse.theory.problems.problem import Ask
 from ncollapse.theory.solution import Certificate, Solution
 from ncollapse.theory.solvers.convex import minimize
+from ncollapse.theory.solvers.descent import trained
 from ncollapse.theory.solvers.readout import Found, solution_of
 from ncollapse.theory.solvers.relaxation import Point, Relaxation
+from ncollapse.theory.solvers.unconstrained import narrower
 
 ROUNDS = 60
 
 
-def solve_peeled(problem: LPM, tolerance: float, max_iterations: int) -> Solution:
-    """The certified solution, extra: multiplier μ. Ignores a width below the rank (see `solve`)."""
+def solve_peeled(problem: LPM, ask: Ask) -> Solution:
+    """The certified solution; at a width that binds a descent beside its bound, and, insisted on,
+    ValueError there."""
+    wide, width = _certified(problem, ask.tolerance, ask.max_iterations), problem.num_features
+    if width is None or width >= max(wide.rank, 1):
+        return wide
+    if ask.insisted:
+        raise ValueError(narrower(width, wide.rank))
+    found = trained(problem, ask)
+    stationarity = found.certificate.stationarity
+    return replace(
+        found,
+        certificate=replace(wide.certificate, stationarity=stationarity),
+        advice=f"num_features={wide.rank} loses nothing; {found.advice}".rstrip("; "),
+    )
+
+
+def _certified(problem: LPM, tolerance: float, max_iterations: int) -> Solution:
+    """At any width; extra: multiplier μ."""
     radius = problem.num_classes * math.sqrt(problem.weight_energy * problem.feature_energy)
     search = _MultiplierSearch(_pull(problem), radius)
     best: tuple[float, float, Relaxation, Point] | None = None
@@ -72,7 +93,7 @@ def solve_peeled(problem: LPM, tolerance: float, max_iterations: int) -> Solutio
 
 
 def _relaxed(problem: LPM, multiplier: float) -> Relaxation:
-    return Relaxation(problem.counts, problem.loss, multiplier, None, share_weighted=False)
+    return Relaxation(problem.counts, problem.logit_loss, multiplier, None, share_weighted=False)
 
 
 def _pull(problem: LPM) -> float:

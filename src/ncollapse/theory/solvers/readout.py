@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Float
 
 from ncollapse.geometry import Geometry
-from ncollapse.theory.problems.problem import UFM, Counted, Problem
+from ncollapse.theory.problems.problem import Problem
+from ncollapse.theory.problems.ufm import UFM
 from ncollapse.theory.solution import RANK_CUT, Certificate, Solution
 from ncollapse.theory.solvers.blocks import BlockMatrix
 from ncollapse.theory.solvers.relaxation import Point, Relaxation
@@ -75,7 +76,7 @@ def solution_of(problem: Problem, found: Found, gain: float) -> Solution:
 
 
 def read_out(
-    problem: Counted,
+    problem: Problem,
     matrix: BlockMatrix,
     root: Float[Array, " classes"],
     gain: float,
@@ -102,7 +103,7 @@ def read_out(
 
 
 def geometry(
-    problem: Counted,
+    problem: Problem,
     means: Float[Array, "classes used"],
     weight: Float[Array, "classes used"],
     bias: Float[Array, " classes"] | None = None,
@@ -123,7 +124,9 @@ def geometry(
 
 def relaxation_of(problem: UFM, *, merge: bool = True) -> Relaxation:
     """(P) of an unconstrained-feature problem."""
-    return Relaxation(problem.counts, problem.loss, problem.tau, problem.bias_decay, merge=merge)
+    return Relaxation(
+        problem.counts, problem.logit_loss, problem.tau, problem.bias_decay, merge=merge
+    )
 
 
 def gain_of(problem: UFM) -> float:

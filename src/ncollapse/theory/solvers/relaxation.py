@@ -15,9 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ncollapse.losses import Loss
+from ncollapse.losses import LogitLoss
 from ncollapse.theory.solvers.blocks import BlockMatrix, Groups
-from ncollapse.theory.solvers.grouped import Curvature, GroupedLoss, grouped
+from ncollapse.theory.solvers.forms.form import Curvature, GroupedLoss
+from ncollapse.theory.solvers.grouped import grouped
 
 Array = np.ndarray
 # Rounding in a largest singular value, per row, may not turn a bound into more than it is.
@@ -64,16 +65,15 @@ class Relaxation:
     def __init__(
         self,
         counts: tuple[int, ...] | Array,
-        loss: Loss,
+        loss: LogitLoss,
         tau: float,
         bias_decay: float | None,
         *,
         share_weighted: bool = True,
         merge: bool = True,
     ) -> None:
-        scale, shift = getattr(loss, "scale", None), getattr(loss, "shift", None)
         self._set(
-            Groups.of(counts, loss.weight, scale, shift, merge=merge),
+            Groups.of(counts, loss.weight, loss.scale, loss.shift, merge=merge),
             loss,
             tau,
             bias_decay,
@@ -84,7 +84,7 @@ class Relaxation:
     def on(
         cls,
         groups: Groups,
-        loss: Loss,
+        loss: LogitLoss,
         tau: float,
         bias_decay: float | None,
         share_weighted: bool = True,
@@ -97,7 +97,7 @@ class Relaxation:
     def _set(
         self,
         groups: Groups,
-        loss: Loss,
+        loss: LogitLoss,
         tau: float,
         bias_decay: float | None,
         share_weighted: bool,
@@ -269,7 +269,7 @@ class Relaxation:
             return own - shift, others - self.form.copies * shift[:, None]
         scale = self.groups.scale if self.groups.scale is not None else np.ones(len(own))
         own, others = own / scale, others / scale[:, None]
-        hit, rest = getattr(self.form, "hit", 1.0), getattr(self.form, "rest", 0.0)
+        hit, rest = self.form.hit, self.form.rest
         target_others = rest * self.form.copies
         excess = others @ self.mass + self.mass * own
         excess -= self.groups.sizes * excess.sum() / self.groups.num_classes

@@ -15,10 +15,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ncollapse.geometry import Geometry
-from ncollapse.losses import CrossEntropy, Loss, MeanSquaredError, RescaledSquaredError, named
+from ncollapse.losses import CrossEntropy, LogitLoss, Loss, named
 from ncollapse.theory.predict import predict_problem
 from ncollapse.theory.prediction import Prediction
-from ncollapse.theory.problems.problem import UFM
+from ncollapse.theory.problems.counted import check_loss
+from ncollapse.theory.problems.ufm import UFM
 
 # A K × K logit matrix is formed up to here.
 LARGEST = 4096
@@ -77,17 +78,15 @@ def fit_tau(
             "need means and weight"
         )
     sizes = _counts(geometry, counts)
-    if isinstance(loss, str):
-        loss = named(loss, sizes)
+    known = check_loss(named(loss, sizes) if isinstance(loss, str) else loss, len(sizes))
     setting = ("none" if geometry.bias is None else "free") if bias is None else bias
-    centre = not isinstance(loss, MeanSquaredError | RescaledSquaredError)
-    if len(set(sizes)) == 1 and isinstance(loss, CrossEntropy) and _plain(loss):
-        return _balanced(geometry, sizes, loss, setting, tolerance)
+    if len(set(sizes)) == 1 and known == CrossEntropy(known.smoothing):
+        return _balanced(geometry, sizes, known, setting, tolerance)
     if len(sizes) > LARGEST:
         raise ValueError(
             f"{len(sizes)} unbalanced classes; fitting τ forms the K × K logits up to {LARGEST}"
         )
-    return _search(_logits(geometry, centre), sizes, loss, setting, tolerance, centre)
+    return _search(_logits(geometry, known.softmax), sizes, known, setting, tolerance)
 
 
 def _counts(geometry: Geometry, counts: Sequence[int] | None) -> tuple[int, ...]:
@@ -103,10 +102,6 @@ def _counts(geometry: Geometry, counts: Sequence[int] | None) -> tuple[int, ...]
     return tuple(int(count) for count in counts)
 
 
-def _plain(loss: CrossEntropy) -> bool:
-    return loss.weight is None and loss.scale is None and loss.shift is None
-
-
 def _logits(geometry: Geometry, centre: bool) -> Float[Tensor, "classes classes"]:
     assert geometry.means is not None and geometry.weight is not None
     logits = geometry.weight @ geometry.means.T
@@ -115,7 +110,7 @@ def _logits(geometry: Geometry, centre: bool) -> Float[Tensor, "classes classes"
     return logits - logits.mean(0) if centre else logits
 
 
-def _problem(tau: float, counts: tuple[int, ...], loss: Loss, bias: str | float) -> UFM:
+def _problem(tau: float, counts: tuple[int, ...], loss: LogitLoss, bias: str | float) -> UFM:
     decay = tau / math.sqrt(sum(counts))
     return UFM(counts, weight_decay=decay, feature_decay=decay, loss=loss, bias=bias)
 
@@ -123,7 +118,7 @@ def _problem(tau: float, counts: tuple[int, ...], loss: Loss, bias: str | float)
 def _balanced(
     geometry: Geometry,
     counts: tuple[int, ...],
-    loss: CrossEntropy,
+    loss: LogitLoss,
     bias: str | float,
     tolerance: float,
 ) -> Fit:
@@ -166,15 +161,14 @@ def _balanced(
 def _search(
     measured: Tensor,
     counts: tuple[int, ...],
-    loss: Loss,
+    loss: LogitLoss,
     bias: str | float,
     tolerance: float,
-    centre: bool,
 ) -> Fit:
     """Scan log τ, then close in on the best point (golden section)."""
     from ncollapse.theory.solve import solve
 
-    scale = float(measured.norm())
+    scale, centre = float(measured.norm()), loss.softmax
     if scale == 0:
         raise ValueError("the class-mean logits are all equal; there is nothing to fit τ to")
     evaluations = 0
@@ -188,7 +182,7 @@ def _search(
 
     # ‖√π_k w_k ∇ℓ_k‖ is largest at constant logits: above this τ the solution is zero.
     weights = loss.weight or (1.0,)
-    pull = loss.factor * loss.target if isinstance(loss, RescaledSquaredError) else 1.0
+    pull = 1.0 if loss.softmax else loss.pull(logit=0.0) or 1.0
     top = math.log(pull * max(weights) * math.sqrt(max(counts) / sum(counts)))
     step = DECADES * math.log(10) / (POINTS - 1)
     places = [top - i * step for i in range(POINTS)]

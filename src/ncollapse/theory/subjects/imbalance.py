@@ -5,14 +5,18 @@ All thresholds are in one unit, N² λ_W λ_H, so that they can be read against 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from ncollapse.losses import CrossEntropy, Focal, Loss, RescaledSquaredError
-from ncollapse.theory.problems.problem import UFM, Counted
+from ncollapse.losses import CrossEntropy, MeanSquaredError
+from ncollapse.theory.problems.counted import PLAIN
+from ncollapse.theory.problems.problem import Problem
+from ncollapse.theory.problems.ufm import UFM
+
+# Losses for which the rank rule was tried.
+TRIED = (CrossEntropy, MeanSquaredError)
 
 
 @dataclass(frozen=True)
@@ -59,24 +63,15 @@ class Threshold:
         }
 
 
-def groups_of(problem: Counted) -> tuple[Group, ...]:
+def groups_of(problem: Problem) -> tuple[Group, ...]:
     """Groups of a problem, largest count first, then by first class."""
-    loss = getattr(problem, "loss", None)
-    size = problem.num_classes
-    columns = [
-        getattr(loss, name, None) or (default,) * size
-        for name, default in (("weight", 1.0), ("scale", 1.0), ("shift", 0.0))
-    ]
+    loss, ones = problem.logit_loss, (1.0,) * problem.num_classes
+    columns = [loss.weight or ones, loss.scale or ones, loss.shift or (0.0,) * len(ones)]
     found: dict[tuple[float, ...], list[int]] = {}
     for k, key in enumerate(zip(problem.counts, *columns, strict=True)):
         found.setdefault(key, []).append(k)
     made = [Group(tuple(index), int(key[0]), *key[1:]) for key, index in found.items()]
     return tuple(sorted(made, key=lambda group: (-group.count, group.classes[0])))
-
-
-def decay_product(problem: UFM) -> float:
-    """N² λ_W λ_H."""
-    return problem.num_samples**2 * problem.weight_decay * problem.feature_decay
 
 
 def merge_value(
@@ -96,43 +91,31 @@ def merge_value(
     Derived from the convex form of the problem; agrees with the threshold λ ≥ √n_B/N of Hong &
     Ling 2023 on their released grids (their text was not readable to us).
     """
-    loss, width = problem.loss, problem.num_features
+    loss, width = problem.logit_loss, problem.num_features
     if problem.nonnegative:
-        plain = isinstance(loss, CrossEntropy) and loss == CrossEntropy()
-        if not plain or problem.bias != "none":
+        if loss != PLAIN or problem.bias != "none":
             return None
         return group.count * (problem.num_classes - 1) / problem.num_classes
     if group.size < 2 or (width is not None and width < problem.num_classes - 1):
         return None
-    base = group.count * group.weight**2
-    if isinstance(loss, Focal):
-        if confidence is None:
-            return None
-        p, gamma = confidence, loss.gamma
-        pull = (1 - p) ** (gamma - 1) * ((1 - p) - gamma * p * math.log(p))
-        return float(base * pull**2)
-    if isinstance(loss, RescaledSquaredError):
-        if problem.bias_decay is None or loss.factor == 1:
-            logit = 0.0
-        if logit is None:
-            return None
-        return float(base * (loss.factor * loss.target - (loss.factor - 1) * logit) ** 2)
-    smoothing = getattr(loss, "smoothing", 0.0)
-    return float(base * group.scale**2 * (1 - smoothing) ** 2)
+    if not problem.has_bias:
+        logit = 0.0
+    pull = loss.pull(confidence=confidence, logit=logit)
+    if pull is None:
+        return None
+    return float(group.count * group.weight**2 * group.scale**2 * pull**2)
 
 
 def minority_thresholds(
-    problem: Counted, collapsed: Sequence[int] = (), logits: Tensor | None = None
+    problem: UFM, collapsed: Sequence[int] = (), logits: Tensor | None = None
 ) -> tuple[Threshold, ...]:
     """One threshold for every group that has one, largest count first.
 
     collapsed: classes merged in the solution. logits: Z (K, K), column y of a sample of class y;
-    only the focal loss and rescaled squared error need them. Empty for problems without decays.
+    only losses whose pull depends on them need them.
     """
-    if not isinstance(problem, UFM):
-        return ()
     merged = set(collapsed)
-    current = decay_product(problem)
+    unknown = problem.logit_loss.pull() is None
     found = []
     for group in groups_of(problem):
         inside = all(k in merged for k in group.classes)
@@ -142,14 +125,9 @@ def minority_thresholds(
             logit = float(logits[k, k])
             confidence = float(logits[:, k].softmax(0)[k])
         value = merge_value(problem, group, confidence, logit)
-        if value is not None or (group.size > 1 and _depends_on_logits(problem.loss)):
-            found.append(Threshold(group, value, current, inside))
+        if value is not None or (group.size > 1 and unknown):
+            found.append(Threshold(group, value, problem.decay_product, inside))
     return tuple(found)
-
-
-def _depends_on_logits(loss: Loss) -> bool:
-    """Whether the pull within a merged group depends on where its logits are."""
-    return isinstance(loss, Focal) or (isinstance(loss, RescaledSquaredError) and loss.factor != 1)
 
 
 def zero_value(problem: UFM) -> float | None:
@@ -172,12 +150,10 @@ def rank_rule(problem: UFM) -> tuple[int, int] | None:
     small counts below the threshold do not coincide, but share a direction. None for focal loss,
     rescaled squared error, H ≥ 0 and scaled logits.
     """
-    loss = problem.loss
-    untried = isinstance(loss, Focal | RescaledSquaredError) or problem.nonnegative
-    if untried or getattr(loss, "scale", None) is not None:
+    loss = problem.logit_loss
+    if type(loss) not in TRIED or problem.nonnegative or loss.scale is not None:
         return None
-    keep = (1 - getattr(loss, "smoothing", 0.0)) ** 2
-    current = decay_product(problem)
+    keep = (1 - loss.smoothing) ** 2
     pairs = zip(problem.counts, problem.class_weights, strict=True)
-    alive = sum(count * weight**2 * keep > current for count, weight in pairs)
+    alive = sum(count * weight**2 * keep > problem.decay_product for count, weight in pairs)
     return (max(alive - 1, 0), alive)

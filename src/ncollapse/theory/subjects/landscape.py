@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ncollapse.losses import Focal
-from ncollapse.theory.problems.objective import Objective, Point
-from ncollapse.theory.problems.problem import UFM
+from ncollapse.theory.problems.objective import Objective
+from ncollapse.theory.problems.point import Point
+from ncollapse.theory.problems.ufm import UFM
 from ncollapse.theory.solution import Solution
 from ncollapse.theory.solvers.descent import GAP, certificate_of, descend
 
@@ -76,9 +76,8 @@ def landscape(point: Point, problem: UFM, *, tolerance: float = 1e-7) -> Landsca
     if size > tolerance:
         statement = f"the gradient has an entry of {size:.1e}, above {tolerance:.0e}"
         return Landscape(kind="not critical", statement=statement, **numbers)
-    convex = not isinstance(problem.loss, Focal)
     closed = gap is not None and gap <= GAP * max(1.0, abs(value))
-    if closed or (convex and norm <= threshold * (1 + tolerance)):
+    if closed or (problem.logit_loss.convex and norm <= threshold * (1 + tolerance)):
         statement = f"critical, and ‖G‖₂ = {norm:.3e} does not exceed √(λ_W λ_H) = {threshold:.3e}"
         if norm > threshold * (1 + tolerance):
             statement = f"the dual lower bound lies within {gap:.1e} of the objective"

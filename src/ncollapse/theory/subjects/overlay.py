@@ -9,19 +9,12 @@ import torch
 from torch import Tensor
 
 from ncollapse.geometry import Distance, Geometry
-from ncollapse.theory import assumptions as texts
-from ncollapse.theory.prediction import Assumption, Prediction, geometry_dict
-from ncollapse.theory.problems.problem import UFM, FixedHead
+from ncollapse.theory.assumptions import Assumption, Measured, premises_of
+from ncollapse.theory.prediction import Prediction, geometry_dict
 
 # Rows of a measured classifier count as merged when they differ by less than this share of the
 # root mean square row norm: training leaves what theory makes equal only nearly so.
 MERGED = 0.1
-# At least this share of variance must be between the classes to call a class one point.
-COLLAPSED = 0.99
-# Classifiers whose normalised Gram matrices differ by less are the same head.
-SAME_HEAD = 1e-3
-# A mean this far below zero, in units of the largest entry, cannot come out of a ReLU.
-NEGATIVE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -91,7 +84,7 @@ def overlay(
         distance,
         random_distance(measured, prediction.geometry, seed),
         merged_rows(measured),
-        _judged(measured, prediction, class_share, distance),
+        _judged(prediction, Measured(measured, distance, class_share)),
         class_share,
         fit,
     )
@@ -149,33 +142,15 @@ def logit_margins(geometry: Geometry) -> Tensor | None:
     return found
 
 
-def _judged(
-    measured: Geometry, prediction: Prediction, class_share: float | None, distance: Distance
-) -> tuple[Assumption, ...]:
+def _judged(prediction: Prediction, found: Measured) -> tuple[Assumption, ...]:
     """Assumptions, those that a measurement can settle ticked or crossed."""
-    problem = prediction.problem
-    known: dict[str, bool | None] = {
-        texts.width_text(prediction.required_width): (
-            measured.num_features >= prediction.required_width
-        ),
-    }
-    if class_share is not None:
-        known[texts.COLLAPSED] = class_share >= COLLAPSED
-    if isinstance(problem, FixedHead) and "weights" in distance.blocks:
-        known[texts.FIXED] = distance.blocks["weights"] <= SAME_HEAD
-    if isinstance(problem, UFM):
-        if measured.weight is not None:
-            has_bias = measured.bias is not None
-            known[texts.bias_text(problem)] = has_bias == (problem.bias_decay is not None)
-        if measured.means is not None:
-            lowest = float(measured.means.min())
-            positive = lowest >= -NEGATIVE * float(measured.means.abs().max())
-            known[texts.sign_text(problem)] = positive == problem.nonnegative
-    found = [
-        Assumption(a.text, known.get(a.text, a.holds)) if a.text in known else a
+    held = {p.text: p.judged(found) for p in premises_of(prediction.solution)}
+    judged = [
+        a if held.get(a.text) is None else Assumption(a.text, held[a.text])
         for a in prediction.assumptions
     ]
-    if measured.counts is not None:
-        same = [int(count) for count in measured.counts.tolist()] == list(problem.counts)
-        found.append(Assumption("class counts are those measured", same))
-    return tuple(found)
+    counts = found.geometry.counts
+    if counts is not None:
+        same = [int(count) for count in counts.tolist()] == list(prediction.problem.counts)
+        judged.append(Assumption("class counts are those measured", same))
+    return tuple(judged)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ncollapse.losses import Loss, RescaledSquaredError, named
+from ncollapse.losses import Loss, named
 from ncollapse.theory.prediction import MERGED
-from ncollapse.theory.problems.problem import UFM
+from ncollapse.theory.problems.ufm import UFM
 from ncollapse.theory.subjects.imbalance import Group, merge_value
 
 if TYPE_CHECKING:
@@ -132,10 +132,10 @@ def phase_diagram(
         problems.append(UFM(sizes, loss=made, bias=bias))
     boundary = np.array([_boundary(problem, large) for problem in problems])
     if decays is None:
-        finite = boundary[np.isfinite(boundary)]
-        if not finite.size and isinstance(problems[0].loss, RescaledSquaredError):
-            # The pull at logits 0 has the right size where the one at the merged point is unknown.
-            finite = np.array([_boundary(problem, large, 0.0) for problem in problems])
+        # The pull at logits 0 has the right size where the one at the merged point is unknown.
+        guesses = np.array([_boundary(problem, large, 0.0) for problem in problems])
+        known = boundary if np.isfinite(boundary).any() else guesses
+        finite = known[np.isfinite(known)]
         low, high = (finite.min(), finite.max()) if finite.size else (1e-5, 1e-2)
         decays = np.geomspace(low / 4, high * 2.5, 16).tolist()
     grid = tuple(float(decay) for decay in decays)
@@ -145,11 +145,10 @@ def phase_diagram(
     for i, problem in enumerate(problems):
         for j, decay in enumerate(grid):
             spread[i, j], merged[i, j], gap[i, j] = _cell(problem, decay, large, tolerance)
-    made = problems[0].loss
-    formula = "n w²(1-ε)²" if not isinstance(made, RescaledSquaredError) else "n w²κ²M²"
+    shown = problems[0].logit_loss
     return PhaseDiagram(
-        (large, small), majority, counts, grid, spread, merged, boundary, gap, made.name, str(bias),
-        formula,
+        (large, small), majority, counts, grid, spread, merged, boundary, gap, shown.name,
+        str(bias), f"n w²{shown.pull_squared}",
     )  # fmt: skip
 
 
@@ -157,8 +156,8 @@ def _boundary(problem: UFM, first: int, logit: float | None = None) -> float:
     """λ = √value / N of the minority group, NaN without a formula (or a guess at its logit)."""
     index = tuple(range(first, problem.num_classes))
     weight = problem.class_weights[first]
-    scale = (getattr(problem.loss, "scale", None) or (1.0,) * problem.num_classes)[first]
-    group = Group(index, problem.counts[first], weight, scale)
+    scales = problem.logit_loss.scale or (1.0,) * problem.num_classes
+    group = Group(index, problem.counts[first], weight, scales[first])
     value = merge_value(problem, group, logit=logit)
     return math.nan if value is None else math.sqrt(value) / problem.num_samples
 
