@@ -1,7 +1,4 @@
-"""Parts of the studies of control: folds, held-out classes, few-shot accuracy, dials, memory.
-
-Their mini runs are among those of test_studies_mini.
-"""
+"""What the studies of control share: folds, held-out classes, few-shot accuracy, dials, memory."""
 
 from __future__ import annotations
 
@@ -13,27 +10,21 @@ from torch import nn
 
 from ncollapse.control import KoLeo, Thermostat, fix_head
 from ncollapse.lab.control_networks import resnet18, resnet50, small_resnet
-from ncollapse.lab.control_parts import (
+from ncollapse.lab.control_parts import Dial, Tap, penalised
+from ncollapse.lab.held_out import everything, folds, transfer
+from ncollapse.lab.models import mlp, penultimate
+from ncollapse.lab.readings import (
     NC1,
     RATIO,
-    Dial,
-    Tap,
     along_means,
-    everything,
     few_shot,
-    folds,
-    penalised,
     reading,
     reading_of,
     recalls,
-    slope,
-    transfer,
 )
-from ncollapse.lab.models import mlp, penultimate
+from ncollapse.lab.statistics import slope
 from ncollapse.lab.train import Settings, train
 from ncollapse.lab.training_memory import kept_for_backward, peaks_of_training, training_bytes
-from ncollapse.studies import find
-from ncollapse.studies.fixed_head.runs import combine
 from tests.models import built
 
 
@@ -211,23 +202,3 @@ def test_measuring_a_peak_refuses_in_words() -> None:
         peaks_of_training("vgg", 10, batch=2, side=8)
     with pytest.raises(RuntimeError, match="failed"):
         peaks_of_training("small_resnet", 0, batch=2, side=8)
-
-
-def test_differences_are_paired_within_folds() -> None:
-    rows = [
-        {"accuracy": {"learned": 0.9, "full": 0.92, "narrow": 0.9}},
-        {"accuracy": {"learned": 0.5, "full": 0.51, "narrow": 0.4}},
-    ]
-    found = combine({"mlp": [{"seed": 0, "rows": rows}], "resnet": []})
-    assert found["fixed-head-mlp-full"] == pytest.approx([2.0, 1.0])
-    assert found["fixed-head-mlp-full-mean"] == pytest.approx([1.5])
-    assert found["fixed-head-mlp-narrow"] == pytest.approx([0.0, -10.0])
-    assert found["fixed-head-resnet-full-mean"] == []
-
-
-def test_full_sizes_are_the_literal_claims() -> None:
-    fixed = find("fixed-head").settings["full"]
-    assert (fixed["folds"], fixed["seeds"]) == (5, 3)
-    dial = find("thermostat").settings["full"]
-    assert dial["points"] == [0.03, 0.1, 0.3, 1.0] and dial["seeds"] == 3
-    assert find("over-collapse").settings["full"]["seeds"] >= 5

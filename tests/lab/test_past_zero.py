@@ -1,4 +1,4 @@
-"""The terminal-phase study in its mini size, and its measures on looks made by hand."""
+"""What looks say about the terminal phase, on looks made by hand; and looks themselves."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from ncollapse.lab.data import digits, long_tailed
-from ncollapse.lab.looks import FEATURE_NORM, WEIGHT_NORM, Looks, features_of, look
+from ncollapse.lab.features import features_of
+from ncollapse.lab.looks import FEATURE_NORM, WEIGHT_NORM, Looks, look
 from ncollapse.lab.models import conv, mlp, penultimate
+from ncollapse.lab.past_zero import KEYS, phase_of
 from ncollapse.lab.train import Epoch, Settings, State
 from ncollapse.metrics.phase import ERROR
-from ncollapse.studies import find
-from ncollapse.studies.terminal_phase.runs import KEYS, phase_of, random_labels
 
 SMALL = long_tailed(digits(), [8] * 10)
 
@@ -92,12 +92,3 @@ def test_convolutions_read_flat_digits() -> None:
     assert torch.equal(before, torch.random.get_rng_state())
     assert model(SMALL.train_x[:5]).shape == (5, 10)
     assert penultimate(model, SMALL.train_x[:5]).shape == (5, 8)
-
-
-def test_random_labels_keep_images_and_counts() -> None:
-    settings = dict(find("terminal-phase").settings["mini"]) | {"epochs": 2}
-    found = random_labels(settings, 0)
-    assert set(found["values"]) == set(find("terminal-phase").parts[2].claims)
-    assert len(found["data"]["labellings"]) == 20
-    accuracy = found["values"]["terminal-phase-random-accuracy"]
-    assert accuracy == pytest.approx(1.0, abs=0.2)
