@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
+import ncollapse.studies as package
 from ncollapse.lab.scoreboard import describe
 from ncollapse.lab.study import resolve
 from ncollapse.studies import names, studies
@@ -36,3 +38,24 @@ def test_listing_loads_no_torch() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert not set(done.stdout.split()) & {"torch", "scipy", "pandas", "matplotlib", "sklearn"}
+
+
+def test_a_study_is_small() -> None:
+    root = Path(package.__file__).parent
+    lines = {
+        name: sum(len(p.read_text("utf-8").splitlines()) for p in (root / folder).glob("*.py"))
+        for name, folder in ((name, name.replace("-", "_")) for name in names())
+    }
+    assert sum(lines.values()) / len(lines) <= 200, lines
+
+
+def test_every_study_stands_in_its_three_files() -> None:
+    root = Path(package.__file__).parent
+    for name in names():
+        folder = root / name.replace("-", "_")
+        assert {path.name for path in folder.glob("*.py")} == {
+            "__init__.py",
+            "claims.py",
+            "runs.py",
+            "figures.py",
+        }

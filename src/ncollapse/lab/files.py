@@ -15,7 +15,7 @@ from typing import Any
 
 from ncollapse.lab.page import page, pictures, standalone
 from ncollapse.lab.study import Draw, Units
-from ncollapse.record.atomic import write_text
+from ncollapse.record.atomic import set_aside, write_text
 from ncollapse.record.folder import Kind, replace_parts
 
 DOCUMENT, CLAIMS, PAGE, FIGURES = "study.json", "claims.csv", "summary.html", "figures"
@@ -40,8 +40,11 @@ def write(
     parts = {
         name: partial(write_text, text=text.rstrip("\n") + "\n") for name, text in texts.items()
     }
+    before = _figures_before(folder)
+    if before is None:
+        set_aside(folder / DOCUMENT)
     # The document comes to its place last, as it lists the figures that are to go.
-    names = tuple(dict.fromkeys((*_drawn_before(folder), *parts)))
+    names = tuple(dict.fromkeys((*(before or ()), *parts)))
     replace_parts(folder, parts, kind=Kind(DOCUMENT, names, mark="-study"))
     return folder
 
@@ -62,10 +65,14 @@ def _figure(name: str) -> str:
     return f"{FIGURES}/{name}.svg"
 
 
-def _drawn_before(folder: Path) -> list[str]:
-    """Figures of the result that lies in the folder: no others are ours to replace."""
+def _figures_before(folder: Path) -> list[str] | None:
+    """Figures of the result that lies in the folder, which alone are ours to remove; None where
+    the document is not ours."""
     try:
         found = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
-        return [_figure(name) for name in found[FIGURES] if Path(name).name == name]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+        own = isinstance(found["claims"], list) and isinstance(found["runs"], list)
+        # Older ones list none.
+        names = [name for name in found.get(FIGURES, []) if Path(name).name == name]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+    return [_figure(name) for name in names] if own else None

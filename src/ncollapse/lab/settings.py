@@ -77,15 +77,15 @@ def with_texts(
 
 
 def _has(settings: Any, name: str) -> bool:
-    key, _, inner = name.partition(".")
+    key, dot, inner = name.partition(".")
     if not isinstance(settings, Mapping) or key not in settings:
         return False
-    return not inner or _has(settings[key], inner)
+    return not dot or _has(settings[key], inner)
 
 
 def _value(settings: Mapping[str, Any], name: str) -> Any:
-    key, _, inner = name.partition(".")
-    return _value(settings[key], inner) if inner else settings[key]
+    key, dot, inner = name.partition(".")
+    return _value(settings[key], inner) if dot else settings[key]
 
 
 def _put(settings: dict[str, Any], keys: Sequence[str], value: Any) -> None:
