@@ -11,8 +11,11 @@ from typing import Any
 from ncollapse.lab.claims import ClaimResult
 from ncollapse.lab.files import write
 from ncollapse.lab.scoreboard import board, tally
-from ncollapse.lab.study import Study, UnitResult, by_part
+from ncollapse.lab.study import Part, Study, Unit, UnitResult, by_part
 from ncollapse.record.provenance import environment, git_hash, package_version
+
+# What a result is made of; the former module of all of them leads here.
+__all__ = ["Part", "Study", "StudyResult", "Unit", "UnitResult", "scoreboard"]
 
 
 @dataclass(frozen=True)
