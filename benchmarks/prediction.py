@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from benchmarks.common import Options, Row, wall
-from ncollapse.theory.problems.problem import UFM
+from ncollapse.theory.problems import UFM
 from ncollapse.theory.solution import Solution
 from ncollapse.theory.solve import solve
 from ncollapse.theory.solvers.convex import one_thread

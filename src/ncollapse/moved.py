@@ -28,7 +28,7 @@ MOVED = {
     "ncollapse.sources.models": "ncollapse.sources.specs.models",
     "ncollapse.studies.claims": "ncollapse.lab.claims",
     "ncollapse.studies.demo": "ncollapse.lab.demo",
-    "ncollapse.studies.study": "ncollapse.lab.study",
+    "ncollapse.studies.study": "ncollapse.lab.result",
     "ncollapse.tables": "ncollapse.record.tables",
     "ncollapse.theory.codes": "ncollapse.theory.solvers.codes",
     "ncollapse.theory.descent": "ncollapse.theory.solvers.descent",

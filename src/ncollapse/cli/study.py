@@ -16,6 +16,12 @@ from ncollapse.cli.ranks import process_group, speaks
 
 ALL = "all"
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
+# Options of before --set, kept until version 0.3.
+Text = Annotated[str | None, typer.Option(hidden=True)]
+Number = Annotated[float | None, typer.Option(hidden=True)]
+FromZero = Annotated[int | None, typer.Option(hidden=True, min=0)]
+FromOne = Annotated[int | None, typer.Option(hidden=True, min=1)]
+FromTwo = Annotated[int | None, typer.Option(hidden=True, min=2)]
 
 
 def list_studies(json: JsonOption = False) -> None:
@@ -89,32 +95,15 @@ def run_studies(
     scheduler: Annotated[
         str | None, typer.Option(help="With --backend dask: address of its scheduler.")
     ] = None,
-    model: Annotated[
-        str | None,
+    assignments: Annotated[
+        list[str] | None,
         typer.Option(
-            help="torchvision:NAME, timm:NAME, hf:NAME; or package.module:function, "
-            "which runs your own code."
+            "--set",
+            metavar="KEY=VALUE",
+            help="A setting of the study to replace, as often as needed; lists with commas. "
+            "`ncollapse study show NAME --json` tells which there are.",
         ),
     ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="digits, imagefolder:DIR, torchvision:NAME, hf:NAME, or package.module:function."
-        ),
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of training.")] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(min=2, help="Samples a step, of all processes together.")
-    ] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Of the first epoch.")] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="On every parameter.")] = None,
-    schedule: Annotated[
-        str | None, typer.Option(help="Of the learning rate: cosine, constant or step.")
-    ] = None,
-    every: Annotated[int | None, typer.Option(min=1, help="Epochs from look to look.")] = None,
-    image_size: Annotated[int | None, typer.Option(min=1, help="Side that images get.")] = None,
-    workers: Annotated[int | None, typer.Option(min=0, help="Processes that load data.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder; ./ncollapse-runs/NAME-DATE by default."),
@@ -125,24 +114,37 @@ def run_studies(
     json: JsonOption = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log and traceback.")] = False,
+    model: Text = None,
+    data: Text = None,
+    epochs: FromOne = None,
+    batch_size: FromTwo = None,
+    learning_rate: Number = None,
+    weight_decay: Number = None,
+    schedule: Text = None,
+    every: FromOne = None,
+    image_size: FromOne = None,
+    workers: FromZero = None,
+    device: Text = None,
 ) -> None:
     """Run studies and judge their claims. Several of them with --output lie in folders of it.
 
-    --model to --device replace settings that a study has (see `ncollapse study show NAME --json`).
+    With --set a model is torchvision:NAME, timm:NAME, hf:NAME, or package.module:function, which
+    runs your own code. Of several studies those take a setting that have it.
     Under torchrun all processes share the training of one run after the other.
 
-    Examples:  ncollapse study run imbalance
+    Examples:  ncollapse study run imbalance --set epochs=20
     |  ncollapse study run all --seeds 5 --output runs/all
     |  ncollapse study run all --backend dask --scheduler tcp://HOST:8786
-    |  ncollapse study run terminal-phase --model torchvision:resnet18 --data torchvision:CIFAR10
-    --epochs 350 --device cuda
+    |  ncollapse study run terminal-phase --set model=torchvision:resnet18
+    --set data=torchvision:CIFAR10 --set epochs=350 --set device=cuda
     """
     set_logging(quiet, verbose)
     if resume and output is None:
         raise ValueError("--resume needs --output, the folder of the interrupted run")
     if jobs == 0:
         raise ValueError("--jobs 0 runs nothing; a positive number, or -1 for one a core")
-    options = {
+    texts = _assigned(assignments or [])
+    old = {
         "model": model,
         "data": data,
         "epochs": epochs,
@@ -155,13 +157,20 @@ def run_studies(
         "workers": workers,
         "device": device,
     }
+    for key, value in old.items():
+        if value is not None:
+            _add(texts, key, str(value))
+            note(
+                f"--{key.replace('_', '-')} is deprecated and works until version 0.3; write "
+                f"--set {key}={value}"
+            )
     # Before anything loads torch: two threads buy nothing on problems of this size.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with process_group():
         _run(
             names,
             size,
-            {key: value for key, value in options.items() if value is not None},
+            texts,
             output,
             json,
             progress_bars(quiet or json or not speaks(), verbose),
@@ -173,10 +182,27 @@ def run_studies(
         )
 
 
+def _assigned(assignments: list[str]) -> dict[str, str]:
+    """Texts by setting. Raises ValueError for what is no KEY=VALUE, or stands there twice."""
+    texts: dict[str, str] = {}
+    for entry in assignments:
+        key, sign, value = entry.partition("=")
+        if not sign or not key.strip():
+            raise ValueError(f"--set {entry!r} is not understood; write --set KEY=VALUE")
+        _add(texts, key.strip(), value)
+    return texts
+
+
+def _add(texts: dict[str, str], key: str, value: str) -> None:
+    if key in texts:
+        raise ValueError(f"{key} is set twice, to {texts[key]} and {value}; set it once")
+    texts[key] = value
+
+
 def _run(
     names: list[str],
     size: str,
-    options: dict[str, Any],
+    texts: dict[str, str],
     output: Path | None,
     json: bool,
     bars: AbstractContextManager[Progress | None],
@@ -184,19 +210,25 @@ def _run(
 ) -> None:
     from ncollapse.lab.catalog import find
     from ncollapse.lab.catalog import names as known
-    from ncollapse.lab.runner import run, with_options
-    from ncollapse.lab.scoreboard import scoreboard
+    from ncollapse.lab.result import scoreboard
+    from ncollapse.lab.runner import run
+    from ncollapse.lab.settings import with_texts
 
     wanted = list(dict.fromkeys(known() if ALL in names else names))
-    for name in wanted:
-        with_options(find(name), size, options).units(size, how["seeds"])
+    studies, takers = with_texts([find(name) for name in wanted], size, texts)
+    for study in studies:
+        study.units(size, how["seeds"])
+    for key, some in takers.items():
+        if len(some) < len(wanted):
+            others = ", ".join(name for name in wanted if name not in some)
+            note(f"{key}={texts[key]} goes to {', '.join(some)}, not to {others}")
     date = f"{datetime.now():%Y-%m-%d-%H%M%S}"
     folders = {name: Path("ncollapse-runs") / f"{name}-{date}" for name in wanted}
     if output is not None:
         folders = {name: output / name if len(wanted) > 1 else output for name in wanted}
     try:
         with bars as progress:
-            results = run(wanted, size, options=options, output=folders, progress=progress, **how)
+            results = run(studies, size, output=folders, progress=progress, **how)
     except KeyboardInterrupt:
         place = output or (folders[wanted[0]] if len(wanted) == 1 else None)
         if place is not None:

@@ -7,7 +7,7 @@ statements are worded so that "holds" confirms them.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,6 +134,21 @@ class Claim:
         if missing:
             return f"{missing} run{'s' * (missing > 1)} gave no finite number"
         return f"{known} of at least {self.seeds} seeds"
+
+
+def worst(id: str, source: str, bar: Bar, unit: str = "", seeds: int = 1) -> Callable[[str], Claim]:
+    """A claim on every value, as worst(…)(text): the text, which is long, stands last."""
+    return lambda text: Claim(id, text, source, bar, unit, "worst", seeds)
+
+
+def mean(id: str, source: str, bar: Bar, unit: str = "", seeds: int = 3) -> Callable[[str], Claim]:
+    """A claim on the mean over seeds, as mean(…)(text)."""
+    return lambda text: Claim(id, text, source, bar, unit, "mean", seeds)
+
+
+def ids(claims: Iterable[Claim]) -> tuple[str, ...]:
+    """The ids of claims, in order."""
+    return tuple(claim.id for claim in claims)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import nn
 
 from ncollapse.lab.data import Dataset, digits
 from ncollapse.lab.models import mlp, penultimate
-from ncollapse.lab.train import Settings, State, TrainResult, train
+from ncollapse.lab.train import Settings, Silent, State, TrainResult, train
 from ncollapse.measuring.measurement import Measurement
 from ncollapse.tracking.tracker import Tracker
 
@@ -31,7 +31,7 @@ class Demo:
 
 
 @dataclass
-class Follow:
+class Follow(Silent):
     """Callback of `train`: a tracker that looks at every epoch, and says so."""
 
     tracker: Tracker
@@ -50,9 +50,6 @@ class Follow:
         latest = self.tracker.latest
         if self.report is not None and latest is not None:
             self.report(state, {key: latest.value(key) for key in KEYS})
-
-    def on_end(self, state: State) -> None:
-        pass
 
 
 def head_features(model: nn.Sequential, data: Dataset) -> dict[str, np.ndarray]:

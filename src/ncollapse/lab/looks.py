@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from ncollapse.collect.keep.cache import FeatureCache
@@ -19,7 +19,7 @@ from ncollapse.collect.ranks.ranks import Ranks, together
 from ncollapse.collect.tap.stream import ModelStream
 from ncollapse.collect.tap.taps import HEAD, Taps
 from ncollapse.lab.data import Data
-from ncollapse.lab.train import State
+from ncollapse.lab.train import Silent, State
 from ncollapse.measuring.measure import measure_cache
 from ncollapse.measuring.options import Options
 from ncollapse.metrics.phase import ERROR
@@ -72,43 +72,8 @@ def finite(model: nn.Module) -> bool:
     return all(bool(value.isfinite().all()) for value in model.state_dict().values())
 
 
-@dataclass(frozen=True, eq=False)
-class Features:
-    """What enters the classifier on a split, its labels, and the classifier."""
-
-    features: Float[Tensor, "samples dim"]
-    labels: Int[Tensor, " samples"]
-    weight: Float[Tensor, "classes dim"]
-    bias: Float[Tensor, " classes"] | None
-
-
-def features_of(model: nn.Module, data: Data, split: str, ranks: Ranks | None = None) -> Features:
-    """Features of a split in its order; collective where there are ranks."""
-    taps = Taps(model)
-    loaders = {split: data.loader(split)}
-    stream = ModelStream(taps, loaders, batch_size=data.evaluation_batch, ranks=ranks)
-    parts: list[tuple[Tensor, Tensor, Tensor]] = []
-    with together(ranks):
-        for batch in stream:
-            rows = batch.features[HEAD].detach().cpu().clone()
-            order = torch.empty(0) if batch.order is None else batch.order
-            parts.append((rows, batch.labels.cpu(), order))
-    head = taps.head
-    if ranks is not None:
-        shared = ranks.gather((parts, head))
-        parts = [part for found, _ in shared for part in found]
-        head = next(found for _, found in shared if found is not None)
-    assert head is not None
-    features, labels, orders = (torch.cat([part[place] for part in parts]) for place in range(3))
-    if ranks is not None:
-        order = torch.argsort(orders)
-        features, labels = features[order], labels[order]
-    bias = None if head.bias is None else head.bias.detach().cpu()
-    return Features(features, labels, head.weight.detach().cpu(), bias)
-
-
 @dataclass
-class Looks:
+class Looks(Silent):
     """Callback of `train`: a look every `every` epochs and after the last one.
 
     trace: readings of `keys`, norms and training error. decisions: the class decided for every
@@ -120,9 +85,6 @@ class Looks:
     name: str = ""
     trace: Trace = field(default_factory=Trace)
     decisions: list[Int[Tensor, " test"]] = field(default_factory=list)
-
-    def on_start(self, state: State) -> None:
-        pass
 
     def on_epoch_end(self, state: State) -> None:
         if state.epoch % self.every and state.epoch != state.settings.epochs:
@@ -152,9 +114,6 @@ class Looks:
             last.test_error,
             values["train"].get("nc1_fisher"),
         )
-
-    def on_end(self, state: State) -> None:
-        pass
 
     def changed(self) -> list[float]:
         """Share of test decisions that differ from the look before; 0 for the first."""

@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from ncollapse.collect.statistics.classes import ClassMoments
+from ncollapse.control.heads import SimplexHead
 from ncollapse.geometry import Geometry
-from ncollapse.lab.data import Dataset, digits, long_tailed
+from ncollapse.lab.curve import Curve
+from ncollapse.lab.data import Data, Dataset, digits, long_tailed
 from ncollapse.lab.models import mlp, penultimate
 from ncollapse.lab.train import Loss, Settings, train
 from ncollapse.metrics.catalog import METRICS
-from ncollapse.theory.subjects.fit import Fit, fit_tau
 
 WIDTHS = (256, 256, 256)
 # Leaves 150 training samples of every class.
@@ -51,13 +53,18 @@ def train_network(
     SGD 0.05 with momentum 0.9, batches of 64 and a cosine schedule, on counts[k] digits of class
     k."""
     data = long_tailed(digits(TEST_SHARE, seed), counts, seed)
-    model = mlp(data.num_features, widths, data.num_classes, bias=False, last_relu=False, seed=seed)
+    model = bare(data, seed, widths)
     settings = Settings(
         epochs=epochs, batch_size=BATCH, weight_decay=weight_decay, loss=loss, seed=seed
     )
     last = train(model, data, settings).history[-1]
     geometry, nc1 = read(model, data)
     return Network(model, data, tuple(counts), geometry, nc1, last.train_error, last.test_error)
+
+
+def bare(data: Dataset, seed: int, widths: Sequence[int] = WIDTHS) -> nn.Sequential:
+    """An MLP as theory has it: features of either sign, and no bias in the head."""
+    return mlp(data.num_features, widths, data.num_classes, bias=False, last_relu=False, seed=seed)
 
 
 def read(model: nn.Sequential, data: Dataset) -> tuple[Geometry, float]:
@@ -75,44 +82,30 @@ def read(model: nn.Sequential, data: Dataset) -> tuple[Geometry, float]:
     return geometry, float(nc1)
 
 
+def directions(model: nn.Sequential, data: Dataset) -> Float[Tensor, "classes dim"]:
+    """Class means on the training split of what the head multiplies: normalised features, where a
+    fixed head normalises them, else centred ones."""
+    features = penultimate(model, data.train_x).double()
+    last = model.get_submodule("head")
+    normalised = isinstance(last, SimplexHead) and len(last.prepare) > 0
+    if normalised:
+        features = nn.functional.normalize(features, dim=1)
+    classes = range(data.num_classes)
+    means = torch.stack([features[data.train_y == k].mean(0) for k in classes])
+    return means if normalised else means - means.mean(0)
+
+
+def nc1_curve(data: Data, settings: Settings) -> Curve:
+    """nc1_ratio on the training split of such a network as it trains, sixty looks or more."""
+    assert isinstance(data, Dataset)
+    model = bare(data, settings.seed)
+    curve = Curve(lambda _: read(model, data)[1], max(1, settings.epochs // 60))
+    train(model, data, settings, [curve])
+    return curve
+
+
 def head(model: nn.Sequential) -> nn.Linear:
     """The last layer of a model of `models`."""
     found = model.get_submodule("head")
     assert isinstance(found, nn.Linear)
     return found
-
-
-def predicted(network: Network) -> Fit:
-    """One scalar τ fitted to the network's class-mean logits, with the certified optimum there."""
-    return fit_tau(network.geometry, network.counts, loss="ce", bias="none")
-
-
-# ---- cosines ----------------------------------------------------------------------------------
-def cosines(rows: Tensor) -> Tensor:
-    """Pairwise cosines (K, K) of rows (K, d); rows of length zero have cosine 0."""
-    unit = rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-30)
-    return unit @ unit.T
-
-
-def pairs(square: Tensor) -> Tensor:
-    """The entries above the diagonal, as one vector."""
-    upper = torch.triu_indices(square.shape[0], square.shape[1], offset=1)
-    return square[upper[0], upper[1]]
-
-
-def block_means(square: Tensor, majority: int) -> tuple[float, float, float]:
-    """Mean off-diagonal entries within the first `majority` classes, across, within the rest."""
-    return (
-        float(pairs(square[:majority, :majority]).mean()),
-        float(square[:majority, majority:].mean()),
-        float(pairs(square[majority:, majority:]).mean()),
-    )
-
-
-def closeness(measured: Tensor, wanted: Tensor) -> tuple[float, float]:
-    """Of the cosines of two weights: the mean |difference| over pairs, and the root mean square
-    distance of the measured ones to the simplex over that to the wanted ones."""
-    found, aim = pairs(cosines(measured)), pairs(cosines(wanted))
-    simplex = torch.full_like(found, -1 / (measured.shape[0] - 1))
-    ratio = (found - simplex).norm() / (found - aim).norm().clamp_min(1e-30)
-    return float((found - aim).abs().mean()), float(ratio)

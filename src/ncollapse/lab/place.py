@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from ncollapse.record.atomic import remove_empty
 
 FOLDER = "checkpoints"
 
@@ -42,7 +43,11 @@ def checkpoint(name: str) -> dict[str, Any]:
 
 
 def clear(folder: Path) -> None:
-    """A finished run needs no checkpoints; the last one takes the folder of all with it."""
-    shutil.rmtree(folder, ignore_errors=True)
-    if folder.parent.exists() and not any(folder.parent.iterdir()):
-        folder.parent.rmdir()
+    """A finished run needs no checkpoints; the last one takes the folder of all with it. What
+    others keep there stays, and the folder with it."""
+    # The second: left by a run that was killed while it wrote.
+    for pattern in ("*.pt", ".*.pt.*.tmp"):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
+    remove_empty(folder)
+    remove_empty(folder.parent)

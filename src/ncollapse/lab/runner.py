@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from ncollapse.lab import finished
 from ncollapse.lab.catalog import find
 from ncollapse.lab.claims import ClaimResult
-from ncollapse.lab.place import FOLDER, Place, clear
-from ncollapse.lab.study import Study, StudyResult, Unit, UnitResult, by_part, resolve
+from ncollapse.lab.place import Place, clear
+from ncollapse.lab.result import StudyResult
+from ncollapse.lab.settings import with_options
+from ncollapse.lab.study import Study, Unit, UnitResult, by_part, resolve
 from ncollapse.lab.workers import DASK, execute, finite
-from ncollapse.record.atomic import write_text
 
 if TYPE_CHECKING:
     from ncollapse.collect.ranks.ranks import Ranks
@@ -25,7 +25,6 @@ Progress = Callable[[str, int, int], None]
 Several = list[str] | list[Study] | tuple[str, ...] | tuple[Study, ...]
 Names = str | Study | Several
 Outputs = Path | str | Mapping[str, Path]
-RUNS = "runs"
 
 
 @overload
@@ -107,30 +106,30 @@ def run(
         raise ValueError("backend 'dask' under torchrun; runs go to a cluster from one process")
     folders = _folders(studies, output)
     planned = {study.name: study.units(size, seeds) for study in studies}
-    finished: dict[str, list[UnitResult]] = {name: [] for name in planned}
+    ended: dict[str, list[UnitResult]] = {name: [] for name in planned}
     waiting: list[Unit] = []
     for name, units in planned.items():
         for unit in units:
             known = _known(folders.get(name), unit, ranks) if resume else None
-            finished[name].append(known) if known is not None else waiting.append(unit)
+            ended[name].append(known) if known is not None else waiting.append(unit)
         if progress is not None:
-            progress(name, len(finished[name]), len(units))
+            progress(name, len(ended[name]), len(units))
     places = {
-        number: Place(_checkpoints(folders[unit.study], unit), resume)
+        number: Place(finished.checkpoints(folders[unit.study], unit), resume)
         for number, unit in enumerate(waiting)
         if unit.study in folders
     }
     writes = ranks is None or ranks.rank == 0
     for unit, done in execute(waiting, 1 if ranks else jobs, backend, scheduler, places):
-        finished[unit.study].append(done)
+        ended[unit.study].append(done)
         if writes and unit.study in folders and not done.error:
-            _write(folders[unit.study], unit, done)
-            clear(_checkpoints(folders[unit.study], unit))
+            finished.write(folders[unit.study], unit, done)
+            clear(finished.checkpoints(folders[unit.study], unit))
         if done.error:
             log.warning("study %s, run %s failed: %s", unit.study, unit.name, done.error)
         if progress is not None:
-            progress(unit.study, len(finished[unit.study]), len(planned[unit.study]))
-    results = [_judge(study, size, finished[study.name]) for study in studies]
+            progress(unit.study, len(ended[unit.study]), len(planned[unit.study]))
+    results = [_judge(study, size, ended[study.name]) for study in studies]
     for result in results:
         if result.name in folders and writes:
             result.save(folders[result.name])
@@ -139,19 +138,6 @@ def run(
 
 def _study(name: str | Study) -> Study:
     return find(name) if isinstance(name, str) else name
-
-
-def with_options(study: Study, size: str, options: Mapping[str, Any]) -> Study:
-    """The study with settings of a size replaced. Raises ValueError for settings it lacks."""
-    if not options or size not in study.settings:
-        return study
-    settings = study.settings[size]
-    odd = [name for name in options if name not in settings]
-    if odd:
-        raise ValueError(
-            f"study {study.name!r} has no setting {', '.join(odd)}; it has {', '.join(settings)}"
-        )
-    return replace(study, settings={**study.settings, size: {**settings, **options}})
 
 
 def _ranks() -> Ranks | None:
@@ -165,7 +151,7 @@ def _ranks() -> Ranks | None:
 
 def _known(folder: Path | None, unit: Unit, ranks: Ranks | None) -> UnitResult | None:
     """A finished run; with ranks as rank 0 finds it."""
-    found = _read(folder, unit) if ranks is None or ranks.rank == 0 else None
+    found = finished.read(folder, unit) if ranks is None or ranks.rank == 0 else None
     return found if ranks is None else ranks.from_rank(0, found)
 
 
@@ -193,32 +179,3 @@ def _judge(study: Study, size: str, units: Sequence[UnitResult]) -> StudyResult:
             values = [u.values[claim.id] for u in mine if claim.id in u.values]
         claims.append(claim.judge(values, failed, trial=size == "mini"))
     return StudyResult(study, size, tuple(claims), ordered)
-
-
-def _path(folder: Path, unit: Unit) -> Path:
-    return folder / RUNS / f"{unit.name}.json"
-
-
-def _checkpoints(folder: Path, unit: Unit) -> Path:
-    """Runs with other settings must not meet each other's checkpoints."""
-    return (folder / FOLDER / f"{unit.name}-{unit.fingerprint}").absolute()
-
-
-def _write(folder: Path, unit: Unit, result: UnitResult) -> None:
-    path = _path(folder, unit)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"fingerprint": unit.fingerprint, **asdict(result)}
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def _read(folder: Path | None, unit: Unit) -> UnitResult | None:
-    """A finished run with the same settings, or None: it is run again."""
-    if folder is None or not _path(folder, unit).exists():
-        return None
-    try:
-        found = json.loads(_path(folder, unit).read_text(encoding="utf-8"))
-        if found.pop("fingerprint") != unit.fingerprint:
-            return None
-        return UnitResult(**found)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None

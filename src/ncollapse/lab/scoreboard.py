@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from ncollapse.lab.claims import VERDICTS, ClaimResult
-from ncollapse.lab.study import Study, StudyResult
+from ncollapse.lab.study import Study
 
 WIDTH = 100
+INDENT = " " * 6
 MARKS = {"holds": "+", "does not hold": "-", "cannot tell": "?"}
 
 
@@ -27,25 +28,21 @@ def line(result: ClaimResult) -> str:
     bar = str(result.claim.bar)
     said = result.verdict + (f" ({result.reason})" if result.reason else "")
     head = f"  {MARKS[result.verdict]} {result.claim.id:<27} {measured + unit:<28} {bar:<13} {said}"
-    text = textwrap.fill(
-        result.claim.text, WIDTH, initial_indent="      ", subsequent_indent="      "
-    )
-    return f"{head.rstrip()}\n{text}"
+    return f"{head.rstrip()}\n{_indented(result.claim.text)}"
 
 
-def scoreboard(results: Sequence[StudyResult]) -> str:
-    """Every claim of every study, and how many hold."""
-    parts = []
-    for result in results:
-        parts.append(f"{result.name} · {result.size} · {result.seconds:.0f} s of work")
-        parts.append(textwrap.fill(result.study.question, WIDTH))
-        parts.extend(line(claim) for claim in result.claims)
-        for unit in result.failures:
-            parts.append(f"  ! run {unit.part}-{unit.seed} failed: {unit.error}")
-        parts.append("")
-    tally = Counter(claim.verdict for result in results for claim in result.claims)
-    parts.append(", ".join(f"{tally[name]} {name}" for name in VERDICTS))
-    return "\n".join(parts)
+def board(
+    head: str, question: str, claims: Iterable[ClaimResult], failed: Iterable[str]
+) -> list[str]:
+    """One study: its head and question, every claim, and the runs that failed."""
+    lines = [head, textwrap.fill(question, WIDTH), *map(line, claims)]
+    return lines + [f"  ! {sentence}" for sentence in failed]
+
+
+def tally(claims: Iterable[ClaimResult]) -> str:
+    """How many claims hold, how many do not, and how many cannot be told."""
+    found = Counter(claim.verdict for claim in claims)
+    return ", ".join(f"{found[name]} {name}" for name in VERDICTS)
 
 
 def describe(study: Study) -> str:
@@ -57,8 +54,9 @@ def describe(study: Study) -> str:
             how = f"mean over {claim.seeds} or more seeds"
         unit = f" {claim.unit}" if claim.unit else ""
         parts.append(f"  {claim.id:<27} bar {claim.bar}{unit} ({how})")
-        for text in (claim.text, f"source: {claim.source}"):
-            parts.append(
-                textwrap.fill(text, WIDTH, initial_indent="      ", subsequent_indent="      ")
-            )
+        parts += [_indented(claim.text), _indented(f"source: {claim.source}")]
     return "\n".join(parts)
+
+
+def _indented(text: str) -> str:
+    return textwrap.fill(text, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)

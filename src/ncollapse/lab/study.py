@@ -11,14 +11,17 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
-from ncollapse.lab.claims import Claim, ClaimResult
+from ncollapse.lab.claims import Claim, ids
 
 SIZES = ("mini", "quick", "full")
 Work = Callable[[Mapping[str, Any], int], Mapping[str, Any]]
 Units = Mapping[str, Sequence[Mapping[str, Any]]]
+# What a run is given, and what it gives back.
+Plan = Mapping[str, Any]
+Outcome = dict[str, Any]
+Draw = str | Callable[[Units], Mapping[str, Any]]
 
 
 def resolve(name: str | Callable[..., Any]) -> Callable[..., Any]:
@@ -30,17 +33,24 @@ def resolve(name: str | Callable[..., Any]) -> Callable[..., Any]:
     return found
 
 
+def outcome(values: Mapping[str, Any] | None = None, **data: Any) -> Outcome:
+    """What the work of a part gives: numbers by claim id, and data for figures."""
+    return {"values": values or {}, "data": data}
+
+
 @dataclass(frozen=True)
 class Part:
     """One kind of run: work(settings, seed) → {"values": {claim id: number}, "data": …}.
 
-    claims: the ids that it gives numbers for. seeded: run once a seed, else once.
+    claims: the ids that it gives numbers for. seeded: run once a seed, else once. given: settings
+    of this part alone, laid over those of the study.
     """
 
     name: str
     work: str | Work
     claims: tuple[str, ...]
     seeded: bool = True
+    given: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -48,9 +58,9 @@ class Study:
     """A question that runs can answer.
 
     settings: by size, what the parts read; "seeds" is how many are run by default. "mini" tries the
-    machinery in seconds and judges nothing. combine: from
-    the data of all finished runs of each part to numbers that need several seeds at once,
-    {claim id: [values]}. draw: (units by part) → {name: (alt text, matplotlib figure)}.
+    machinery in seconds and judges nothing. combine: from the data of all finished runs of each
+    part to numbers that need several seeds at once, {claim id: [values]}. draw: (units by part) →
+    {name: (alt text, matplotlib figure)}. place: lists are in the order of this number.
     Raises ValueError for a missing size, claims without a part, or names used twice.
     """
 
@@ -61,18 +71,19 @@ class Study:
     settings: Mapping[str, Mapping[str, Any]]
     parts: tuple[Part, ...]
     combine: str | Callable[[Units], Mapping[str, Sequence[float]]] | None = None
-    draw: str | Callable[[Units], Mapping[str, Any]] | None = None
+    draw: Draw | None = None
+    place: int = 1000
 
     def __post_init__(self) -> None:
         missing = [size for size in SIZES if size not in self.settings]
         if missing:
             raise ValueError(f"study {self.name!r} has no settings for {', '.join(missing)}")
-        ids = [claim.id for claim in self.claims]
-        if len(set(ids)) < len(ids) or len({p.name for p in self.parts}) < len(self.parts):
+        own = ids(self.claims)
+        if len(set(own)) < len(own) or len({p.name for p in self.parts}) < len(self.parts):
             raise ValueError(f"study {self.name!r} uses the name of a claim or part twice")
         given = {name for part in self.parts for name in part.claims}
-        if given != set(ids):
-            odd = ", ".join(sorted(given ^ set(ids)))
+        if given != set(own):
+            odd = ", ".join(sorted(given ^ set(own)))
             raise ValueError(f"study {self.name!r}: {odd} has a part or a claim, not both")
 
     def units(self, size: str, seeds: int | None = None) -> list[Unit]:
@@ -84,7 +95,7 @@ class Study:
         if count < 1:
             raise ValueError(f"seeds={count}; at least 1 is needed")
         return [
-            Unit(self.name, part, settings, seed)
+            Unit(self.name, part, {**settings, **part.given}, seed)
             for part in self.parts
             for seed in range(count if part.seeded else 1)
         ]
@@ -124,53 +135,9 @@ class UnitResult:
     seconds: float = 0.0
     error: str = ""
 
-
-@dataclass(frozen=True)
-class StudyResult:
-    """A study that was run: claims with verdicts, and every run behind them.
-
-    seconds: time spent in the runs, added up (less on the clock where they ran side by side).
-    """
-
-    study: Study
-    size: str
-    claims: tuple[ClaimResult, ...]
-    units: tuple[UnitResult, ...]
-
     @property
     def name(self) -> str:
-        return self.study.name
-
-    @property
-    def seconds(self) -> float:
-        return sum(unit.seconds for unit in self.units)
-
-    @property
-    def failures(self) -> tuple[UnitResult, ...]:
-        return tuple(unit for unit in self.units if unit.error)
-
-    def data(self) -> dict[str, list[dict[str, Any]]]:
-        """Data of the finished runs by part, in the order of seeds; each knows its seed."""
-        return by_part(self.study, self.units)
-
-    def brief(self) -> dict[str, Any]:
-        """name, seconds, claims: what `study run --json` prints."""
-        return {
-            "name": self.name,
-            "seconds": round(self.seconds, 3),
-            "claims": [claim.brief() for claim in self.claims],
-        }
-
-    def __str__(self) -> str:
-        from ncollapse.lab.scoreboard import scoreboard
-
-        return scoreboard([self])
-
-    def save(self, folder: Path | str) -> Path:
-        """study.json, claims.csv, SVG figures and summary.html in `folder`; returns it."""
-        from ncollapse.lab.files import save
-
-        return save(self, Path(folder))
+        return f"{self.part}-{self.seed}"
 
 
 def by_part(study: Study, units: Sequence[UnitResult]) -> dict[str, list[dict[str, Any]]]:

@@ -7,10 +7,10 @@ In an initialised process group ranks share every batch, and all end with the sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int
@@ -72,6 +72,12 @@ class Settings:
             raise ValueError(f"loss {self.loss!r} is unknown; {', '.join(LOSSES)} or a function")
         if self.resume and self.checkpoint is None:
             raise ValueError("resume=True needs checkpoint=PATH, the file to continue from")
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any], **more: Any) -> Settings:
+        """Those settings of a study that say how to train, and more."""
+        known = {entry.name for entry in fields(cls)}
+        return cls(**{key: settings[key] for key in settings if key in known}, **more)
 
     def factor(self, epoch: int) -> float:
         """Learning rate of an epoch over the first one."""
@@ -135,6 +141,19 @@ class Callback(Protocol):
     def on_epoch_end(self, state: State) -> None: ...
 
     def on_end(self, state: State) -> None: ...
+
+
+class Silent:
+    """A callback that does nothing; others are derived from it."""
+
+    def on_start(self, state: State) -> None:
+        pass
+
+    def on_epoch_end(self, state: State) -> None:
+        pass
+
+    def on_end(self, state: State) -> None:
+        pass
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -97,6 +98,26 @@ def peaks_of_training(network: str, num_classes: int, *, batch: int, side: int) 
         raise RuntimeError(f"measuring {asked} failed: {done.stderr.strip()[-400:]}")
     plain, fixed = json.loads(done.stdout.splitlines()[-1])
     return plain, fixed
+
+
+def memory_saved(network: str, num_classes: int, batch: int, side: int) -> dict[str, Any]:
+    """What a training step holds with a batch of images of this side, in bytes, with a learned and
+    with a fixed head at d = K: computed (activations, training), and measured at its peak; with
+    the shares saved. Raises what `peaks_of_training` raises."""
+    peak = peaks_of_training(network, num_classes, batch=batch, side=side)
+    shape = (4, CHANNELS.get(network, 3), side, side)
+    inputs = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    model = NETWORKS[network](num_classes)
+    plain = training_bytes(model, inputs, batch)
+    fix_head(model, bottleneck=True)
+    fixed = training_bytes(model, inputs, batch)
+    found = {
+        "activations": [plain[0], fixed[0]],
+        "training": [plain[1], fixed[1]],
+        "peak": list(peak),
+    }
+    saved = {f"{name}_saved": 1 - after / before for name, (before, after) in found.items()}
+    return {"side": side, "batch": batch, **found, **saved}
 
 
 def _train(network: str, num_classes: int, batch: int, side: int, *, bottleneck: bool) -> int:

@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from ncollapse.record.atomic import set_aside
@@ -27,6 +28,21 @@ WRITING, WRITTEN, LIST = ".ncollapse-writing", ".ncollapse-written", "parts.json
 Write = Callable[[Path], None]
 
 
+@dataclass(frozen=True)
+class Kind:
+    """What a folder holds one of: the part that says that it is there, all parts by name (those in
+    folders as folder/name), and those written as it goes. mark: tells what is written aside from
+    that of other kinds in the same folder."""
+
+    head: str
+    parts: tuple[str, ...]
+    live: tuple[str, ...] = ()
+    mark: str = ""
+
+
+RUN = Kind(RESULTS, PARTS, LIVE)
+
+
 @contextmanager
 def reading(folder: Path) -> Iterator[None]:
     """No writer changes the folder meanwhile, where the system has file locks."""
@@ -39,7 +55,7 @@ def reading(folder: Path) -> Iterator[None]:
 
 def part(folder: Path, name: str) -> Path | None:
     """Where a part of the folder's run lies; None where the run has no such part."""
-    listed = _listed(folder)
+    listed = _listed(folder / WRITTEN)
     if listed is not None:
         if name not in listed:
             return None
@@ -48,67 +64,89 @@ def part(folder: Path, name: str) -> Path | None:
     return folder / name if (folder / name).is_file() else None
 
 
-def replace_parts(folder: Path, parts: Mapping[str, Write], keep: tuple[str, ...] = ()) -> None:
+def replace_parts(
+    folder: Path, parts: Mapping[str, Write], keep: tuple[str, ...] = (), kind: Kind = RUN
+) -> None:
     """Make `parts` the run of the folder, with the parts in `keep` as they are, and no others.
 
     Raises OSError, with the run of before left whole, where one cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder, exclusive=True):
-        _finish(folder)
-        for name in PARTS:
+        _finish(folder, kind)
+        for name in kind.parts:
             if (folder / name).is_dir():
                 raise IsADirectoryError(
                     f"a folder stands at {folder / name}, where a file of the run belongs; move it"
                 )
-        if not (folder / RESULTS).exists():
-            for name in PARTS:
-                if name not in LIVE and name not in keep:
+            if (folder / name).parent.is_file():
+                raise NotADirectoryError(
+                    f"a file stands at {(folder / name).parent}, where a folder of the run "
+                    "belongs; move it"
+                )
+        if not (folder / kind.head).exists():
+            for name in kind.parts:
+                if name not in kind.live and name not in keep:
                     set_aside(folder / name)
-        aside = folder / WRITING
+        aside = folder / (WRITING + kind.mark)
         _clear(aside)
         aside.mkdir()
         try:
-            for name, write in parts.items():
-                write(aside / name)
-                _settle(aside / name)
             kept = [name for name in keep if name not in parts and (folder / name).exists()]
+            # First, for whoever clears what was cut off.
             (aside / LIST).write_text(json.dumps([*parts, *kept]), encoding="utf-8")
             _settle(aside / LIST)
-            _settle(aside)
-            aside.rename(folder / WRITTEN)
+            for name, write in parts.items():
+                (aside / name).parent.mkdir(exist_ok=True)
+                write(aside / name)
+                _settle(aside / name)
+            for place in dict.fromkeys((aside / name).parent for name in (*parts, LIST)):
+                _settle(place)
+            aside.rename(folder / (WRITTEN + kind.mark))
         except BaseException:
             _clear(aside)
             raise
         _settle(folder)
-        _finish(folder)
+        _finish(folder, kind)
 
 
-def _finish(folder: Path) -> None:
+def _finish(folder: Path, kind: Kind) -> None:
     """Bring parts that were written aside to their places, and remove those that are no more."""
-    listed = _listed(folder)
+    aside = folder / (WRITTEN + kind.mark)
+    listed = _listed(aside)
     if listed is not None:
-        for name in PARTS:
-            if (folder / WRITTEN / name).exists():
-                (folder / WRITTEN / name).replace(folder / name)
+        for name in dict.fromkeys((*kind.parts, *listed)):
+            if (aside / name).exists():
+                (folder / name).parent.mkdir(exist_ok=True)
+                (aside / name).replace(folder / name)
             elif name not in listed:
                 (folder / name).unlink(missing_ok=True)
-    _clear(folder / WRITTEN)
+    _clear(aside)
 
 
-def _listed(folder: Path) -> list[str] | None:
-    """Parts of a run that was written and not yet brought to its place."""
+def _listed(aside: Path) -> list[str] | None:
+    """Parts that were written aside, whether or not they have been brought to their places."""
     try:
-        found = json.loads((folder / WRITTEN / LIST).read_text(encoding="utf-8"))
+        found = json.loads((aside / LIST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, list) else None
+    if not isinstance(found, list):
+        return None
+    # A list of ours names nothing outside its folder.
+    names = [name for name in found if isinstance(name, str)]
+    return [name for name in names if ".." not in name and not Path(name).is_absolute()]
 
 
 def _clear(aside: Path) -> None:
     """Remove a folder that was written aside, by the names that it may hold."""
-    for name in (*PARTS, LIST):
+    names = dict.fromkeys((*PARTS, *(_listed(aside) or ())))
+    for name in names:
         (aside / name).unlink(missing_ok=True)
+    for place in {(aside / name).parent for name in names} - {aside}:
+        with suppress(OSError):
+            place.rmdir()
+    # Last: without the list the others could not be found again.
+    (aside / LIST).unlink(missing_ok=True)
     with suppress(OSError):
         aside.rmdir()
 

@@ -6,8 +6,9 @@
 
 from ncollapse.lab.catalog import find, names, studies
 from ncollapse.lab.claims import Bar, Claim, ClaimResult
+from ncollapse.lab.result import StudyResult
 from ncollapse.lab.runner import run
-from ncollapse.lab.study import Part, Study, StudyResult
+from ncollapse.lab.study import Part, Study
 
 __all__ = [
     "Bar",

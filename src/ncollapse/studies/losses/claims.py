@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ncollapse.lab.claims import Bar, Claim
+from ncollapse.lab.claims import Bar, ids, mean, worst
+from ncollapse.lab.settings import By, sizes
 from ncollapse.lab.study import Part, Study
 
 EQUAL = "Zhou et al. 2022, on whether all losses are created equal (remembered, not read)"
@@ -10,84 +11,53 @@ MSE = "Zhou et al. 2022; Tirer & Bruna 2022 (remembered, not read); the path in 
 RATE = "Ji et al. 2022 (remembered, not read); checked numerically on free features"
 DECAY = "Sakamoto & Sato 2026 (scaling only); the exact slope on free features is derived"
 
-CLAIMS = (
-    Claim(
-        "losses-frame",
+FRAMES = (
+    worst("losses-frame", EQUAL, Bar(high=1e-3))(
         "Cross-entropy, label smoothing, focal loss and mean squared error with a bias all end in "
         "the simplex frame. Measured: largest ‖G/‖G‖ - E‖ of raw means and of raw weights over the "
-        "four, after descent.",
-        EQUAL,
-        Bar(high=1e-3),
+        "four, after descent."
     ),
-    Claim(
-        "losses-orthogonal",
+    worst("losses-orthogonal", MSE, Bar(high=1e-3))(
         "Bias-free mean squared error ends in a scaled orthogonal frame (NC2B). Measured: largest "
-        "‖G/‖G‖ - I/√K‖ of raw means and raw weights, after descent.",
-        MSE,
-        Bar(high=1e-3),
+        "‖G/‖G‖ - I/√K‖ of raw means and raw weights, after descent."
     ),
-    Claim(
-        "losses-path",
+    worst("losses-path", MSE, Bar(high=1e-3))(
         "Between the two frames the raw means of mean squared error follow "
-        "cos = (g - a)/(g + a(K-1)) in λ_b. Measured: largest |difference| of cosines.",
-        MSE,
-        Bar(high=1e-3),
+        "cos = (g - a)/(g + a(K-1)) in λ_b. Measured: largest |difference| of cosines."
     ),
-    Claim(
-        "losses-nc1-decay",
+)
+RATES = (
+    worst("losses-nc1-decay", DECAY, Bar(0.98, 1.02))(
         "Free features with decay λ: NC1 falls by e^(-2ηλ) a step. Measured: fitted slope over "
-        "-2ηλ.",
-        DECAY,
-        Bar(0.98, 1.02),
+        "-2ηλ."
     ),
-    Claim(
-        "losses-nc1-log",
+    worst("losses-nc1-log", RATE, Bar(-1.2, -0.8))(
         "Free features without decay: NC1 falls like 1/log t. Measured: fitted power of log t, "
-        "t from 1e4 to 1e10.",
-        RATE,
-        Bar(-1.2, -0.8),
+        "t from 1e4 to 1e10."
     ),
-    Claim(
-        "losses-network-decay",
+)
+SLOPES = (
+    mean("losses-network-decay", DECAY, Bar(0.5, 2.0))(
         "A network past zero error, constant rate η, decay λ: NC1 falls by e^(-2ηλ) a step. "
-        "Measured: fitted slope over -2ηλ (η over 1 - momentum).",
-        DECAY,
-        Bar(0.5, 2.0),
-        rule="mean",
-        seeds=3,
+        "Measured: fitted slope over -2ηλ (η over 1 - momentum)."
     ),
-    Claim(
-        "losses-network-log",
+    mean("losses-network-log", RATE, Bar(-2.0, -0.5))(
         "A network past zero error without decay: NC1 falls like a power of log t near -1. "
-        "Measured: fitted power of log(steps).",
-        RATE,
-        Bar(-2.0, -0.5),
-        rule="mean",
-        seeds=3,
+        "Measured: fitted power of log(steps)."
     ),
-    Claim(
-        "losses-accuracy-wide",
+)
+ACCURACY = (
+    mean("losses-accuracy-wide", EQUAL, Bar(high=1.0), "points")(
         "Wide network: the test accuracies of the four losses lie within one point. Measured: "
-        "largest minus smallest mean accuracy, jackknife over seeds.",
-        EQUAL,
-        Bar(high=1.0),
-        "points",
-        rule="mean",
-        seeds=3,
+        "largest minus smallest mean accuracy, jackknife over seeds."
     ),
-    Claim(
-        "losses-accuracy-narrow",
+    mean("losses-accuracy-narrow", EQUAL, Bar(low=1.0), "points")(
         "Narrow network: the test accuracies of the four losses differ by more than one point. "
-        "Measured: largest minus smallest mean accuracy, jackknife over seeds.",
-        EQUAL,
-        Bar(low=1.0),
-        "points",
-        rule="mean",
-        seeds=3,
+        "Measured: largest minus smallest mean accuracy, jackknife over seeds."
     ),
 )
 RUNS = "ncollapse.studies.losses.runs"
-UFM = {"classes": 5, "count": 8, "features": 7, "weight_decay": 5e-3, "feature_decay": 5e-3}
+BIAS_DECAYS = [1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0]
 
 STUDY = Study(
     name="losses",
@@ -96,61 +66,31 @@ STUDY = Study(
         "frame, how fast does NC1 fall with and without decay, and when do accuracies differ?"
     ),
     paper="Zhou et al. 2022, Are all losses created equal: a neural collapse perspective",
-    claims=CLAIMS,
-    settings={
-        "mini": {
-            "seeds": 1,
-            "ufm": {**UFM, "classes": 3, "count": 3, "features": 4},
-            "bias_decays": [0.01, 0.1],
-            "steps": 4000,
-            "until": 1e10,
-            "epochs": 3,
-            "widths": {"wide": 32, "narrow": 4},
-            "samples": 300,
-            "slope": {"epochs": 6, "from": 2, "decay": 1e-3},
+    claims=(*FRAMES, *RATES, *SLOPES, *ACCURACY),
+    settings=sizes(
+        seeds=By(1, 6, 5),
+        ufm={
+            "classes": By(3, 5, 10),
+            "count": By(3, 8, 8),
+            "features": By(4, 7, 12),
+            "weight_decay": 5e-3,
+            "feature_decay": 5e-3,
         },
-        "quick": {
-            "seeds": 6,
-            "ufm": UFM,
-            "bias_decays": [1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0],
-            "steps": 60000,
-            "until": 1e10,
-            "epochs": 150,
-            "widths": {"wide": 256, "narrow": 6},
-            "samples": 0,
-            "slope": {"epochs": 300, "from": 100, "decay": 1e-3},
-        },
-        "full": {
-            "seeds": 5,
-            "ufm": {**UFM, "classes": 10, "features": 12},
-            "bias_decays": [1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0],
-            "steps": 60000,
-            "until": 1e10,
-            "epochs": 300,
-            "widths": {"wide": 256, "narrow": 6},
-            "samples": 0,
-            "slope": {"epochs": 1000, "from": 200, "decay": 1e-3},
-        },
-    },
-    parts=(
-        Part(
-            "frames",
-            f"{RUNS}:frames",
-            ("losses-frame", "losses-orthogonal", "losses-path"),
-            seeded=False,
-        ),
-        Part("rates", f"{RUNS}:rates", ("losses-nc1-decay", "losses-nc1-log"), seeded=False),
-        Part(
-            "slopes",
-            "ncollapse.studies.losses.networks:slopes",
-            ("losses-network-decay", "losses-network-log"),
-        ),
-        Part(
-            "networks",
-            "ncollapse.studies.losses.networks:accuracies",
-            ("losses-accuracy-wide", "losses-accuracy-narrow"),
-        ),
+        bias_decays=By([0.01, 0.1], BIAS_DECAYS, BIAS_DECAYS),
+        steps=By(4000, 60000, 60000),
+        until=1e10,
+        epochs=By(3, 150, 300),
+        widths={"wide": By(32, 256, 256), "narrow": By(4, 6, 6)},
+        samples=By(300, 0, 0),
+        slope={"epochs": By(6, 300, 1000), "from": By(2, 100, 200), "decay": 1e-3},
     ),
-    combine="ncollapse.studies.losses.networks:combine",
-    draw="ncollapse.studies.losses.networks:draw",
+    parts=(
+        Part("frames", f"{RUNS}:frames", ids(FRAMES), seeded=False),
+        Part("rates", f"{RUNS}:rates", ids(RATES), seeded=False),
+        Part("slopes", f"{RUNS}:slopes", ids(SLOPES)),
+        Part("networks", f"{RUNS}:accuracies", ids(ACCURACY)),
+    ),
+    combine=f"{RUNS}:combine",
+    draw="ncollapse.studies.losses.figures:draw",
+    place=20,
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ncollapse.lab.claims import Bar, Claim
+from ncollapse.lab.claims import Bar, Claim, ids, mean
+from ncollapse.lab.settings import By, sizes
 from ncollapse.lab.study import Part, Study
 
 HARUN = "Harun, Gallardo & Kanan 2025 (abstract read); the setting and bar are ours"
@@ -12,35 +13,18 @@ SPLITS = 5
 
 def _claims(arm: str, name: str, source: str, gain: float) -> tuple[Claim, Claim, Claim]:
     return (
-        Claim(
-            f"over-collapse-{arm}-unseen",
+        mean(f"over-collapse-{arm}-unseen", source, Bar(low=gain), "points", seeds=SPLITS)(
             f"Digits, six classes seen and four unseen: cross-entropy with {name} makes features "
             "that tell unseen classes apart better. Measured: gain in 5-shot accuracy of nearest "
-            "centroids over cross-entropy alone, mean over splits.",
-            source,
-            Bar(low=gain),
-            unit="points",
-            rule="mean",
-            seeds=SPLITS,
+            "centroids over cross-entropy alone, mean over splits."
         ),
-        Claim(
-            f"over-collapse-{arm}-source",
+        mean(f"over-collapse-{arm}-source", source, Bar(low=-1.0), "points", seeds=SPLITS)(
             f"It costs no more than a point on the seen classes. Measured: test accuracy with "
-            f"{name} minus that without.",
-            source,
-            Bar(low=-1.0),
-            unit="points",
-            rule="mean",
-            seeds=SPLITS,
+            f"{name} minus that without."
         ),
-        Claim(
-            f"over-collapse-{arm}-nc1",
+        mean(f"over-collapse-{arm}-nc1", source, Bar(low=0.301), seeds=SPLITS)(
             f"It does so by less collapse: with {name} NC1 of the seen classes is at least twice "
-            "as large. Measured: log10 of the ratio of nc1_fisher on the training split.",
-            source,
-            Bar(low=0.301),
-            rule="mean",
-            seeds=SPLITS,
+            "as large. Measured: log10 of the ratio of nc1_fisher on the training split."
         ),
     )
 
@@ -50,7 +34,6 @@ CLAIMS = (
     *_claims("coding", "0.01 coding rate", MCR, 5.0),
 )
 RUNS = "ncollapse.studies.over_collapse.runs"
-COMMON = {"seen": 6, "weight_decay": 5e-3, "batch_size": 128, "koleo": 0.1, "coding": 0.01}
 
 STUDY = Study(
     name="over-collapse",
@@ -60,11 +43,17 @@ STUDY = Study(
     ),
     paper="Harun, Gallardo & Kanan 2025, on controlling collapse for detection and transfer",
     claims=CLAIMS,
-    settings={
-        "mini": {**COMMON, "seeds": 1, "epochs": 3, "draws": 5},
-        "quick": {**COMMON, "seeds": SPLITS, "epochs": 100, "draws": 100},
-        "full": {**COMMON, "seeds": 20, "epochs": 200, "draws": 400},
-    },
-    parts=(Part("split", f"{RUNS}:split", tuple(claim.id for claim in CLAIMS)),),
-    draw=f"{RUNS}:draw",
+    settings=sizes(
+        seen=6,
+        weight_decay=5e-3,
+        batch_size=128,
+        koleo=0.1,
+        coding=0.01,
+        seeds=By(1, SPLITS, 20),
+        epochs=By(3, 100, 200),
+        draws=By(5, 100, 400),
+    ),
+    parts=(Part("split", f"{RUNS}:split", ids(CLAIMS)),),
+    draw="ncollapse.studies.over_collapse.figures:draw",
+    place=100,
 )

@@ -2,73 +2,40 @@
 
 from __future__ import annotations
 
-from ncollapse.lab.claims import Bar, Claim
+from ncollapse.lab.claims import Bar, ids, mean, worst
+from ncollapse.lab.settings import By, sizes
 from ncollapse.lab.study import Part, Study
 
 OURS = "this library; the bar is ours"
 HARUN = "after Harun, Gallardo & Kanan 2025 (abstract read); the setting is ours"
-POINTS = [0.03, 0.1, 0.3, 1.0]
+POINTS, RATIOS = [0.03, 0.1, 0.3, 1.0], [0.1, 0.3, 1.0, 3.0]
 
 CLAIMS = (
-    Claim(
-        "thermostat-median",
+    worst("thermostat-median", OURS, Bar(high=20.0), "%", seeds=3)(
         "Set points 0.03, 0.1, 0.3 and 1.0 are held. Measured: nc1_fisher of the training split in "
         "eval mode once an epoch, its median over the last third of training, relative deviation "
-        "from the set point; the largest over set points and seeds.",
-        OURS,
-        Bar(high=20.0),
-        unit="%",
-        seeds=3,
+        "from the set point; the largest over set points and seeds."
     ),
-    Claim(
-        "thermostat-epochs",
+    worst("thermostat-epochs", OURS, Bar(low=80.0), "%", seeds=3)(
         "They are held epoch by epoch. Measured: share of the epochs of the last third whose "
-        "reading is within 35 % of the set point; the smallest over set points and seeds.",
-        OURS,
-        Bar(low=80.0),
-        unit="%",
-        seeds=3,
+        "reading is within 35 % of the set point; the smallest over set points and seeds."
     ),
-    Claim(
-        "thermostat-online",
+    worst("thermostat-online", OURS, Bar(high=25.0), "%", seeds=3)(
         "The thermostat's own reading of its batches says what `measure` reads. Measured: median "
         "online reading of the last third over the median of the epochs' readings, relative "
-        "deviation from 1; the largest over set points and seeds.",
-        OURS,
-        Bar(high=25.0),
-        unit="%",
-        seeds=3,
+        "deviation from 1; the largest over set points and seeds."
     ),
-    Claim(
-        "thermostat-accuracy",
+    mean("thermostat-accuracy", OURS, Bar(high=1.0), "points")(
         "It costs no more than a point of accuracy. Measured: test accuracy without a thermostat "
-        "minus that with it, at the set point that costs most; mean over seeds.",
-        OURS,
-        Bar(high=1.0),
-        unit="points",
-        rule="mean",
-        seeds=3,
+        "minus that with it, at the set point that costs most; mean over seeds."
     ),
-    Claim(
-        "thermostat-unseen",
+    mean("thermostat-unseen", HARUN, Bar(low=0.0), "points a decade")(
         "Features of classes never trained on change with the set point: they grow better with "
         "it. Measured: slope of 5-shot accuracy on unseen digits against log10 of the set point; "
-        "its interval excludes 0.",
-        HARUN,
-        Bar(low=0.0),
-        unit="points a decade",
-        rule="mean",
-        seeds=3,
+        "its interval excludes 0."
     ),
 )
 RUNS = "ncollapse.studies.thermostat.runs"
-COMMON = {
-    "seen": 6,
-    "weight_decay": 5e-3,
-    "batch_size": 128,
-    "points": POINTS,
-    "ratios": [0.1, 0.3, 1.0, 3.0],
-}
 
 STUDY = Study(
     name="thermostat",
@@ -78,21 +45,20 @@ STUDY = Study(
     ),
     paper="this library; the question is that of Harun, Gallardo & Kanan 2025",
     claims=CLAIMS,
-    settings={
-        "mini": {
-            **COMMON,
-            "seeds": 1,
-            "epochs": 3,
-            "draws": 5,
-            "points": [0.1, 1.0],
-            "ratios": [0.3, 1.0],
-        },
-        "quick": {**COMMON, "seeds": 3, "epochs": 150, "draws": 100},
-        "full": {**COMMON, "seeds": 3, "epochs": 300, "draws": 400},
-    },
+    settings=sizes(
+        seen=6,
+        weight_decay=5e-3,
+        batch_size=128,
+        points=By([0.1, 1.0], POINTS, POINTS),
+        ratios=By([0.3, 1.0], RATIOS, RATIOS),
+        seeds=By(1, 3, 3),
+        epochs=By(3, 150, 300),
+        draws=By(5, 100, 400),
+    ),
     parts=(
-        Part("dial", f"{RUNS}:dial", tuple(claim.id for claim in CLAIMS)),
+        Part("dial", f"{RUNS}:dial", ids(CLAIMS)),
         Part("ratio", f"{RUNS}:ratio", ()),
     ),
-    draw=f"{RUNS}:draw",
+    draw="ncollapse.studies.thermostat.figures:draw",
+    place=90,
 )

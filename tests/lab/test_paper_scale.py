@@ -17,14 +17,15 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from ncollapse.cli import main
+from ncollapse.lab.by_name import redrawn
 from ncollapse.lab.data import Data, Dataset, digits, long_tailed
-from ncollapse.lab.looks import Looks, features_of
+from ncollapse.lab.features import features_of
+from ncollapse.lab.looks import Looks
 from ncollapse.lab.models import conv, mlp
 from ncollapse.lab.samples import Samples, labels_of, open_data, relabelled, subset
 from ncollapse.lab.train import Settings, State, TrainResult, train
 from ncollapse.sources.specs.optional import optional
 from ncollapse.studies import find, run
-from ncollapse.studies.terminal_phase.runs import redrawn
 from tests.ranks import spawn
 
 CODE = """

@@ -1,17 +1,14 @@
-"""Claims and their verdicts, studies and their settings, the catalogue."""
+"""Claims and their verdicts, studies and their settings."""
 
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 
 import pytest
 
 from ncollapse.lab.claims import FAILS, HOLDS, UNKNOWN
-from ncollapse.lab.scoreboard import describe
-from ncollapse.lab.study import SIZES, resolve
-from ncollapse.studies import Bar, Claim, Part, Study, find, names, studies
+from ncollapse.lab.study import SIZES
+from ncollapse.studies import Bar, Claim, Part, Study, find
 
 WORST = Claim("a", "text", "source", Bar(high=1.0))
 MEAN = Claim("a", "text", "source", Bar(low=0.9), rule="mean", seeds=3)
@@ -102,34 +99,6 @@ def made(**changes: object) -> Study:
         "parts": (Part("p", len, ("a",)),),
     }
     return Study(**{**base, **changes})
-
-
-def test_every_study_states_what_it_needs() -> None:
-    first = ("landscape", "losses", "peeled", "imbalance", "minority", "terminal-phase")
-    assert names()[: len(first)] == first
-    ids = [claim.id for study in studies() for claim in study.claims]
-    assert len(set(ids)) == len(ids)
-    for study in studies():
-        assert study.question.endswith("?") and study.paper
-        page = describe(study)
-        for claim in study.claims:
-            assert claim.id.startswith(study.name)
-            assert claim.source and "Measured:" in claim.text
-            assert claim.id in page and str(claim.bar) in page
-        for part in study.parts:
-            assert callable(resolve(part.work))
-        assert study.draw is not None and callable(resolve(study.draw))
-
-
-def test_listing_loads_no_torch() -> None:
-    code = (
-        "import sys; from ncollapse.studies import studies; "
-        "[s.units('quick') for s in studies()]; print(' '.join(sys.modules))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
-    )
-    assert not set(done.stdout.split()) & {"torch", "scipy", "pandas", "matplotlib", "sklearn"}
 
 
 def test_runs_with_other_settings_have_other_fingerprints() -> None:

@@ -1,36 +1,19 @@
-"""Every study in its mini size: the schema and finite numbers, never a verdict."""
+"""Digits of given counts, cosines, and points of free features."""
 
 from __future__ import annotations
 
-import json
 import math
 
 import pytest
 import torch
 
-from ncollapse.lab.claims import VERDICTS
+from ncollapse.lab.cosines import block_means, closeness, cosines
+from ncollapse.lab.critical import energy, step_from
 from ncollapse.lab.data import digits, geometric_counts, long_tailed
 from ncollapse.lab.models import mlp
-from ncollapse.lab.networks import block_means, closeness, cosines
-from ncollapse.studies import find, names, run
-from ncollapse.studies.losses.networks import jackknife
-from ncollapse.studies.peeled.runs import energy, step_from
+from ncollapse.lab.statistics import jackknife
 from ncollapse.theory.problems import ULPM
 from ncollapse.theory.solvers.flow import kkt, kkt_point
-
-
-@pytest.mark.parametrize("name", names())
-def test_mini_runs_give_every_claim_a_finite_number(name: str, tmp_path) -> None:
-    found = run(name, "mini", jobs=1, output=tmp_path)
-    assert not found.failures, found.failures
-    assert [claim.claim.id for claim in found.claims] == [claim.id for claim in find(name).claims]
-    for claim in found.claims:
-        assert claim.measured is not None and math.isfinite(claim.measured), claim.claim.id
-        assert claim.verdict in VERDICTS
-        assert set(claim.brief()) == {"id", "text", "source", "measured", "bar", "verdict"}
-    assert set(found.brief()) == {"name", "seconds", "claims"}
-    json.dumps(found.brief(), allow_nan=False)
-    assert len(list((tmp_path / "figures").glob("*.svg"))) >= 1
 
 
 def test_long_tailed_digits_have_the_counts_asked_for() -> None:
