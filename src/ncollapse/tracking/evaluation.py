@@ -15,12 +15,13 @@ from ncollapse.collect.ranks.ranks import Ranks
 from ncollapse.collect.ranks.sync import in_group
 from ncollapse.collect.tap.batches import unpack_batch
 from ncollapse.collect.tap.heads import Head
+from ncollapse.collect.tap.listener import in_evaluation
 from ncollapse.collect.tap.taps import HEAD
 from ncollapse.errors import NCollapseWarning
 from ncollapse.metrics.catalog import METRICS
 from ncollapse.record.readings import Reading
-from ncollapse.tracking.listener import DivergedError, Heard, Listener
 from ncollapse.tracking.metric import NeuralCollapse, values_of
+from ncollapse.tracking.passes import DivergedError, Heard, Passes
 
 KEYS = (
     "class_share",
@@ -40,7 +41,7 @@ class Evaluation:
 
     Nothing runs twice: `observe` takes the pass just made with its labels; `readings` gives values
     by layer and key over the samples of all ranks, the same keys on each, and NaN for what cannot
-    be read. Raises ValueError as `Listener` and `NeuralCollapse` do.
+    be read. Raises ValueError as `Passes` and `NeuralCollapse` do.
     """
 
     def __init__(
@@ -52,21 +53,21 @@ class Evaluation:
         pool: Any = "auto",
         keys: Sequence[str] = KEYS,
     ) -> None:
-        self.listener = Listener(model, layers, head=head, pool=pool, training=False)
+        self.passes = Passes(model, layers, head=head, pool=pool, when=in_evaluation)
         self.keys = tuple(keys)
         self.start()
-        self.listener.close()
+        self.passes.close()
 
     def start(self) -> None:
         """Begin an evaluation: earlier samples are forgotten."""
         self.metrics: dict[str, NeuralCollapse] = {}
         self._lost = 0
-        self.listener.open()
+        self.passes.open()
 
     def observe(self, target: Any = None) -> None:
         """Take in the last forward pass with its labels (None: those the model was given)."""
         try:
-            heard = self.listener.take()
+            heard = self.passes.take()
         except DivergedError:
             self._lost += 1
             return
@@ -99,8 +100,8 @@ class Evaluation:
         A rank that had no batch adds nothing and finds what the others find. Raises ValueError, on
         every rank, when two read different layers.
         """
-        self.listener.close()
-        taps = self.listener.taps
+        self.passes.close()
+        taps = self.passes.taps
         if taps.head is not None:
             taps.refresh()
         head, lost = taps.head, self._lost

@@ -17,7 +17,7 @@ from ncollapse.errors import NCollapseWarning
 from ncollapse.metrics.catalog import METRICS
 from ncollapse.metrics.readings import applicable, read
 from ncollapse.record.readings import Reading
-from ncollapse.tracking.listener import DivergedError, Heard, Listener
+from ncollapse.tracking.passes import DivergedError, Heard, Passes
 
 SPLIT = "online"
 DEFINITION = "micro"
@@ -57,7 +57,7 @@ class Online:
             raise ValueError(f"half-life in {unit} without a number; pass half_life=… too")
         self.half_life, self.unit = half_life, unit
         self.keys = keys
-        self.listener = Listener(model, layers, head=head, pool=pool).open()
+        self.passes = Passes(model, layers, head=head, pool=pool).open()
         if head is False and num_classes is None:
             raise ValueError("without a head the number of classes is unknown; pass num_classes=…")
         self.num_classes = num_classes
@@ -70,13 +70,13 @@ class Online:
     @property
     def pending(self) -> bool:
         """Whether a forward pass waits for its labels."""
-        return self.listener.pending
+        return self.passes.pending
 
     def observe(self, target: Any = None) -> None:
         """Take in the last training forward pass with its labels (samples); None: those that the
         model was given (`labels=…`, as Hugging Face models are)."""
         try:
-            heard = self.listener.take()
+            heard = self.passes.take()
         except DivergedError as error:
             self._warn_once(f"nothing is followed: {error}; training goes on", name="diverged")
             return
@@ -137,9 +137,9 @@ class Online:
         _warn(f"online statistics start anew: {reason}")
         self.moments, self._loaded = {}, {}
         try:
-            self.listener.renew()
+            self.passes.renew()
         except ValueError as error:
-            self.listener.close()
+            self.passes.close()
             _warn(f"online following stops: {error}")
 
     # ---- what was found -----------------------------------------------------------------------
@@ -150,7 +150,7 @@ class Online:
         features. Empty before the first batch. `together` reads the batches of all ranks of
         torch.distributed; then every rank must call, and all find the same.
         """
-        taps = self.listener.taps
+        taps = self.passes.taps
         if taps.head is not None:
             taps.refresh()
         found = {}
@@ -163,7 +163,7 @@ class Online:
         return found
 
     def _read(self, layer: str, moments: ForgettingMoments) -> dict[str, Reading]:
-        head = self.listener.taps.head if layer == HEAD else None
+        head = self.passes.taps.head if layer == HEAD else None
         keys = [
             key
             for key in applicable(head=head is not None)
@@ -180,7 +180,7 @@ class Online:
                 values, _ = read(
                     keys, statistics=statistics, geometry=geometry, definition=DEFINITION
                 )
-        pooling = self.listener.taps.pooling.get(layer, "none")
+        pooling = self.passes.taps.pooling.get(layer, "none")
         suffix = moments.described + ("" if pooling == "none" else f", {pooling}")
         return {
             key: Reading(
@@ -221,7 +221,7 @@ class Online:
 
     def close(self) -> None:
         """Take the hooks off the model."""
-        self.listener.close()
+        self.passes.close()
 
     def _warn_once(self, message: str, name: str | None = None) -> None:
         if (name or message) not in self._warned:

@@ -37,7 +37,7 @@ def online_measurement(
         )
     layer = HEAD if HEAD in readings else list(readings)[-1]
     moments = online.moments[layer]
-    head = online.listener.taps.head if layer == HEAD else None
+    head = online.passes.taps.head if layer == HEAD else None
     results = {SPLIT: {name: dict(found) for name, found in readings.items()}}
     statistics = moments.statistics()
     samples = round(float(statistics.counts.sum()))
@@ -53,7 +53,7 @@ def online_measurement(
             name: {
                 "dim": own.num_features,
                 "mode": own.mode,
-                "pooling": online.listener.taps.pooling.get(name, "none"),
+                "pooling": online.passes.taps.pooling.get(name, "none"),
             }
             for name, own in online.moments.items()
         },

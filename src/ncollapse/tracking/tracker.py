@@ -288,7 +288,7 @@ class Tracker:
         """What was picked as the head and why, known after the first look."""
         found = self._taps.head
         if found is None and self._online is not None:
-            found = self._online.listener.taps.head
+            found = self._online.passes.taps.head
         return None if found is None else found.described
 
     # ---- going on after an interruption -------------------------------------------------------

@@ -71,7 +71,7 @@ class CollapseCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
 
     def _watch(self, model: nn.Module) -> None:
         if self._evaluation is not None:
-            self._evaluation.listener.close()
+            self._evaluation.passes.close()
         self._evaluation = self._following.evaluation(model)
         self._evaluation.start()
 
