@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,7 +19,6 @@ from ncollapse.collect.tap.listener import in_evaluation
 from ncollapse.collect.tap.taps import HEAD
 from ncollapse.errors import NCollapseWarning
 from ncollapse.metrics.catalog import METRICS
-from ncollapse.record.readings import Reading
 from ncollapse.tracking.metric import NeuralCollapse, values_of
 from ncollapse.tracking.passes import DivergedError, Heard, Passes
 
@@ -56,7 +55,7 @@ class Evaluation:
         self.passes = Passes(model, layers, head=head, pool=pool, when=in_evaluation)
         self.keys = tuple(keys)
         self.start()
-        self.passes.close()
+        self.close()
 
     def start(self) -> None:
         """Begin an evaluation: earlier samples are forgotten."""
@@ -94,13 +93,17 @@ class Evaluation:
     def _new(self, K: int, d: int, device: torch.device | str) -> NeuralCollapse:
         return NeuralCollapse(K, d, keys=self.keys, memory_budget=2e8, device=device)
 
+    def close(self) -> None:
+        """Take the hooks off the model; what was read stays."""
+        self.passes.close()
+
     def readings(self) -> dict[str, dict[str, float]]:
         """Values by layer and key; call on every rank. NaN, with a warning, where features were.
 
         A rank that had no batch adds nothing and finds what the others find. Raises ValueError, on
         every rank, when two read different layers.
         """
-        self.passes.close()
+        self.close()
         taps = self.passes.taps
         if taps.head is not None:
             taps.refresh()
@@ -135,14 +138,3 @@ class Evaluation:
             return dict.fromkeys(keys, math.nan)
         values = values_of(whole, keys, metric.definition, weight, bias)
         return {key: float(values[key]) for key in keys}
-
-
-def numbers(readings: Mapping[str, Mapping[str, Reading]]) -> dict[str, dict[str, float]]:
-    """Values by layer and key, NaN for null: the keys must be the same on all ranks."""
-    return {
-        layer: {
-            key: float("nan") if reading.value is None else reading.value
-            for key, reading in found.items()
-        }
-        for layer, found in readings.items()
-    }

@@ -53,9 +53,7 @@ class NeuralCollapse:
         ignore_index: int | None = -100,
         device: torch.device | str = "cpu",
     ) -> None:
-        check_definition(definition)
-        chosen = chosen_keys(keys)
-        self.keys = None if chosen is None else tuple(key for key in METRICS if key in chosen)
+        self.keys = in_order(keys, definition)
         self.num_classes, self.num_features = num_classes, num_features
         self.definition = definition
         self._options: dict[str, Any] = {
@@ -167,12 +165,15 @@ class NeuralCollapse:
         return plot(self.compute() if val is None else val, ax)
 
 
-def check_definition(definition: str) -> None:
-    """Raises ValueError for a definition that no metric knows."""
+def in_order(keys: Iterable[str] | None, definition: str) -> tuple[str, ...] | None:
+    """Keys as the catalog orders them, None for all. Raises ValueError for keys and definitions
+    that no metric knows."""
     if definition not in DEFINITIONS:
         raise ValueError(
             f"definition {definition!r} is unknown; one of {', '.join(DEFINITIONS)} is needed"
         )
+    chosen = chosen_keys(keys)
+    return None if chosen is None else tuple(key for key in METRICS if key in chosen)
 
 
 def values_of(

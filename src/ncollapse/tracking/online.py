@@ -57,7 +57,7 @@ class Online:
             raise ValueError(f"half-life in {unit} without a number; pass half_life=… too")
         self.half_life, self.unit = half_life, unit
         self.keys = keys
-        self.passes = Passes(model, layers, head=head, pool=pool).open()
+        self.passes = Passes(model, layers, head=head, pool=pool)
         if head is False and num_classes is None:
             raise ValueError("without a head the number of classes is unknown; pass num_classes=…")
         self.num_classes = num_classes
@@ -65,6 +65,7 @@ class Online:
         self.batches = 0
         self._loaded: dict[str, Any] = {}
         self._warned: set[str] = set()
+        self.passes.open()
 
     # ---- fed by the loop ----------------------------------------------------------------------
     @property

@@ -27,9 +27,10 @@ from ncollapse.metrics.phase import ERROR, Phase, terminal_phase
 from ncollapse.record.readings import Reading
 from ncollapse.record.trace import Trace
 from ncollapse.tracking.film import Film
-from ncollapse.tracking.hold import Hold
-from ncollapse.tracking.ledger import Ledger, Values, chosen, nulls
-from ncollapse.tracking.online import SPLIT, Online
+from ncollapse.tracking.following import Following
+from ncollapse.tracking.ledger import Ledger, nulls
+from ncollapse.tracking.loggers import Values, values_of
+from ncollapse.tracking.online import SPLIT
 from ncollapse.tracking.probe import balanced
 from ncollapse.tracking.summary import dial_measurement, online_measurement
 
@@ -145,19 +146,14 @@ class Tracker:
         self.output = None if output is None else Path(output)
         self._film = None if film is False else Film(film, class_names, self.output)
         self._ledger = Ledger(self.output, loggers, resume=resume)
-        self._hold = None if dial is None else Hold(dial, model, head)
-        self._online: Online | None = None
         if online:
             chosen_keys(self.keys)
-            self._online = Online(
-                model,
-                head=head,
-                half_life=half_life,
-                unit=half_life_unit,
-                num_classes=num_classes,
-                keys=self.keys,
-                **self._where,
-            )
+        self._following = Following(
+            dial, online=online, half_life=half_life, unit=half_life_unit, head=head,
+            num_classes=num_classes, keys=self.keys, **self._where,
+        )  # fmt: skip
+        self._following.begin(model)
+        self._online, self._hold = self._following.online, self._following.hold
 
     # ---- called by the training loop ----------------------------------------------------------
     def penalty(self, target: Any) -> Tensor:
@@ -214,14 +210,14 @@ class Tracker:
             options = Options(null=False, intervals=False, seed=self.seed, keys=self.keys)
             try:
                 looked = self._measure(options, record=True)
-                found = chosen(looked.results, self.keys)
+                found = values_of(looked.results, self.keys)
             except ValueError as error:
                 # What was wrong from the start is an error; what goes wrong later must not end it.
                 late = self.latest is not None or isinstance(error, NonFiniteError)
                 if not (late or _diverged(self._taps.model)):
                     raise
                 _warn(f"step {self.steps}: {error}. The reading is null, and training goes on")
-                known = {} if self.latest is None else chosen(self.latest.results, self.keys)
+                known = {} if self.latest is None else values_of(self.latest.results, self.keys)
                 places = dict.fromkeys(self.loaders, self._taps.layers)
                 found = nulls(known, places, self.keys or ("class_share",))
         primary = self._taps.layers[-1]
@@ -229,7 +225,7 @@ class Tracker:
             found["train"].setdefault(primary, {})[ERROR] = train_error
         if self._online is not None:
             self.online = self._online.readings()
-            found |= chosen({SPLIT: self.online}, self.keys)
+            found |= values_of({SPLIT: self.online}, self.keys)
         if self._hold is not None:
             found |= self._hold.readings()
         self._ledger.write(self.steps, float(self.epochs) if self.epochs else None, found)
@@ -266,10 +262,7 @@ class Tracker:
 
     def close(self) -> None:
         """Take the hooks of online following and of the dial off the model."""
-        if self._online is not None:
-            self._online.close()
-        if self._hold is not None:
-            self._hold.close()
+        self._following.close()
 
     # ---- results ------------------------------------------------------------------------------
     @property
@@ -300,17 +293,13 @@ class Tracker:
 
     def state_dict(self) -> dict[str, Any]:
         """Steps, epochs, online moments and the dial's state, as tensors and plain numbers."""
-        online = {} if self._online is None else self._online.state_dict()
-        dial = {} if self._hold is None else self._hold.state_dict()
-        return {"steps": self.steps, "epochs": self.epochs, "online": online, "dial": dial}
+        return {"steps": self.steps, "epochs": self.epochs, **self._following.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint, as `resume` does, with the online moments and the dial's state
         saved in it."""
-        if self._online is not None:
-            self._online.load_state_dict(dict(state["online"]))
-        if self._hold is not None:
-            self._hold.load_state_dict(state.get("dial", {}))
+        self._following.load_state_dict(state)
+        self._following.restore()
         self.resume(int(state["steps"]), int(state["epochs"]))
 
     # ---- measuring ----------------------------------------------------------------------------
