@@ -13,7 +13,7 @@ from torch.nn import functional
 import ncollapse as nc
 from ncollapse.control import Thermostat
 from ncollapse.tracking.following import Following, model_of
-from ncollapse.tracking.loggers import values_of
+from ncollapse.tracking.loggers import numbers
 from tests.models import K, blobs, built
 from tests.tracking.test_dial import INPUTS, LABELS, Loop, made, same
 
@@ -85,7 +85,7 @@ def test_a_new_trainer_trains_and_reads_as_a_tracker_does() -> None:
     assert same(trainer.loop.model, loop.model)
     found = trainer.callback.following.readings()
     tracker.probe()
-    assert found["online"] == values_of({"online": tracker.online})["online"]
+    assert found["online"] == numbers({"online": tracker.online})["online"]
     assert found["dial"]["head"]["nc1_fisher"] == tracker._hold.dial.reading
     assert set(found["online"]) == {"1", "head"} and set(found["online"]["head"]) == set(KEYS)
 

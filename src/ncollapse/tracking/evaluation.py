@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
 
 from ncollapse.collect.keep.gaps import first_full
 from ncollapse.collect.ranks.ranks import Ranks
@@ -16,7 +15,7 @@ from ncollapse.collect.ranks.sync import in_group
 from ncollapse.collect.tap.batches import unpack_batch
 from ncollapse.collect.tap.heads import Head
 from ncollapse.collect.tap.listener import in_evaluation
-from ncollapse.collect.tap.taps import HEAD
+from ncollapse.collect.tap.taps import HEAD, Taps
 from ncollapse.errors import NCollapseWarning
 from ncollapse.metrics.catalog import METRICS
 from ncollapse.tracking.metric import NeuralCollapse, values_of
@@ -40,19 +39,11 @@ class Evaluation:
 
     Nothing runs twice: `observe` takes the pass just made with its labels; `readings` gives values
     by layer and key over the samples of all ranks, the same keys on each, and NaN for what cannot
-    be read. Raises ValueError as `Passes` and `NeuralCollapse` do.
+    be read. Raises ValueError as `NeuralCollapse` does.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        layers: Any = None,
-        *,
-        head: Any = None,
-        pool: Any = "auto",
-        keys: Sequence[str] = KEYS,
-    ) -> None:
-        self.passes = Passes(model, layers, head=head, pool=pool, when=in_evaluation)
+    def __init__(self, taps: Taps, keys: Sequence[str] = KEYS) -> None:
+        self.passes = Passes(taps, in_evaluation)
         self.keys = tuple(keys)
         self.start()
         self.close()

@@ -13,10 +13,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ncollapse.collect.tap.taps import Taps
 from ncollapse.control.held import Dial
 from ncollapse.tracking.evaluation import KEYS, Evaluation
 from ncollapse.tracking.hold import Hold, check_dial
-from ncollapse.tracking.loggers import Values, values_of
+from ncollapse.tracking.loggers import Values, numbers
 from ncollapse.tracking.online import SPLIT, Online
 
 
@@ -45,7 +46,7 @@ class Following:
             check_dial(dial)
         self.dial, self.head, self.follows = dial, head, online
         self.keys = None if keys is None else tuple(keys)
-        self._taps: dict[str, Any] = {"layers": layers, "head": head, "pool": pool}
+        self._where: dict[str, Any] = {"layers": layers, "head": head, "pool": pool}
         self._fading: dict[str, Any] = {"half_life": half_life, "unit": unit}
         self._fading["num_classes"] = num_classes
         self.online: Online | None = None
@@ -66,7 +67,7 @@ class Following:
             if self.dial is not None:
                 self.hold = Hold(self.dial, model, self.head)
             if self.follows:
-                self.online = Online(model, keys=self.keys, **self._taps, **self._fading)
+                self.online = Online(Taps(model, **self._where), keys=self.keys, **self._fading)
         except Exception:
             self.close()
             raise
@@ -101,7 +102,7 @@ class Following:
         """Values by split (`online`, `dial`), layer and key, NaN for null; call on every rank."""
         found: Values = {}
         if self.online is not None:
-            found |= values_of({SPLIT: self.online.readings(together=True)})
+            found |= numbers({SPLIT: self.online.readings(together=True)})
         if self.hold is not None:
             found |= self.hold.readings()
         # The keys must be the same on all ranks.
@@ -118,9 +119,8 @@ class Following:
         """Read a model's passes in eval mode from here on, by the same options."""
         if self.evaluation is not None:
             self.evaluation.close()
-        self.evaluation = Evaluation(
-            model, keys=KEYS if self.keys is None else self.keys, **self._taps
-        )
+        keys = KEYS if self.keys is None else self.keys
+        self.evaluation = Evaluation(Taps(model, **self._where), keys)
         self.evaluation.start()
         return self.evaluation
 

@@ -36,12 +36,7 @@ class Ledger:
                 aside(self.path)
         self.trace.path = self.path
 
-    def write(
-        self,
-        step: int,
-        epoch: float | None,
-        results: Values,
-    ) -> None:
+    def write(self, step: int, epoch: float | None, results: Values) -> None:
         """Readings by split, layer and key, all of one step."""
         for split, layers in results.items():
             for layer, values in layers.items():
@@ -53,12 +48,7 @@ class Ledger:
             self._log(adapter, logged, step)
 
     def _append(
-        self,
-        step: int,
-        epoch: float | None,
-        split: str,
-        layer: str,
-        values: Mapping[str, float | None],
+        self, step: int, epoch: float | None, split: str, layer: str, values: Mapping[str, Any]
     ) -> None:
         # After a failure the file may end anywhere: rows go to memory, then the file is rewritten.
         self.trace.path = None if self._behind else self.path

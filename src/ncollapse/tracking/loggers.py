@@ -69,13 +69,13 @@ def to(run: Any) -> Adapter:
 
 def log_to(run: Any, measurement: Measurement, step: int) -> None:
     """Log every reading of a measurement to a run that `to` knows, at one step."""
-    to(run).log(flat(values_of(measurement.results)), step)
+    to(run).log(flat(numbers(measurement.results)), step)
 
 
-def values_of(
+def numbers(
     results: Mapping[str, Mapping[str, Mapping[str, Reading]]], keys: Sequence[str] | None = None
 ) -> Values:
-    """Values of readings, by split, layer and key; of some keys where they are given."""
+    """What readings hold, by split, layer and key; of some keys where they are given."""
     return {
         split: {
             layer: {

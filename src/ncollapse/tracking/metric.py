@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -86,7 +87,7 @@ class NeuralCollapse:
         batch = self._new()
         batch.update(features, target)
         self.moments.merge(batch)
-        return self._compute(batch, weight, bias)
+        return values_of(batch, self.keys, self.definition, weight, bias)
 
     __call__ = forward
 
@@ -112,12 +113,7 @@ class NeuralCollapse:
                 NCollapseWarning,
                 stacklevel=2,
             )
-        return self._compute(self.moments, weight, bias)
-
-    def _compute(
-        self, moments: ClassMoments, weight: Tensor | None, bias: Tensor | None
-    ) -> dict[str, Tensor]:
-        return values_of(moments, self.keys, self.definition, weight, bias)
+        return values_of(self.moments, self.keys, self.definition, weight, bias)
 
     # ---- many parts ---------------------------------------------------------------------------
     def merge_state(self, other: NeuralCollapse | Iterable[NeuralCollapse]) -> None:
@@ -133,14 +129,8 @@ class NeuralCollapse:
         """
         from ncollapse.collect.ranks.sync import all_merge
 
-        merged = NeuralCollapse(
-            self.num_classes,
-            self.num_features,
-            keys=self.keys,
-            definition=self.definition,
-            **{name: value for name, value in self._options.items() if name != "weighting"},
-        )
-        merged.moments = all_merge(self.moments, group)
+        merged = copy(self)
+        merged.moments, merged._warned = all_merge(self.moments, group), False
         return merged
 
     def state_dict(self) -> dict[str, Any]:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ncollapse.collect.ranks.sync import all_merge, in_group
 from ncollapse.collect.statistics.forgetting import ForgettingMoments, check_half_life
 from ncollapse.collect.tap.batches import unpack_batch
-from ncollapse.collect.tap.pooling import Pool
-from ncollapse.collect.tap.select import Layers
-from ncollapse.collect.tap.taps import HEAD
+from ncollapse.collect.tap.taps import HEAD, Taps
 from ncollapse.errors import NCollapseWarning
 from ncollapse.metrics.catalog import METRICS
 from ncollapse.metrics.readings import applicable, read
@@ -42,11 +40,8 @@ class Online:
 
     def __init__(
         self,
-        model: nn.Module,
-        layers: Layers = None,
+        taps: Taps,
         *,
-        head: str | nn.Module | bool | None = None,
-        pool: Pool | dict[str, Pool] = "auto",
         half_life: float | None = None,
         unit: str = "samples",
         num_classes: int | None = None,
@@ -57,8 +52,8 @@ class Online:
             raise ValueError(f"half-life in {unit} without a number; pass half_life=… too")
         self.half_life, self.unit = half_life, unit
         self.keys = keys
-        self.passes = Passes(model, layers, head=head, pool=pool)
-        if head is False and num_classes is None:
+        self.passes = Passes(taps)
+        if not taps.wants_head and num_classes is None:
             raise ValueError("without a head the number of classes is unknown; pass num_classes=…")
         self.num_classes = num_classes
         self.moments: dict[str, ForgettingMoments] = {}

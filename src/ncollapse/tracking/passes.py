@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ncollapse.collect.tap.batches import LABELS, MASKS
 from ncollapse.collect.tap.heads import logits_of
 from ncollapse.collect.tap.listener import Listener, When, in_training
-from ncollapse.collect.tap.pooling import Pool, first_tensor
-from ncollapse.collect.tap.select import Layers
+from ncollapse.collect.tap.pooling import first_tensor
 from ncollapse.collect.tap.taps import HEAD, Taps
 
 
@@ -31,36 +30,25 @@ class Heard:
 
 
 class Passes:
-    """Reads the taps of a model at each forward pass that `when` lets through.
+    """Reads taps at each forward pass of their model that `when` lets through.
 
     From `open` to `close` the model itself is heard; the taps are on during a forward pass only, so
     that copies of the model (an average of its weights, say) carry none. `take` hands out the last
     pass; an earlier one that nobody took is dropped.
-
-    Raises ValueError where `Taps` does.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        layers: Layers = None,
-        *,
-        head: str | nn.Module | bool | None = None,
-        pool: Pool | dict[str, Pool] = "auto",
-        when: When = in_training,
-    ) -> None:
-        self._where: dict[str, Any] = {"layers": layers, "pool": pool}
-        self.taps = Taps(model, head=head, **self._where)
+    def __init__(self, taps: Taps, when: When = in_training) -> None:
+        self.taps = taps
         self.error: ValueError | None = None
-        self._listener = Listener(model, when)
+        self._listener = Listener(taps.model, when)
         self._heard: Heard | None = None
         self._labels: Tensor | None = None
         self._begun = False
 
     def open(self) -> Passes:
-        """Begin to listen."""
-        if not self._listener.is_open:
-            self._listener.around(self._before, self._after)
+        """Begin to listen, or go on."""
+        self._listener.close()
+        self._listener.around(self._before, self._after)
         return self
 
     def close(self) -> None:
@@ -83,13 +71,9 @@ class Passes:
         return heard
 
     def renew(self) -> None:
-        """Look for the head again, by its name where the model still has that: it was replaced."""
+        """Look for the head again: it was replaced. Raises ValueError where `Taps` does."""
         self._leave()
-        old = self.taps
-        name = None if old.head is None else old.head.name
-        known = name is not None and any(name == found for found, _ in old.model.named_modules())
-        head: str | bool | None = (name if known else None) if old.wants_head else False
-        self.taps = Taps(old.model, head=head, **self._where)
+        self.taps = self.taps.renewed()
 
     # ---- a pass -------------------------------------------------------------------------------
     def _before(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:

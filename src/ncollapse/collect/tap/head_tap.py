@@ -36,11 +36,10 @@ class HeadTap:
         otherwise: str = "",
     ) -> None:
         self._listener, self._otherwise = listener, otherwise
-        self.wanted = asked is not False
         self.head: Head | None = None
         name = None if isinstance(asked, bool) else asked
-        self._candidates = candidates(listener.model, name) if self.wanted else []
-        if self.wanted and not self._candidates:
+        self._candidates = [] if asked is False else candidates(listener.model, name)
+        if asked is not False and not self._candidates:
             raise ValueError(
                 f"no linear layer was found in {type(listener.model).__name__}; pass head=NAME of "
                 f"the layer that makes the logits{otherwise}"
@@ -109,7 +108,9 @@ class HeadTap:
                 features, made = of_tokens(features, few), of_tokens(made, few)
             found = check_head(candidate, features, made, logits)
             if isinstance(found, Head):
-                self._listen_only_to(candidate.name)
+                for name in set(self._handles) - {candidate.name}:
+                    self._handles.pop(name).remove()
+                self._candidates = [candidate]
                 return found
             reasons.append(f"{candidate.name!r}: {found}")
         listed = "; ".join(reasons[:4]) + ("; …" if len(reasons) > 4 else "")
@@ -118,14 +119,13 @@ class HeadTap:
             f"output the model returns{self._otherwise}"
         )
 
-    def _listen_only_to(self, name: str) -> None:
-        for other in [other for other in self._handles if other != name]:
-            self._handles.pop(other).remove()
-        self._candidates = [one for one in self._candidates if one.name == name]
+    @property
+    def module(self) -> nn.Module:
+        """The layer that is the head."""
+        assert self.head is not None
+        return next(one.module for one in self._candidates if one.name == self.head.name)
 
     def refresh(self) -> None:
         """Read the head's weights anew: they were copied at the first batch."""
         if self.head is not None:
-            name = self.head.name
-            module = next(one.module for one in self._candidates if one.name == name)
-            self.head = current(self.head, module)
+            self.head = current(self.head, self.module)

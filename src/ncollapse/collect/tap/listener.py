@@ -53,11 +53,6 @@ class Listener:
         """Whether a forward pass made now would be heard."""
         return not self.paused and self._when(self.model)
 
-    @property
-    def is_open(self) -> bool:
-        """Whether hooks stand on the model."""
-        return bool(self._handles)
-
     def entering(self, module: nn.Module, read: Callable[[Tensor, Any], None]) -> RemovableHandle:
         """After each call of a module: read(its first argument, what it returned).
 
@@ -117,9 +112,6 @@ class Hook:
 
     def __call__(self, *arguments: Any) -> None:
         self._call(*arguments)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Silent:
-        return Silent()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Silent, ()

@@ -50,6 +50,7 @@ class Taps:
         self._listener = Listener(model)
         self._listener.paused = True  # Nothing is read but between `begin` and `end`.
         self.model = self._listener.model
+        self._where: dict[str, Any] = {"layers": layers, "pool": pool}
         self._pools = pool if isinstance(pool, dict) else {}
         self._pool = "auto" if isinstance(pool, dict) else pool
         for how in (self._pool, *self._pools.values()):
@@ -60,6 +61,7 @@ class Taps:
         unknown = sorted(set(self._pools) - set(self.modules))
         if unknown:
             raise ValueError(f"pool names the layer {unknown[0]!r}, which is not among layers")
+        self.wants_head = head is not False
         self._head_tap = HeadTap(
             self._listener, head, otherwise=", or head=False and layers=… to measure other layers"
         )
@@ -77,11 +79,6 @@ class Taps:
     def layers(self) -> tuple[str, ...]:
         """Names of what is read, the head's features last."""
         return (*self.modules, *((HEAD,) if self.wants_head else ()))
-
-    @property
-    def wants_head(self) -> bool:
-        """Whether what enters the classifier is read."""
-        return self._head_tap.wanted
 
     @property
     def head(self) -> Head | None:
@@ -187,9 +184,23 @@ class Taps:
                 del self.modules[name]
                 self._found.pop(name, None)
 
+    # ---- a model that changes -----------------------------------------------------------------
     def refresh(self) -> None:
         """Read the head's weights anew: they were copied at the first batch."""
         self._head_tap.refresh()
+
+    @property
+    def replaced(self) -> bool:
+        """Whether another module, or none, stands in the head's place now."""
+        modules = dict(self.model.named_modules())
+        return self.head is not None and modules.get(self.head.name) is not self._head_tap.module
+
+    def renewed(self) -> Taps:
+        """The same taps anew, on the head of the old one's name where the model still has that."""
+        name = None if self.head is None else self.head.name
+        known = name in dict(self.model.named_modules())
+        head: str | bool | None = (name if known else None) if self.wants_head else False
+        return Taps(self.model, head=head, **self._where)
 
 
 def _check_logits(logits: Tensor, shape: Shape) -> None:
