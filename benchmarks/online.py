@@ -40,7 +40,7 @@ def _rows(classes: int) -> list[Row]:
         train()
 
     def followed() -> None:
-        follower.listener.open()
+        follower.passes.open()
         train()
         online.step(labels)
 

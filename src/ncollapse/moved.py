@@ -15,6 +15,7 @@ MOVED = {
     "ncollapse.collect.cache": "ncollapse.collect.keep.cache",
     "ncollapse.collect.classes": "ncollapse.collect.statistics.classes",
     "ncollapse.collect.decisions": "ncollapse.collect.statistics.decisions",
+    "ncollapse.collect.hooks": "ncollapse.collect.tap.listener",
     "ncollapse.collect.stream": "ncollapse.collect.tap.stream",
     "ncollapse.collect.sync": "ncollapse.collect.ranks.sync",
     "ncollapse.collect.taps": "ncollapse.collect.tap.taps",

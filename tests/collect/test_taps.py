@@ -184,6 +184,38 @@ def test_candidates_are_ordered_and_checks_speak() -> None:
     assert check_head(found[0], features, torch.zeros(8, K), wide) == "it is 4 wide, the logits 7"
 
 
+def test_a_head_that_was_replaced_is_noticed_and_found_anew() -> None:
+    model, inputs = net().eval(), blobs()[0]
+    taps = Taps(model, "*c*", pool={"conv1": "flatten"})
+    assert not taps.replaced
+    with taps, torch.no_grad():
+        taps.begin(inputs.shape[0])
+        taps.end(model(inputs))
+    with torch.no_grad():
+        model.fc.weight += 1
+    taps.refresh()
+    assert taps.head is not None and not taps.replaced
+    assert torch.equal(taps.head.weight, model.fc.weight)
+    model.fc = seeded(built(nn.Linear, 8, K + 1), seed=1)
+    assert taps.replaced
+    again = taps.renewed()
+    assert again.head is None and not again.replaced
+    with again, torch.no_grad():
+        again.begin(inputs.shape[0])
+        found = again.end(model(inputs))
+    assert again.head is not None and again.head.weight.shape == (K + 1, 8)
+    assert again.layers == taps.layers == ("conv1", "stack", "head")
+    assert found["conv1"].shape == (48, 384)
+    model.fc = nn.Identity()
+    assert again.replaced
+    with pytest.raises(ValueError, match="'fc' .Identity. holds no linear layer"):
+        again.renewed()
+    del model.fc
+    assert again.replaced and again.renewed().head is None
+    alone = Taps(model, "conv1", head=False)
+    assert not alone.replaced and alone.renewed().layers == ("conv1",)
+
+
 # ---- layers -----------------------------------------------------------------------------------
 def test_star_means_the_blocks_without_the_logits() -> None:
     assert blocks(net()) == ["conv1", "relu", "stack.0", "stack.1", "stack.2", "unused", "fc"]

@@ -98,6 +98,16 @@ def test_copies_of_the_model_tell_nobody() -> None:
         held(copied(inputs), labels)
 
 
+def test_a_model_that_is_called_by_its_parts_is_held_too() -> None:
+    model, dial = network().train(), Recorder()
+    held = HeldLoss(dial, model)
+    inputs, labels = batch()
+    features = model[0](inputs)
+    held(model[1](features), labels).backward()
+    assert dial.seen[0][0].requires_grad
+    torch.testing.assert_close(dial.seen[0][0], features)
+
+
 def test_only_the_head_is_watched_once_it_is_known() -> None:
     model, dial = network().train(), Recorder()
     held = HeldLoss(dial, model)

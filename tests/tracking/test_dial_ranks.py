@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ncollapse.collect.tap.taps import Taps
 from ncollapse.control import Thermostat
 from ncollapse.tracking.evaluation import Evaluation
 from tests.models import blobs, net
@@ -49,7 +50,7 @@ def test_a_dial_may_hold_each_rank_by_itself() -> None:
 
 def evaluated(rank: int, given: tuple[slice, ...]) -> dict[str, dict[str, float]]:
     model = net().eval()
-    evaluation = Evaluation(model, ["stack", "conv*"])
+    evaluation = Evaluation(Taps(model, ["stack", "conv*"]))
     evaluation.start()
     if given[rank].stop:
         model(INPUTS[given[rank]])
@@ -70,7 +71,7 @@ def test_a_rank_without_a_batch_adds_nothing_and_finds_the_same() -> None:
 
 def disagreeing(rank: int) -> str:
     model = net().eval()
-    evaluation = Evaluation(model, ["stack", "conv1"][rank])
+    evaluation = Evaluation(Taps(model, ["stack", "conv1"][rank]))
 
     def read() -> None:
         evaluation.start()

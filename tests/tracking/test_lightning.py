@@ -149,7 +149,7 @@ def test_the_sanity_check_is_left_out_and_early_stopping_finds_the_keys(tmp_path
     class Counting(CollapseCallback):
         def on_validation_epoch_end(self, trainer, pl_module):
             super().on_validation_epoch_end(trainer, pl_module)
-            seen.append((trainer.sanity_checking, self._evaluation is None))
+            seen.append((trainer.sanity_checking, self._following.evaluation is None))
 
     stop = lightning.callbacks.EarlyStopping("nc/val/head/nc1_ratio", patience=1, min_delta=1e9)
     with apart():

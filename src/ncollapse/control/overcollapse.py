@@ -19,6 +19,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ncollapse.collect.tap.heads import candidates, logits_of, unwrap
+from ncollapse.collect.tap.listener import Listener
 
 Labels = Int[Tensor, " samples"]
 
@@ -151,11 +152,9 @@ class OverCollapsePrevention:
     def _run(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Features that enter the head, and logits of classes and regions."""
         caught: list[Tensor] = []
-        handle = self._head.register_forward_pre_hook(lambda _, given: caught.append(given[0]))
-        try:
+        with Listener(self.model, gradients=True) as listener:
+            listener.entering(self._head, lambda entered, _: caught.append(entered))
             output = logits_of(self.model(inputs))
-        finally:
-            handle.remove()
         if output is None or not caught or output.shape != (inputs.shape[0], self.num_classes):
             shape = None if output is None else tuple(output.shape)
             raise ValueError(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ncollapse.collect.tap.listener import Listener, in_training
 from ncollapse.control.thermostat import Thermostat
 from ncollapse.lab.readings import NC1, reading
 from ncollapse.lab.train import Loss, Silent, State
@@ -23,11 +23,11 @@ class Tap:
     def __init__(self, model: nn.Sequential) -> None:
         self.model = model
         self._found: Tensor | None = None
-        model.get_submodule("head").register_forward_pre_hook(self._keep)
+        listener = Listener(model, in_training, gradients=True)
+        listener.entering(model.get_submodule("head"), self._keep)
 
-    def _keep(self, _: nn.Module, inputs: tuple[Any, ...]) -> None:
-        if self.model.training:
-            self._found = inputs[0]
+    def _keep(self, entered: Tensor, _: object) -> None:
+        self._found = entered
 
     def take(self) -> Tensor:
         """The features of the last training step. Raises ValueError where there was none."""

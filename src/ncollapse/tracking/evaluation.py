@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
 
 from ncollapse.collect.keep.gaps import first_full
 from ncollapse.collect.ranks.ranks import Ranks
 from ncollapse.collect.ranks.sync import in_group
 from ncollapse.collect.tap.batches import unpack_batch
 from ncollapse.collect.tap.heads import Head
-from ncollapse.collect.tap.taps import HEAD
+from ncollapse.collect.tap.listener import in_evaluation
+from ncollapse.collect.tap.taps import HEAD, Taps
 from ncollapse.errors import NCollapseWarning
 from ncollapse.metrics.catalog import METRICS
-from ncollapse.record.readings import Reading
-from ncollapse.tracking.listener import DivergedError, Heard, Listener
 from ncollapse.tracking.metric import NeuralCollapse, values_of
+from ncollapse.tracking.passes import DivergedError, Heard, Passes
 
 KEYS = (
     "class_share",
@@ -40,33 +39,25 @@ class Evaluation:
 
     Nothing runs twice: `observe` takes the pass just made with its labels; `readings` gives values
     by layer and key over the samples of all ranks, the same keys on each, and NaN for what cannot
-    be read. Raises ValueError as `Listener` and `NeuralCollapse` do.
+    be read. Raises ValueError as `NeuralCollapse` does.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        layers: Any = None,
-        *,
-        head: Any = None,
-        pool: Any = "auto",
-        keys: Sequence[str] = KEYS,
-    ) -> None:
-        self.listener = Listener(model, layers, head=head, pool=pool, training=False)
+    def __init__(self, taps: Taps, keys: Sequence[str] = KEYS) -> None:
+        self.passes = Passes(taps, in_evaluation)
         self.keys = tuple(keys)
         self.start()
-        self.listener.close()
+        self.close()
 
     def start(self) -> None:
         """Begin an evaluation: earlier samples are forgotten."""
         self.metrics: dict[str, NeuralCollapse] = {}
         self._lost = 0
-        self.listener.open()
+        self.passes.open()
 
     def observe(self, target: Any = None) -> None:
         """Take in the last forward pass with its labels (None: those the model was given)."""
         try:
-            heard = self.listener.take()
+            heard = self.passes.take()
         except DivergedError:
             self._lost += 1
             return
@@ -93,14 +84,18 @@ class Evaluation:
     def _new(self, K: int, d: int, device: torch.device | str) -> NeuralCollapse:
         return NeuralCollapse(K, d, keys=self.keys, memory_budget=2e8, device=device)
 
+    def close(self) -> None:
+        """Take the hooks off the model; what was read stays."""
+        self.passes.close()
+
     def readings(self) -> dict[str, dict[str, float]]:
         """Values by layer and key; call on every rank. NaN, with a warning, where features were.
 
         A rank that had no batch adds nothing and finds what the others find. Raises ValueError, on
         every rank, when two read different layers.
         """
-        self.listener.close()
-        taps = self.listener.taps
+        self.close()
+        taps = self.passes.taps
         if taps.head is not None:
             taps.refresh()
         head, lost = taps.head, self._lost
@@ -134,14 +129,3 @@ class Evaluation:
             return dict.fromkeys(keys, math.nan)
         values = values_of(whole, keys, metric.definition, weight, bias)
         return {key: float(values[key]) for key in keys}
-
-
-def numbers(readings: Mapping[str, Mapping[str, Reading]]) -> dict[str, dict[str, float]]:
-    """Values by layer and key, NaN for null: the keys must be the same on all ranks."""
-    return {
-        layer: {
-            key: float("nan") if reading.value is None else reading.value
-            for key, reading in found.items()
-        }
-        for layer, found in readings.items()
-    }

@@ -1,65 +1,77 @@
-"""Following: what both trainers' callbacks keep of training, online moments and a dial."""
+"""Following: what is kept of a model in training: batches, a dial, and validation passes.
+
+A trainer's callback is this and the glue that calls it: `begin`, then for each batch `penalty` and
+`step` (or `observe` for each part of one), `readings` when due, `close`; and `watch`, then
+`evaluation.start`, `.observe` and `.readings` around the trainer's own validation.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
+from ncollapse.collect.tap.taps import Taps
 from ncollapse.control.held import Dial
-from ncollapse.tracking.evaluation import Evaluation, numbers
+from ncollapse.tracking.evaluation import KEYS, Evaluation
 from ncollapse.tracking.hold import Hold, check_dial
+from ncollapse.tracking.loggers import Values, numbers
 from ncollapse.tracking.online import SPLIT, Online
 
 
 class Following:
-    """Online following of a model's training batches and the dial that is held there, if any.
+    """Online following of a model's training batches, the dial that is held there, if any, and
+    the passes in eval mode that are watched.
 
-    Nothing stands on a model before `begin`. Raises ValueError for what is no dial at once, and
-    with `begin` as `Online` and `Hold` do.
+    Nothing stands on a model before `begin` or `watch`, nor where they raise. Raises ValueError for
+    what is no dial at once, and with `begin` as `Online` and `Hold` do.
     """
 
     def __init__(
         self,
-        dial: Dial | None,
+        dial: Dial | None = None,
         *,
-        online: bool,
-        half_life: float | None,
-        unit: str,
-        layers: Any,
-        head: Any,
-        pool: Any,
-        keys: Sequence[str],
+        online: bool = True,
+        half_life: float | None = None,
+        unit: str = "samples",
+        layers: Any = None,
+        head: Any = None,
+        pool: Any = "auto",
+        keys: Sequence[str] | None = KEYS,
+        num_classes: int | None = None,
     ) -> None:
         if dial is not None:
             check_dial(dial)
-        self.dial, self.head, self.keys, self.follows = dial, head, tuple(keys), online
-        self._taps: dict[str, Any] = {"layers": layers, "head": head, "pool": pool}
+        self.dial, self.head, self.follows = dial, head, online
+        self.keys = None if keys is None else tuple(keys)
+        self._where: dict[str, Any] = {"layers": layers, "head": head, "pool": pool}
         self._fading: dict[str, Any] = {"half_life": half_life, "unit": unit}
+        self._fading["num_classes"] = num_classes
         self.online: Online | None = None
         self.hold: Hold | None = None
+        self.evaluation: Evaluation | None = None
         self._loaded: dict[str, Any] = {}
 
+    # ---- training batches ---------------------------------------------------------------------
     @property
     def active(self) -> bool:
         """Whether training batches are followed or held."""
         return self.online is not None or self.hold is not None
 
-    def evaluation(self, model: nn.Module) -> Evaluation:
-        """What reads passes in eval mode by the same options."""
-        return Evaluation(model, keys=self.keys, **self._taps)
-
     def begin(self, model: nn.Module) -> None:
         """Follow a model from here on, in the state that was loaded."""
         self.close()
-        if self.follows:
-            self.online = Online(model, keys=self.keys, **self._taps, **self._fading)
-            self.online.load_state_dict(self._loaded.get("online", {}))
-        if self.dial is not None:
-            self.hold = Hold(self.dial, model, self.head)
-            self.hold.load_state_dict(self._loaded.get("dial", {}))
-        self._loaded = {}
+        try:
+            if self.dial is not None:
+                self.hold = Hold(self.dial, model, self.head)
+            if self.follows:
+                self.online = Online(Taps(model, **self._where), keys=self.keys, **self._fading)
+        except Exception:
+            self.close()
+            raise
+        self.restore()
 
     def observe(self, target: Any = None) -> None:
         """Online: take in the last training batch with its labels (None: the model's own)."""
@@ -88,16 +100,31 @@ class Following:
 
     def readings(self) -> dict[str, dict[str, dict[str, float]]]:
         """Values by split (`online`, `dial`), layer and key, NaN for null; call on every rank."""
-        found = {}
+        found: Values = {}
         if self.online is not None:
-            found[SPLIT] = numbers(self.online.readings(together=True))
-        for split, layers in ({} if self.hold is None else self.hold.readings()).items():
-            found[split] = {
-                layer: {key: float("nan") if v is None else v for key, v in values.items()}
+            found |= numbers({SPLIT: self.online.readings(together=True)})
+        if self.hold is not None:
+            found |= self.hold.readings()
+        # The keys must be the same on all ranks.
+        return {
+            split: {
+                layer: {key: math.nan if value is None else value for key, value in values.items()}
                 for layer, values in layers.items()
             }
-        return found
+            for split, layers in found.items()
+        }
 
+    # ---- validation ---------------------------------------------------------------------------
+    def watch(self, model: nn.Module) -> Evaluation:
+        """Read a model's passes in eval mode from here on, by the same options."""
+        if self.evaluation is not None:
+            self.evaluation.close()
+        keys = KEYS if self.keys is None else self.keys
+        self.evaluation = Evaluation(Taps(model, **self._where), keys)
+        self.evaluation.start()
+        return self.evaluation
+
+    # ---- going on after an interruption -------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:
         """Online moments and the dial's state: tensors and plain numbers."""
         state = dict(self._loaded)
@@ -111,18 +138,19 @@ class Following:
         """Keep a saved state for `begin`."""
         self._loaded = {name: dict(state.get(name, {})) for name in ("online", "dial")}
 
+    def restore(self) -> None:
+        """Hand the loaded state to what is followed and held now."""
+        loaded, self._loaded = self._loaded, {}
+        if self.online is not None:
+            self.online.load_state_dict(loaded.get("online", {}))
+        if self.hold is not None:
+            self.hold.load_state_dict(loaded.get("dial", {}))
+
     def close(self) -> None:
         """Take all hooks off the model; what was read stays."""
         for one in (self.online, self.hold):
             if one is not None:
                 one.close()
-
-
-def split_of(metrics: Mapping[str, float]) -> str:
-    """What a Hugging Face evaluation is called by its metrics: the name of the data set among
-    several, "eval" for a single one; it stands before `_runtime`."""
-    prefix = next((key.removesuffix("_runtime") for key in metrics if "_runtime" in key), "eval")
-    return prefix.removeprefix("eval").strip("_") or "eval"
 
 
 def model_of(module: nn.Module, name: str | None, plain: Any) -> nn.Module:

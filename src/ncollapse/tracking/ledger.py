@@ -11,11 +11,8 @@ from typing import Any
 from ncollapse.errors import NCollapseWarning
 from ncollapse.record.atomic import set_aside
 from ncollapse.record.folder import TRACE
-from ncollapse.record.readings import Reading
 from ncollapse.record.trace import Trace
-from ncollapse.tracking.loggers import Adapter, flat, to
-
-Values = dict[str, dict[str, dict[str, float | None]]]
+from ncollapse.tracking.loggers import Adapter, Values, flat, to
 
 
 class Ledger:
@@ -39,12 +36,7 @@ class Ledger:
                 aside(self.path)
         self.trace.path = self.path
 
-    def write(
-        self,
-        step: int,
-        epoch: float | None,
-        results: Values,
-    ) -> None:
+    def write(self, step: int, epoch: float | None, results: Values) -> None:
         """Readings by split, layer and key, all of one step."""
         for split, layers in results.items():
             for layer, values in layers.items():
@@ -56,12 +48,7 @@ class Ledger:
             self._log(adapter, logged, step)
 
     def _append(
-        self,
-        step: int,
-        epoch: float | None,
-        split: str,
-        layer: str,
-        values: Mapping[str, float | None],
+        self, step: int, epoch: float | None, split: str, layer: str, values: Mapping[str, Any]
     ) -> None:
         # After a failure the file may end anywhere: rows go to memory, then the file is rewritten.
         self.trace.path = None if self._behind else self.path
@@ -102,23 +89,6 @@ class Ledger:
                     f"logging to {adapter.name} failed ({type(error).__name__}: {error}); training "
                     "goes on, and the trace holds every reading"
                 )
-
-
-def chosen(
-    results: Mapping[str, Mapping[str, Mapping[str, Reading]]], keys: Sequence[str] | None
-) -> Values:
-    """Values of readings, by split, layer and key; of some keys where they are given."""
-    return {
-        split: {
-            layer: {
-                key: reading.value
-                for key, reading in readings.items()
-                if keys is None or key in keys
-            }
-            for layer, readings in layers.items()
-        }
-        for split, layers in results.items()
-    }
 
 
 def nulls(known: Values, places: Mapping[str, Sequence[str]], keys: Sequence[str]) -> Values:

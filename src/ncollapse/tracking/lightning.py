@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ncollapse.collect.tap.batches import Unpack, unpack_batch
 from ncollapse.control.held import Dial
 from ncollapse.sources.specs.optional import optional
-from ncollapse.tracking.evaluation import KEYS, Evaluation
+from ncollapse.tracking.evaluation import KEYS
 from ncollapse.tracking.following import Following, model_of
 from ncollapse.tracking.loggers import flat
 
@@ -61,7 +61,6 @@ class CollapseCallback(Callback):  # type: ignore[misc, unused-ignore]
             dial, online=online, half_life=half_life, unit=half_life_unit, layers=layers,
             head=head, pool=pool, keys=keys,
         )  # fmt: skip
-        self._evaluation: Evaluation | None = None
         self._labels: Tensor | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -93,24 +92,26 @@ class CollapseCallback(Callback):  # type: ignore[misc, unused-ignore]
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._following.close()
+        if self._following.evaluation is not None:
+            self._following.evaluation.close()
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.validates and not trainer.sanity_checking:
-            if self._evaluation is None:
-                found = model_of(pl_module, self.model, LightningModule.forward)
-                self._evaluation = self._following.evaluation(found)
-            self._evaluation.start()
+            found = model_of(pl_module, self.model, LightningModule.forward)
+            (self._following.evaluation or self._following.watch(found)).start()
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
-        if self._evaluation is not None and not trainer.sanity_checking and dataloader_idx == 0:
-            self._evaluation.observe(unpack_batch(batch, self.unpack).labels)
+        evaluation = None if trainer.sanity_checking else self._following.evaluation
+        if evaluation is not None and dataloader_idx == 0:
+            evaluation.observe(unpack_batch(batch, self.unpack).labels)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._evaluation is not None and not trainer.sanity_checking:
-            pl_module.log_dict(flat({"val": self._evaluation.readings()}))
+        evaluation = None if trainer.sanity_checking else self._following.evaluation
+        if evaluation is not None:
+            pl_module.log_dict(flat({"val": evaluation.readings()}))
 
     def state_dict(self) -> dict[str, Any]:
         return self._following.state_dict()

@@ -6,9 +6,11 @@ the step is passed as it was given.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from ncollapse.record.readings import Reading
 
 if TYPE_CHECKING:
     from ncollapse.measuring.measurement import Measurement
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 PREFIX = "nc"
 STEP = f"{PREFIX}/step"
 Write = Callable[[dict[str, float], int], Any]
+Values = dict[str, dict[str, dict[str, float | None]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,14 +69,24 @@ def to(run: Any) -> Adapter:
 
 def log_to(run: Any, measurement: Measurement, step: int) -> None:
     """Log every reading of a measurement to a run that `to` knows, at one step."""
-    values = {
+    to(run).log(flat(numbers(measurement.results)), step)
+
+
+def numbers(
+    results: Mapping[str, Mapping[str, Mapping[str, Reading]]], keys: Sequence[str] | None = None
+) -> Values:
+    """What readings hold, by split, layer and key; of some keys where they are given."""
+    return {
         split: {
-            layer: {key: reading.value for key, reading in readings.items()}
+            layer: {
+                key: reading.value
+                for key, reading in readings.items()
+                if keys is None or key in keys
+            }
             for layer, readings in layers.items()
         }
-        for split, layers in measurement.results.items()
+        for split, layers in results.items()
     }
-    to(run).log(flat(values), step)
 
 
 def flat(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -53,9 +54,7 @@ class NeuralCollapse:
         ignore_index: int | None = -100,
         device: torch.device | str = "cpu",
     ) -> None:
-        check_definition(definition)
-        chosen = chosen_keys(keys)
-        self.keys = None if chosen is None else tuple(key for key in METRICS if key in chosen)
+        self.keys = in_order(keys, definition)
         self.num_classes, self.num_features = num_classes, num_features
         self.definition = definition
         self._options: dict[str, Any] = {
@@ -88,7 +87,7 @@ class NeuralCollapse:
         batch = self._new()
         batch.update(features, target)
         self.moments.merge(batch)
-        return self._compute(batch, weight, bias)
+        return values_of(batch, self.keys, self.definition, weight, bias)
 
     __call__ = forward
 
@@ -114,12 +113,7 @@ class NeuralCollapse:
                 NCollapseWarning,
                 stacklevel=2,
             )
-        return self._compute(self.moments, weight, bias)
-
-    def _compute(
-        self, moments: ClassMoments, weight: Tensor | None, bias: Tensor | None
-    ) -> dict[str, Tensor]:
-        return values_of(moments, self.keys, self.definition, weight, bias)
+        return values_of(self.moments, self.keys, self.definition, weight, bias)
 
     # ---- many parts ---------------------------------------------------------------------------
     def merge_state(self, other: NeuralCollapse | Iterable[NeuralCollapse]) -> None:
@@ -135,14 +129,8 @@ class NeuralCollapse:
         """
         from ncollapse.collect.ranks.sync import all_merge
 
-        merged = NeuralCollapse(
-            self.num_classes,
-            self.num_features,
-            keys=self.keys,
-            definition=self.definition,
-            **{name: value for name, value in self._options.items() if name != "weighting"},
-        )
-        merged.moments = all_merge(self.moments, group)
+        merged = copy(self)
+        merged.moments, merged._warned = all_merge(self.moments, group), False
         return merged
 
     def state_dict(self) -> dict[str, Any]:
@@ -167,12 +155,15 @@ class NeuralCollapse:
         return plot(self.compute() if val is None else val, ax)
 
 
-def check_definition(definition: str) -> None:
-    """Raises ValueError for a definition that no metric knows."""
+def in_order(keys: Iterable[str] | None, definition: str) -> tuple[str, ...] | None:
+    """Keys as the catalog orders them, None for all. Raises ValueError for keys and definitions
+    that no metric knows."""
     if definition not in DEFINITIONS:
         raise ValueError(
             f"definition {definition!r} is unknown; one of {', '.join(DEFINITIONS)} is needed"
         )
+    chosen = chosen_keys(keys)
+    return None if chosen is None else tuple(key for key in METRICS if key in chosen)
 
 
 def values_of(

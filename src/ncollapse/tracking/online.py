@@ -5,19 +5,17 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ncollapse.collect.ranks.sync import all_merge, in_group
 from ncollapse.collect.statistics.forgetting import ForgettingMoments, check_half_life
 from ncollapse.collect.tap.batches import unpack_batch
-from ncollapse.collect.tap.pooling import Pool
-from ncollapse.collect.tap.select import Layers
-from ncollapse.collect.tap.taps import HEAD
+from ncollapse.collect.tap.taps import HEAD, Taps
 from ncollapse.errors import NCollapseWarning
 from ncollapse.metrics.catalog import METRICS
 from ncollapse.metrics.readings import applicable, read
 from ncollapse.record.readings import Reading
-from ncollapse.tracking.listener import DivergedError, Heard, Listener
+from ncollapse.tracking.passes import DivergedError, Heard, Passes
 
 SPLIT = "online"
 DEFINITION = "micro"
@@ -42,11 +40,8 @@ class Online:
 
     def __init__(
         self,
-        model: nn.Module,
-        layers: Layers = None,
+        taps: Taps,
         *,
-        head: str | nn.Module | bool | None = None,
-        pool: Pool | dict[str, Pool] = "auto",
         half_life: float | None = None,
         unit: str = "samples",
         num_classes: int | None = None,
@@ -57,26 +52,27 @@ class Online:
             raise ValueError(f"half-life in {unit} without a number; pass half_life=… too")
         self.half_life, self.unit = half_life, unit
         self.keys = keys
-        self.listener = Listener(model, layers, head=head, pool=pool).open()
-        if head is False and num_classes is None:
+        self.passes = Passes(taps)
+        if not taps.wants_head and num_classes is None:
             raise ValueError("without a head the number of classes is unknown; pass num_classes=…")
         self.num_classes = num_classes
         self.moments: dict[str, ForgettingMoments] = {}
         self.batches = 0
         self._loaded: dict[str, Any] = {}
         self._warned: set[str] = set()
+        self.passes.open()
 
     # ---- fed by the loop ----------------------------------------------------------------------
     @property
     def pending(self) -> bool:
         """Whether a forward pass waits for its labels."""
-        return self.listener.pending
+        return self.passes.pending
 
     def observe(self, target: Any = None) -> None:
         """Take in the last training forward pass with its labels (samples); None: those that the
         model was given (`labels=…`, as Hugging Face models are)."""
         try:
-            heard = self.listener.take()
+            heard = self.passes.take()
         except DivergedError as error:
             self._warn_once(f"nothing is followed: {error}; training goes on", name="diverged")
             return
@@ -137,9 +133,9 @@ class Online:
         _warn(f"online statistics start anew: {reason}")
         self.moments, self._loaded = {}, {}
         try:
-            self.listener.renew()
+            self.passes.renew()
         except ValueError as error:
-            self.listener.close()
+            self.passes.close()
             _warn(f"online following stops: {error}")
 
     # ---- what was found -----------------------------------------------------------------------
@@ -150,7 +146,7 @@ class Online:
         features. Empty before the first batch. `together` reads the batches of all ranks of
         torch.distributed; then every rank must call, and all find the same.
         """
-        taps = self.listener.taps
+        taps = self.passes.taps
         if taps.head is not None:
             taps.refresh()
         found = {}
@@ -163,7 +159,7 @@ class Online:
         return found
 
     def _read(self, layer: str, moments: ForgettingMoments) -> dict[str, Reading]:
-        head = self.listener.taps.head if layer == HEAD else None
+        head = self.passes.taps.head if layer == HEAD else None
         keys = [
             key
             for key in applicable(head=head is not None)
@@ -180,7 +176,7 @@ class Online:
                 values, _ = read(
                     keys, statistics=statistics, geometry=geometry, definition=DEFINITION
                 )
-        pooling = self.listener.taps.pooling.get(layer, "none")
+        pooling = self.passes.taps.pooling.get(layer, "none")
         suffix = moments.described + ("" if pooling == "none" else f", {pooling}")
         return {
             key: Reading(
@@ -221,7 +217,7 @@ class Online:
 
     def close(self) -> None:
         """Take the hooks off the model."""
-        self.listener.close()
+        self.passes.close()
 
     def _warn_once(self, message: str, name: str | None = None) -> None:
         if (name or message) not in self._warned:

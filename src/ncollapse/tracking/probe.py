@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ncollapse.collect.tap.batches import Batch, Unpack, as_loader, unpack_batch
+from ncollapse.collect.tap.batches import Unpack, as_loader, unpack_batch
 
 
 def balanced(
@@ -31,18 +30,7 @@ def balanced(
                 rows.append(row)
         if rows:
             place = torch.tensor(rows)
-            kept.append((_rows(batch.inputs, place, batch), batch.labels[place].clone()))
+            kept.append((batch.taken(batch.inputs, place), batch.labels[place].clone()))
     if not kept:
         raise ValueError("the probe data is empty; no sample to follow")
     return kept
-
-
-def _rows(value: Any, place: Tensor, batch: Batch) -> Any:
-    if isinstance(value, Tensor):
-        whole = value.dim() > 0 and value.shape[0] == batch.labels.numel()
-        return value[place.to(value.device)].clone() if whole else value
-    if isinstance(value, Mapping):
-        return {key: _rows(item, place, batch) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return type(value)(_rows(item, place, batch) for item in value)
-    return value

@@ -37,7 +37,7 @@ def online_measurement(
         )
     layer = HEAD if HEAD in readings else list(readings)[-1]
     moments = online.moments[layer]
-    head = online.listener.taps.head if layer == HEAD else None
+    head = online.passes.taps.head if layer == HEAD else None
     results = {SPLIT: {name: dict(found) for name, found in readings.items()}}
     statistics = moments.statistics()
     samples = round(float(statistics.counts.sum()))
@@ -53,25 +53,19 @@ def online_measurement(
             name: {
                 "dim": own.num_features,
                 "mode": own.mode,
-                "pooling": online.listener.taps.pooling.get(name, "none"),
+                "pooling": online.passes.taps.pooling.get(name, "none"),
             }
             for name, own in online.moments.items()
         },
     }
     if head is not None:
         config["head"] = {"name": head.name, "origin": head.origin, "check": head.check}
-    document = _document(
-        config,
-        results,
-        shape=(moments.num_classes, moments.num_features),
-        samples=samples,
-        layer=layer,
-        trace=trace,
-        description=description,
-        seed=seed,
-        warning=f"read online over recent training batches ({moments.described}): the drift of "
-        "parameters adds to NC1, and there are no comparators",
+    warning = (
+        f"read online over recent training batches ({moments.described}): the drift of parameters "
+        "adds to NC1, and there are no comparators"
     )
+    shape = (moments.num_classes, moments.num_features)
+    document = _document(config, results, shape, samples, layer, trace, description, warning)
     geometries = {}
     if statistics.num_classes >= 2:
         found = moments.geometry(
@@ -108,38 +102,28 @@ def dial_measurement(
         "dial": {"name": type(hold.dial).__name__, **readings},
         "head": {"name": head.name, "origin": head.origin, "check": head.check},
     }
+    results: Results = {DIAL: {HEAD: found}}
+    warning = "read by the dial over recent training batches: there are no comparators"
     K, d = head.weight.shape
-    document = _document(
-        config,
-        {DIAL: {HEAD: found}},
-        shape=(K, d),
-        samples=0,
-        layer=HEAD,
-        trace=trace,
-        description=description,
-        seed=seed,
-        warning="read by the dial over recent training batches: there are no comparators",
-    )
+    document = _document(config, results, (K, d), 0, HEAD, trace, description, warning)
     return Measurement(document, (), {}, trace)
 
 
 def _document(
     config: dict[str, Any],
     results: Results,
-    *,
     shape: tuple[int, int],
     samples: int,
     layer: str,
     trace: Trace,
     description: str,
-    seed: int,
     warning: str,
 ) -> Document:
     K, d = shape
     return Document.build(
         source=description,
         config=config,
-        seed=seed,
+        seed=config["seed"],
         data_hash=None,
         num_classes=K,
         num_features=d,

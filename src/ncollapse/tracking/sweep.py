@@ -6,12 +6,13 @@ import glob
 import itertools
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from ncollapse.answers.questions import judge
 from ncollapse.measuring.measure import measure
 from ncollapse.measuring.measurement import Measurement
 from ncollapse.record.folder import TRACE
@@ -136,10 +137,6 @@ def _append(trace: Trace, checkpoint: Checkpoint, found: Measurement) -> None:
 
 def _judged(found: Measurement, trace: Trace) -> Measurement:
     """The measurement with verdicts that know the last step too."""
-    from dataclasses import replace
-
-    from ncollapse.answers.questions import judge
-
     document = found.document
     verdicts = judge(
         document.results,

@@ -9,11 +9,9 @@ import torch
 from torch import Tensor
 
 from ncollapse.collect.statistics.classes import ClassMoments
-from ncollapse.measuring.options import chosen_keys
-from ncollapse.metrics.catalog import METRICS
 from ncollapse.metrics.readings import within_weighting
 from ncollapse.sources.specs.optional import optional
-from ncollapse.tracking.metric import check_definition, plot, values_of
+from ncollapse.tracking.metric import in_order, plot, values_of
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
@@ -53,9 +51,7 @@ class NeuralCollapseMetric(Metric):  # type: ignore[misc, unused-ignore]
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_definition(definition)
-        chosen = chosen_keys(keys)
-        self.keys = None if chosen is None else tuple(key for key in METRICS if key in chosen)
+        self.keys = in_order(keys, definition)
         self.definition = definition
         self._options: dict[str, Any] = {
             "num_classes": num_classes,

@@ -27,9 +27,10 @@ from ncollapse.metrics.phase import ERROR, Phase, terminal_phase
 from ncollapse.record.readings import Reading
 from ncollapse.record.trace import Trace
 from ncollapse.tracking.film import Film
-from ncollapse.tracking.hold import Hold
-from ncollapse.tracking.ledger import Ledger, Values, chosen, nulls
-from ncollapse.tracking.online import SPLIT, Online
+from ncollapse.tracking.following import Following
+from ncollapse.tracking.ledger import Ledger, nulls
+from ncollapse.tracking.loggers import Values, numbers
+from ncollapse.tracking.online import SPLIT
 from ncollapse.tracking.probe import balanced
 from ncollapse.tracking.summary import dial_measurement, online_measurement
 
@@ -134,30 +135,23 @@ class Tracker:
         self.loaders, self.unpack, self.batch_size = loaders, unpack, batch_size
         self.keys = None if keys is None else tuple(keys)
         self.class_names, self.seed = class_names, seed
-        self._where: dict[str, Any] = {"layers": layers, "pool": pool}
-        self._taps = Taps(model, head=head, **self._where)
+        self._taps = Taps(model, layers, head=head, pool=pool)
         self.description = description or type(self._taps.model).__name__
         self.steps = self.epochs = 0
         self.latest: Measurement | None = None
         self.online: dict[str, dict[str, Reading]] = {}
         self._next = 1
-        self._head_module: nn.Module | None = None
         self.output = None if output is None else Path(output)
         self._film = None if film is False else Film(film, class_names, self.output)
         self._ledger = Ledger(self.output, loggers, resume=resume)
-        self._hold = None if dial is None else Hold(dial, model, head)
-        self._online: Online | None = None
         if online:
             chosen_keys(self.keys)
-            self._online = Online(
-                model,
-                head=head,
-                half_life=half_life,
-                unit=half_life_unit,
-                num_classes=num_classes,
-                keys=self.keys,
-                **self._where,
-            )
+        self._following = Following(
+            dial, online=online, half_life=half_life, unit=half_life_unit, layers=layers,
+            head=head, pool=pool, keys=self.keys, num_classes=num_classes,
+        )  # fmt: skip
+        self._following.begin(model)
+        self._online, self._hold = self._following.online, self._following.hold
 
     # ---- called by the training loop ----------------------------------------------------------
     def penalty(self, target: Any) -> Tensor:
@@ -214,14 +208,14 @@ class Tracker:
             options = Options(null=False, intervals=False, seed=self.seed, keys=self.keys)
             try:
                 looked = self._measure(options, record=True)
-                found = chosen(looked.results, self.keys)
+                found = numbers(looked.results, self.keys)
             except ValueError as error:
                 # What was wrong from the start is an error; what goes wrong later must not end it.
                 late = self.latest is not None or isinstance(error, NonFiniteError)
                 if not (late or _diverged(self._taps.model)):
                     raise
                 _warn(f"step {self.steps}: {error}. The reading is null, and training goes on")
-                known = {} if self.latest is None else chosen(self.latest.results, self.keys)
+                known = {} if self.latest is None else numbers(self.latest.results, self.keys)
                 places = dict.fromkeys(self.loaders, self._taps.layers)
                 found = nulls(known, places, self.keys or ("class_share",))
         primary = self._taps.layers[-1]
@@ -229,7 +223,7 @@ class Tracker:
             found["train"].setdefault(primary, {})[ERROR] = train_error
         if self._online is not None:
             self.online = self._online.readings()
-            found |= chosen({SPLIT: self.online}, self.keys)
+            found |= numbers({SPLIT: self.online}, self.keys)
         if self._hold is not None:
             found |= self._hold.readings()
         self._ledger.write(self.steps, float(self.epochs) if self.epochs else None, found)
@@ -266,10 +260,7 @@ class Tracker:
 
     def close(self) -> None:
         """Take the hooks of online following and of the dial off the model."""
-        if self._online is not None:
-            self._online.close()
-        if self._hold is not None:
-            self._hold.close()
+        self._following.close()
 
     # ---- results ------------------------------------------------------------------------------
     @property
@@ -288,7 +279,7 @@ class Tracker:
         """What was picked as the head and why, known after the first look."""
         found = self._taps.head
         if found is None and self._online is not None:
-            found = self._online.listener.taps.head
+            found = self._online.passes.taps.head
         return None if found is None else found.described
 
     # ---- going on after an interruption -------------------------------------------------------
@@ -300,17 +291,13 @@ class Tracker:
 
     def state_dict(self) -> dict[str, Any]:
         """Steps, epochs, online moments and the dial's state, as tensors and plain numbers."""
-        online = {} if self._online is None else self._online.state_dict()
-        dial = {} if self._hold is None else self._hold.state_dict()
-        return {"steps": self.steps, "epochs": self.epochs, "online": online, "dial": dial}
+        return {"steps": self.steps, "epochs": self.epochs, **self._following.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint, as `resume` does, with the online moments and the dial's state
         saved in it."""
-        if self._online is not None:
-            self._online.load_state_dict(dict(state["online"]))
-        if self._hold is not None:
-            self._hold.load_state_dict(state.get("dial", {}))
+        self._following.load_state_dict(state)
+        self._following.restore()
         self.resume(int(state["steps"]), int(state["epochs"]))
 
     # ---- measuring ----------------------------------------------------------------------------
@@ -323,8 +310,6 @@ class Tracker:
         )
         with FeatureCache() as cache:
             cache.fill(stream)
-            if self._taps.head is not None:
-                self._head_module = self._taps.model.get_submodule(self._taps.head.name)
             if record and self._film is not None and self._taps.head is not None:
                 epoch = float(self.epochs) if self.epochs else None
                 goes_on = bool(self.trace.rows)
@@ -341,15 +326,10 @@ class Tracker:
     def _follow_head(self) -> None:
         """Read the head's weights anew, and find it anew where another took its place."""
         old = self._taps.head
-        if old is None:
-            return
-        modules = dict(self._taps.model.named_modules())
-        if modules.get(old.name) is self._head_module:
-            self._taps.refresh()
-            return
-        head = old.name if old.name in modules else None
-        _warn(f"step {self.steps}: the head {old.name!r} was replaced; it is looked for again")
-        self._taps = Taps(self.model, head=head, **self._where)
+        if old is not None and self._taps.replaced:
+            _warn(f"step {self.steps}: the head {old.name!r} was replaced; it is looked for again")
+            self._taps = self._taps.renewed()
+        self._taps.refresh()
 
 
 def _diverged(model: nn.Module) -> bool:

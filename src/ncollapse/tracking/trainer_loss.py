@@ -1,9 +1,9 @@
 """What a callback needs inside the Hugging Face Trainer: a penalty in its loss, a file in its
-checkpoints."""
+checkpoints, the name of an evaluation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,3 +60,10 @@ def _share(trainer: Any, target: Tensor, items: Any) -> tuple[Any, Any]:
 def state_file(args: Any, state: Any) -> Path:
     """Where a Trainer's checkpoint of this step holds the callback's state."""
     return Path(args.output_dir) / f"checkpoint-{state.global_step}" / FILE
+
+
+def split_of(metrics: Mapping[str, float]) -> str:
+    """What a Hugging Face evaluation is called by its metrics: the name of the data set among
+    several, "eval" for a single one; it stands before `_runtime`."""
+    prefix = next((key.removesuffix("_runtime") for key in metrics if "_runtime" in key), "eval")
+    return prefix.removeprefix("eval").strip("_") or "eval"

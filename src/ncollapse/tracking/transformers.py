@@ -12,10 +12,10 @@ from torch import nn
 from ncollapse.control.held import Dial
 from ncollapse.errors import NCollapseWarning
 from ncollapse.sources.specs.optional import optional
-from ncollapse.tracking.evaluation import KEYS, Evaluation
-from ncollapse.tracking.following import Following, split_of
+from ncollapse.tracking.evaluation import KEYS
+from ncollapse.tracking.following import Following
 from ncollapse.tracking.loggers import flat
-from ncollapse.tracking.trainer_loss import state_file, with_penalty
+from ncollapse.tracking.trainer_loss import split_of, state_file, with_penalty
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -57,7 +57,6 @@ class CollapseCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
             head=head, pool=pool, keys=keys,
         )  # fmt: skip
         self._trainer: Any = None
-        self._evaluation: Evaluation | None = None
 
     def attach(self, trainer: Any) -> CollapseCallback:
         """Add this callback to a Trainer (once), and log through it. Returns self."""
@@ -66,19 +65,13 @@ class CollapseCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         if self._following.dial is not None and self._trainer is not trainer:
             trainer.compute_loss = with_penalty(trainer, self._following)
         self._trainer = trainer
-        self._watch(trainer.model)
+        self._following.watch(trainer.model)
         return self
-
-    def _watch(self, model: nn.Module) -> None:
-        if self._evaluation is not None:
-            self._evaluation.listener.close()
-        self._evaluation = self._following.evaluation(model)
-        self._evaluation.start()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self._following.dial is not None and self._trainer is None:
             raise ValueError("the penalty of a dial reaches the loss by attach(trainer); call that")
-        self._watch(kwargs["model"])
+        self._following.watch(kwargs["model"])
         if state.global_step and (saved := state_file(args, state)).exists():
             self._following.load_state_dict(torch.load(saved, "cpu", weights_only=True))
         self._following.begin(kwargs["model"])
@@ -97,16 +90,17 @@ class CollapseCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
             torch.save(self._following.state_dict(), place)
 
     def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self._evaluation is not None:
-            self._evaluation.observe()
+        if self._following.evaluation is not None:
+            self._following.evaluation.observe()
 
     def on_evaluate(
         self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any
     ) -> None:
-        if self._evaluation is None:
+        evaluation = self._following.evaluation
+        if evaluation is None:
             return
-        found = {split_of(metrics or {}): self._evaluation.readings()} | self._following.readings()
-        self._evaluation.start()
+        found = {split_of(metrics or {}): evaluation.readings()} | self._following.readings()
+        evaluation.start()
         values = flat(found, PREFIX)
         (metrics if metrics is not None else {}).update(values)
         if self._trainer is None:
@@ -116,5 +110,5 @@ class CollapseCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
             self._trainer.log(values)
 
     def on_predict(self, args: Any, state: Any, control: Any, metrics: Any, **kwargs: Any) -> None:
-        if self._evaluation is not None:
-            self._evaluation.start()
+        if self._following.evaluation is not None:
+            self._following.evaluation.start()

@@ -43,6 +43,16 @@ class Batch:
         """Rows of the inputs: samples, or sequences of tokens."""
         return self.labels.numel() if self.tokens is None else self.tokens.sequences
 
+    def taken(self, value: Any, rows: slice | Tensor) -> Any:
+        """Some rows of what the batch holds; tensors that have no row a sample stay whole."""
+        if isinstance(value, Tensor) and value.dim() and value.shape[0] == self.rows:
+            return value[rows.to(value.device) if isinstance(rows, Tensor) else rows]
+        if isinstance(value, Mapping):
+            return {key: self.taken(item, rows) for key, item in value.items()}
+        if isinstance(value, (tuple, list)):
+            return type(value)(self.taken(item, rows) for item in value)
+        return value
+
     def run(self, model: Callable[..., Any], device: torch.device) -> Any:
         """The model's output, inputs moved to its device."""
         if isinstance(self.inputs, Mapping):

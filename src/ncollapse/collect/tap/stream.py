@@ -219,22 +219,13 @@ def _wanted(batch: Batch, place: Place, *, always: bool) -> tuple[Batch, Place]:
 
 def _first(batch: Batch, count: int) -> Batch:
     """The first rows of a batch, cut before the model runs."""
-
-    def cut(value: Any) -> Any:
-        if isinstance(value, Tensor) and value.dim() and value.shape[0] == batch.rows:
-            return value[:count]
-        if isinstance(value, Mapping):
-            return {key: cut(item) for key, item in value.items()}
-        if isinstance(value, (tuple, list)):
-            return type(value)(cut(item) for item in value)
-        return value
-
+    inputs, mask = (batch.taken(value, slice(count)) for value in (batch.inputs, batch.mask))
     if batch.tokens is None:
-        return Batch(cut(batch.inputs), batch.labels[:count], cut(batch.mask))
+        return Batch(inputs, batch.labels[:count], mask)
     positions, time = batch.tokens.positions, batch.tokens.time
     number = int((positions < count * time).sum())
     kept = Tokens(positions[:number], count, time)
-    return Batch(cut(batch.inputs), batch.labels[:number], cut(batch.mask), kept)
+    return Batch(inputs, batch.labels[:number], mask, kept)
 
 
 @contextmanager

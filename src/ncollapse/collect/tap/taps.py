@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from ncollapse.collect.tap.batches import Tokens
-from ncollapse.collect.tap.heads import (
-    Candidate,
-    Head,
-    candidates,
-    check_head,
-    current,
-    logits_of,
-    matched_token,
-    unwrap,
-)
-from ncollapse.collect.tap.pooling import Pool, Shape, check_pool, first_tensor, of_tokens, pool
+from ncollapse.collect.tap.head_tap import HeadTap
+from ncollapse.collect.tap.heads import Head, logits_of
+from ncollapse.collect.tap.listener import Listener
+from ncollapse.collect.tap.pooling import Pool, Shape, check_pool, first_tensor, pool
 from ncollapse.collect.tap.select import Layers, select
 
 log = logging.getLogger("ncollapse")
 HEAD = "head"
-CHECKED = 64
 CLASS_TOKENS = ("cls_token", "class_token", "cls_embed", "class_embedding", "cls_embedding")
 
 
@@ -55,7 +47,10 @@ class Taps:
         head: str | nn.Module | bool | None = None,
         pool: Pool | dict[str, Pool] = "auto",
     ) -> None:
-        self.model = unwrap(model)
+        self._listener = Listener(model)
+        self._listener.paused = True  # Nothing is read but between `begin` and `end`.
+        self.model = self._listener.model
+        self._where: dict[str, Any] = {"layers": layers, "pool": pool}
         self._pools = pool if isinstance(pool, dict) else {}
         self._pool = "auto" if isinstance(pool, dict) else pool
         for how in (self._pool, *self._pools.values()):
@@ -66,23 +61,15 @@ class Taps:
         unknown = sorted(set(self._pools) - set(self.modules))
         if unknown:
             raise ValueError(f"pool names the layer {unknown[0]!r}, which is not among layers")
-        self.head: Head | None = None
         self.wants_head = head is not False
-        asked = None if isinstance(head, bool) else head
-        self._candidates = candidates(self.model, asked) if self.wants_head else []
-        if self.wants_head and not self._candidates:
-            raise ValueError(
-                f"no linear layer was found in {type(self.model).__name__}; pass head=NAME, or "
-                "head=False and layers=… to measure other layers only"
-            )
+        self._head_tap = HeadTap(
+            self._listener, head, otherwise=", or head=False and layers=… to measure other layers"
+        )
         if not self.wants_head and not self.modules:
             raise ValueError("head=False and no layers: nothing to measure; pass layers='*'")
         self.pooling: dict[str, str] = {}
         self.batches = 0
-        self._handles: list[RemovableHandle] = []
-        self._head_handles: list[RemovableHandle] = []
         self._found: dict[str, Tensor] = {}
-        self._tried: dict[str, tuple[Tensor, Tensor]] = {}
         self._shape: Shape | None = None
         self._class_token = any(
             name.rpartition(".")[2] in CLASS_TOKENS for name, _ in self.model.named_parameters()
@@ -93,43 +80,42 @@ class Taps:
         """Names of what is read, the head's features last."""
         return (*self.modules, *((HEAD,) if self.wants_head else ()))
 
+    @property
+    def head(self) -> Head | None:
+        """The classifier, known after the first batch."""
+        return self._head_tap.head
+
+    @head.setter
+    def head(self, head: Head | None) -> None:
+        self._head_tap.head = head
+
     # ---- hooks --------------------------------------------------------------------------------
     def __enter__(self) -> Taps:
         for name, module in self.modules.items():
-            self._handles.append(module.register_forward_hook(self._reader(name)))
-        for candidate in self._candidates:
-            hook = self._watcher(candidate)
-            self._head_handles.append(candidate.module.register_forward_hook(hook))
+            self._listener.leaving(module, partial(self._read, name))
+        self._head_tap.open()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for handle in (*self._handles, *self._head_handles):
-            handle.remove()
-        self._handles, self._head_handles = [], []
-        self._found, self._tried, self._shape = {}, {}, None
+        self._listener.close()
+        self._clear(None)
 
-    def _reader(self, name: str) -> Any:
+    def _clear(self, shape: Shape | None) -> None:
+        self._found, self._shape = {}, shape
+        self._head_tap.forget()
+        self._listener.paused = shape is None
+
+    def _read(self, name: str, output: Any) -> None:
+        if name not in self.modules or self._shape is None:
+            return
         how = self._pools.get(name, self._pool)
-
-        def read(_: nn.Module, __: Any, output: Any) -> None:
-            if self._shape is None or name not in self.modules:
-                return
-            tensor = first_tensor(output)
-            try:
-                if tensor is None:
-                    raise ValueError(f"the output is a {type(output).__name__} without tensors")
-                self._found[name], self.pooling[name] = pool(tensor, how, self._shape)
-            except ValueError as error:
-                self._refuse(name, str(error))
-
-        return read
-
-    def _watcher(self, candidate: Candidate) -> Any:
-        def watch(_: nn.Module, inputs: Any, output: Any) -> None:
-            if self._shape is not None and inputs and isinstance(inputs[0], Tensor):
-                self._tried[candidate.name] = (inputs[0].detach().clone(), output.detach())
-
-        return watch
+        tensor = first_tensor(output)
+        try:
+            if tensor is None:
+                raise ValueError(f"the output is a {type(output).__name__} without tensors")
+            self._found[name], self.pooling[name] = pool(tensor, how, self._shape)
+        except ValueError as error:
+            self._refuse(name, str(error))
 
     def _refuse(self, name: str, reason: str) -> None:
         if name in self._exact:
@@ -143,13 +129,13 @@ class Taps:
     def begin(self, samples: int, mask: Tensor | None = None, tokens: Tokens | None = None) -> None:
         """Call before the forward pass: samples in the batch, mask of real tokens, and which
         tokens are samples themselves."""
-        self._found, self._tried = {}, {}
-        self._shape = Shape(samples, mask, self._class_token, tokens)
+        self._clear(Shape(samples, mask, self._class_token, tokens))
 
     @torch.no_grad()
     def end(self, output: Any) -> dict[str, Tensor]:
         """Call with what the model returned: features (samples, dim) by layer."""
         shape, self._shape = self._shape, None
+        self._listener.paused = True
         if shape is None:
             raise ValueError("Taps.end was called without Taps.begin before the forward pass")
         self._check_fired()
@@ -177,60 +163,19 @@ class Taps:
                 "no logits in what the model returned; a tensor, .logits or a tuple that starts "
                 "with them is needed, or pass head=False and layers=…"
             )
+        first = self.head is None
         if self.head is None:
-            self.head = self._choose(logits.detach(), shape)
-            self.pooling[HEAD] = "none"
-        if self.head.name not in self._tried:
+            _check_logits(logits, shape)
+        elif not self._head_tap.heard:
             raise ValueError(
                 f"the tap on {self.head.name!r} fired 0 times in batch {self.batches + 1}; compile "
                 "the model after measuring, or pass head=NAME of the layer that makes the logits"
             )
-        features, made = self._tried[self.head.name]
-        if shape.tokens is not None:
-            return of_tokens(features, shape.tokens)
-        if self.head.token:
-            place = matched_token(made, logits)
-            features = features[torch.arange(features.shape[0], device=features.device), place]
+        features = self._head_tap.features(logits, shape.tokens)
+        if first and self.head is not None:
+            self._drop_logits(self.head.name)
+            self.pooling[HEAD] = "none"
         return features
-
-    def _choose(self, logits: Tensor, shape: Shape) -> Head:
-        tokens = shape.tokens
-        if tokens is not None:
-            if logits.dim() != 3 or logits.shape[:2] != (tokens.sequences, tokens.time):
-                raise ValueError(
-                    f"the model returned logits of shape {tuple(logits.shape)} for "
-                    f"{tokens.sequences} sequences of {tokens.time} tokens; (sequences, time, "
-                    "classes) is needed, that of a model that predicts every token"
-                )
-        elif logits.dim() != 2 or logits.shape[0] != shape.samples:
-            hint = "; a language model is measured with tokens=True" if logits.dim() == 3 else ""
-            raise ValueError(
-                f"the model returned logits of shape {tuple(logits.shape)} for {shape.samples} "
-                f"labels; (samples, classes) is needed{hint}"
-            )
-        reasons = []
-        for candidate in self._candidates:
-            if candidate.name not in self._tried:
-                reasons.append(f"{candidate.name!r}: its tap did not fire")
-                continue
-            features, made = self._tried[candidate.name]
-            if tokens is not None:
-                # A few tokens tell: a vocabulary times a whole batch is gigabytes.
-                few = Tokens(tokens.positions[:CHECKED], tokens.sequences, tokens.time)
-                features, made = of_tokens(features, few), of_tokens(made, few)
-                found = check_head(candidate, features, made, of_tokens(logits, few))
-            else:
-                found = check_head(candidate, features, made, logits)
-            if isinstance(found, Head):
-                self._keep_only(candidate.name)
-                self._drop_logits(candidate.name)
-                return found
-            reasons.append(f"{candidate.name!r}: {found}")
-        listed = "; ".join(reasons[:4]) + ("; …" if len(reasons) > 4 else "")
-        raise ValueError(
-            f"no linear layer reproduces the logits ({listed}); pass head=NAME of the layer whose "
-            "output the model returns, or head=False and layers=… to measure other layers"
-        )
 
     def _drop_logits(self, head: str) -> None:
         """A pattern that reaches the classifier means features, not the logits it returns."""
@@ -239,17 +184,38 @@ class Taps:
                 del self.modules[name]
                 self._found.pop(name, None)
 
+    # ---- a model that changes -----------------------------------------------------------------
     def refresh(self) -> None:
         """Read the head's weights anew: they were copied at the first batch."""
-        if self.head is not None:
-            self.head = current(self.head, self._candidates[0].module)
+        self._head_tap.refresh()
 
-    def _keep_only(self, name: str) -> None:
-        kept = []
-        for candidate, handle in zip(self._candidates, self._head_handles, strict=True):
-            if candidate.name == name:
-                kept.append(handle)
-            else:
-                handle.remove()
-        self._candidates = [c for c in self._candidates if c.name == name]
-        self._head_handles = kept
+    @property
+    def replaced(self) -> bool:
+        """Whether another module, or none, stands in the head's place now."""
+        modules = dict(self.model.named_modules())
+        return self.head is not None and modules.get(self.head.name) is not self._head_tap.module
+
+    def renewed(self) -> Taps:
+        """The same taps anew, on the head of the old one's name where the model still has that."""
+        name = None if self.head is None else self.head.name
+        known = name in dict(self.model.named_modules())
+        head: str | bool | None = (name if known else None) if self.wants_head else False
+        return Taps(self.model, head=head, **self._where)
+
+
+def _check_logits(logits: Tensor, shape: Shape) -> None:
+    """Raises ValueError for logits that are not those of the batch's samples."""
+    tokens = shape.tokens
+    if tokens is not None:
+        if logits.dim() != 3 or logits.shape[:2] != (tokens.sequences, tokens.time):
+            raise ValueError(
+                f"the model returned logits of shape {tuple(logits.shape)} for "
+                f"{tokens.sequences} sequences of {tokens.time} tokens; (sequences, time, "
+                "classes) is needed, that of a model that predicts every token"
+            )
+    elif logits.dim() != 2 or logits.shape[0] != shape.samples:
+        hint = "; a language model is measured with tokens=True" if logits.dim() == 3 else ""
+        raise ValueError(
+            f"the model returned logits of shape {tuple(logits.shape)} for {shape.samples} "
+            f"labels; (samples, classes) is needed{hint}"
+        )

@@ -1,4 +1,4 @@
-"""Listener: features of the forward passes that a training loop makes anyway."""
+"""Passes: features of the forward passes that a loop makes anyway, one at a time."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
+from torch import Tensor
 
 from ncollapse.collect.tap.batches import LABELS, MASKS
 from ncollapse.collect.tap.heads import logits_of
-from ncollapse.collect.tap.hooks import Hook
-from ncollapse.collect.tap.pooling import Pool, first_tensor
-from ncollapse.collect.tap.select import Layers
+from ncollapse.collect.tap.listener import Listener, When, in_training
+from ncollapse.collect.tap.pooling import first_tensor
 from ncollapse.collect.tap.taps import HEAD, Taps
 
 
@@ -32,50 +29,31 @@ class Heard:
     labels: Tensor | None
 
 
-class Listener:
-    """Reads the taps of a model at each forward pass in one mode.
+class Passes:
+    """Reads taps at each forward pass of their model that `when` lets through.
 
-    training=True hears passes in training mode with gradients on; False hears passes in eval
-    mode. Two hooks stand on the model itself from `open` to `close`; those of the taps are there
-    during a forward pass only, so that copies of the model (an average of its weights, say) carry
-    none. `take` hands out the last pass; an earlier one that nobody took is dropped.
-
-    Raises ValueError where `Taps` does.
+    From `open` to `close` the model itself is heard; the taps are on during a forward pass only, so
+    that copies of the model (an average of its weights, say) carry none. `take` hands out the last
+    pass; an earlier one that nobody took is dropped.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        layers: Layers = None,
-        *,
-        head: str | nn.Module | bool | None = None,
-        pool: Pool | dict[str, Pool] = "auto",
-        training: bool = True,
-    ) -> None:
-        self._arguments: dict[str, Any] = {"layers": layers, "pool": pool}
-        self.taps = Taps(model, layers, head=head, pool=pool)
-        self.training = training
+    def __init__(self, taps: Taps, when: When = in_training) -> None:
+        self.taps = taps
         self.error: ValueError | None = None
+        self._listener = Listener(taps.model, when)
         self._heard: Heard | None = None
         self._labels: Tensor | None = None
         self._begun = False
-        self._handles: list[RemovableHandle] = []
 
-    def open(self) -> Listener:
-        """Begin to listen."""
-        if not self._handles:
-            model = self.taps.model
-            self._handles = [
-                model.register_forward_pre_hook(Hook(self._before), with_kwargs=True),
-                model.register_forward_hook(Hook(self._after), with_kwargs=True),
-            ]
+    def open(self) -> Passes:
+        """Begin to listen, or go on."""
+        self._listener.close()
+        self._listener.around(self._before, self._after)
         return self
 
     def close(self) -> None:
         """Take the hooks off; what was heard stays."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
+        self._listener.close()
         self._leave()
 
     @property
@@ -93,21 +71,14 @@ class Listener:
         return heard
 
     def renew(self) -> None:
-        """Look for the head again, by its name where the model still has that: it was replaced."""
-        was_open = bool(self._handles)
-        self.close()
-        old = self.taps
-        name = None if old.head is None else old.head.name
-        known = name is not None and any(name == found for found, _ in old.model.named_modules())
-        head: str | bool | None = (name if known else None) if old.wants_head else False
-        self.taps = Taps(old.model, head=head, **self._arguments)
-        if was_open:
-            self.open()
-
-    # ---- hooks --------------------------------------------------------------------------------
-    def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Look for the head again: it was replaced. Raises ValueError where `Taps` does."""
         self._leave()
-        if module.training != self.training or (self.training and not torch.is_grad_enabled()):
+        self.taps = self.taps.renewed()
+
+    # ---- a pass -------------------------------------------------------------------------------
+    def _before(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        self._leave()  # The pass before this one may have broken off.
+        if not self._listener.listening:
             return
         first = first_tensor(args) if args else first_tensor(_inputs(kwargs))
         if first is None or first.dim() == 0:
@@ -117,7 +88,7 @@ class Listener:
         self.taps.begin(first.shape[0], _named(kwargs, MASKS))
         self._begun = True
 
-    def _after(self, _: nn.Module, __: tuple[Any, ...], ___: dict[str, Any], output: Any) -> None:
+    def _after(self, output: Any) -> None:
         if not self._begun:
             return
         try:

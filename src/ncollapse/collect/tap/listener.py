@@ -1,0 +1,124 @@
+"""Listener: whoever hears the modules of a model while it runs does so here, by hooks.
+
+No other file puts hooks on a model. They change nothing that the model computes, `close` takes them
+off, and copies and pickles of the model carry none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from ncollapse.collect.tap.heads import unwrap
+
+When = Callable[[nn.Module], bool]
+
+
+def always(model: nn.Module) -> bool:
+    """Every forward pass."""
+    return True
+
+
+def in_training(model: nn.Module) -> bool:
+    """Forward passes in training mode with gradients on."""
+    return model.training and torch.is_grad_enabled()
+
+
+def in_evaluation(model: nn.Module) -> bool:
+    """Forward passes in eval mode."""
+    return not model.training
+
+
+class Listener:
+    """Hears modules of a model from the call that names them on until `close`, or inside a `with`.
+
+    `when` tells, of the whole model, which forward passes are heard: `always`, `in_training`,
+    `in_evaluation`; `paused` silences all. With `gradients` what enters a module is handed on with
+    its graph, else as a detached copy, which writing in place later cannot change. Wrappers for
+    compiling and for parallel training are looked through (`model` is what they wrap).
+    """
+
+    def __init__(self, model: nn.Module, when: When = always, *, gradients: bool = False) -> None:
+        self.model = unwrap(model)
+        self.gradients, self.paused = gradients, False
+        self._when = when
+        self._handles: list[RemovableHandle] = []
+
+    @property
+    def listening(self) -> bool:
+        """Whether a forward pass made now would be heard."""
+        return not self.paused and self._when(self.model)
+
+    def entering(self, module: nn.Module, read: Callable[[Tensor, Any], None]) -> RemovableHandle:
+        """After each call of a module: read(its first argument, what it returned).
+
+        Calls whose first argument is no tensor are passed over.
+        """
+
+        def heard(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            if self.listening and inputs and isinstance(inputs[0], Tensor):
+                entered = inputs[0] if self.gradients else inputs[0].detach().clone()
+                read(entered, output)
+
+        return self._kept(module.register_forward_hook(Hook(heard)))
+
+    def leaving(self, module: nn.Module, read: Callable[[Any], None]) -> RemovableHandle:
+        """After each call of a module: read(what it returned), as it was returned."""
+
+        def heard(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
+            if self.listening:
+                read(output)
+
+        return self._kept(module.register_forward_hook(Hook(heard)))
+
+    def around(
+        self,
+        before: Callable[[tuple[Any, ...], Mapping[str, Any]], None],
+        after: Callable[[Any], None],
+    ) -> None:
+        """Around each pass of the whole model, heard or not: before(arguments, keywords), and
+        after(what it returned) unless the pass broke off."""
+        start = Hook(lambda _, given, named: before(given, named))
+        end = Hook(lambda _, __, ___, output: after(output))
+        self._kept(self.model.register_forward_pre_hook(start, with_kwargs=True))
+        self._kept(self.model.register_forward_hook(end, with_kwargs=True))
+
+    def _kept(self, handle: RemovableHandle) -> RemovableHandle:
+        self._handles.append(handle)
+        return handle
+
+    def close(self) -> None:
+        """Take all hooks off."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def __enter__(self) -> Listener:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Hook:
+    """A hook that copies and pickles of the model leave behind."""
+
+    def __init__(self, call: Callable[..., None]) -> None:
+        self._call = call
+
+    def __call__(self, *arguments: Any) -> None:
+        self._call(*arguments)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Silent, ()
+
+
+class Silent:
+    """What stands in a hook's place in a copy."""
+
+    def __call__(self, *arguments: Any) -> None:
+        return None
