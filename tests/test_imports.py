@@ -26,8 +26,8 @@ LAYERS = [
     {"studies"},
     {"cli"},
 ]
-# Neighbours on a floor are strangers, but for these.
-WITHIN = {("pairs", "linalg")}
+# Neighbours on a floor are strangers, but for these: the report asks questions for their words.
+WITHIN = {("pairs", "linalg"), ("report", "answers")}
 # What documents are made of is readable everywhere without torch.
 FREE_OF_TORCH = (
     "errors",

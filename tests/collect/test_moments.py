@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ncollapse.collect.statistics.classes import ClassMoments
-from ncollapse.collect.statistics.protocol import Moments
+from ncollapse.collect.statistics.protocol import Statistic
 from tests.data import make
 from tests.oracles import class_parts, within
 
@@ -251,7 +251,7 @@ def test_deferred_faults_are_counted_at_flush() -> None:
 
 
 def test_class_moments_are_moments() -> None:
-    assert isinstance(build("trace"), Moments)
+    assert isinstance(build("trace"), Statistic)
 
 
 def test_a_label_to_skip_may_lie_among_the_classes(rng) -> None:

@@ -17,21 +17,12 @@ from ncollapse.collect.tap.heads import Head
 from ncollapse.collect.tap.listener import in_evaluation
 from ncollapse.collect.tap.taps import HEAD, Taps
 from ncollapse.errors import NCollapseWarning
-from ncollapse.metrics.catalog import METRICS
+from ncollapse.metrics.catalog import METRICS, followed
 from ncollapse.tracking.metric import NeuralCollapse, values_of
 from ncollapse.tracking.passes import DivergedError, Heard, Passes
 
-KEYS = (
-    "class_share",
-    "nc1_fisher",
-    "nc1_ratio",
-    "nc1_cdnv",
-    "nc2_equinorm_means",
-    "nc2_angle_ratio",
-    "nc2_etf_means",
-    "nc3_duality",
-    "nc3_alignment",
-)
+# What needs no second look at the samples, and no head alone.
+KEYS = tuple(key for key in followed() if "means" in METRICS[key].needs)
 
 
 class Evaluation:

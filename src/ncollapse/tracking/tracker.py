@@ -23,6 +23,7 @@ from ncollapse.errors import NCollapseWarning
 from ncollapse.measuring.measure import measure_cache, split_loaders
 from ncollapse.measuring.measurement import Measurement
 from ncollapse.measuring.options import Options, chosen_keys
+from ncollapse.metrics.catalog import followed
 from ncollapse.metrics.phase import ERROR, Phase, terminal_phase
 from ncollapse.record.readings import Reading
 from ncollapse.record.trace import Trace
@@ -35,22 +36,7 @@ from ncollapse.tracking.probe import balanced
 from ncollapse.tracking.summary import dial_measurement, online_measurement
 
 log = logging.getLogger("ncollapse")
-KEYS = (
-    "class_share",
-    "nc1_fisher",
-    "nc1_ratio",
-    "nc1_cdnv",
-    "nc2_equinorm_means",
-    "nc2_equinorm_weights",
-    "nc2_angle_ratio",
-    "nc2_etf_means",
-    "nc3_duality",
-    "nc3_alignment",
-    "nc4_mismatch",
-    "accuracy",
-    "ncc_accuracy",
-    "margin_min",
-)
+KEYS = followed()
 SPACING = 1.25
 
 
