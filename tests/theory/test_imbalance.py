@@ -10,12 +10,8 @@ import pytest
 from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError, RescaledSquaredError, named
 from ncollapse.theory.predict import predict
 from ncollapse.theory.problems import LPM, UFM
-from ncollapse.theory.subjects.imbalance import (
-    groups_of,
-    merge_value,
-    rank_rule,
-    zero_value,
-)
+from ncollapse.theory.problems.groups import groups_of
+from ncollapse.theory.subjects.imbalance import merge_value, minority_thresholds
 from ncollapse.theory.subjects.phases import phase_diagram
 
 COUNTS = (90, 90, 90, 20, 20, 20, 20)
@@ -58,7 +54,7 @@ def test_the_minority_merges_exactly_at_its_threshold(name, bias) -> None:
 @pytest.mark.parametrize("bias", ["none", "free", 0.05])
 @pytest.mark.parametrize("name", LOSSES)
 def test_everything_vanishes_exactly_at_the_zero_threshold(name, bias) -> None:
-    value = zero_value(UFM(COUNTS, loss=LOSSES[name], bias=bias))
+    value = UFM(COUNTS, loss=LOSSES[name], bias=bias).zero_threshold()
     assert value is not None
     assert at(0.98 * value, LOSSES[name], bias).rank >= 1
     assert at(1.02 * value, LOSSES[name], bias).rank == 0
@@ -69,7 +65,7 @@ def test_the_balanced_zero_threshold_is_the_known_one(smoothing) -> None:
     """λ_W λ_H = (1-ε)²/(n K²), in the unit N² λ_W λ_H."""
     for bias in ("none", "free"):
         problem = UFM((30,) * 6, loss=CrossEntropy(smoothing=smoothing), bias=bias)
-        assert zero_value(problem) == pytest.approx(30 * (1 - smoothing) ** 2)
+        assert problem.zero_threshold() == pytest.approx(30 * (1 - smoothing) ** 2)
 
 
 RESCALED = RescaledSquaredError(15.0, 30.0)
@@ -82,7 +78,7 @@ def test_rescaled_squares_merge_exactly_at_their_threshold_without_a_bias() -> N
     below, above = at(0.999 * value, RESCALED, "none"), at(1.001 * value, RESCALED, "none")
     assert below.collapsed_classes == ()
     assert set(above.collapsed_classes) == {3, 4, 5, 6}
-    assert zero_value(problem) == pytest.approx(90 * (15 * 30) ** 2)
+    assert problem.zero_threshold() == pytest.approx(90 * (15 * 30) ** 2)
 
 
 @pytest.mark.parametrize("bias", ["free", 0.05])
@@ -126,13 +122,13 @@ def test_focal_thresholds_depend_on_the_merged_probability() -> None:
 def test_non_negative_features_and_binding_widths() -> None:
     problem = UFM((40, 10), bias="none", nonnegative=True)
     assert merge_value(problem, groups_of(problem)[-1]) == pytest.approx(5)
-    assert zero_value(problem) is None
+    assert problem.zero_threshold() is None
     narrow = UFM((40, 40, 10, 10), num_features=2)
     assert merge_value(narrow, groups_of(narrow)[-1]) is None
 
 
 def test_problems_without_decay_have_no_thresholds() -> None:
-    assert LPM((5, 5, 5)).minority_thresholds() == ()
+    assert minority_thresholds(LPM((5, 5, 5))) == ()
 
 
 def test_the_conjectured_rank_rule_on_random_problems() -> None:
@@ -141,7 +137,7 @@ def test_the_conjectured_rank_rule_on_random_problems() -> None:
         counts = rng.integers(5, 500, size=7).tolist()
         decay = math.sqrt(float(rng.choice(counts)) * rng.uniform(0.4, 2)) / sum(counts)
         p = predict(counts, weight_decay=decay, feature_decay=decay)
-        low, high = rank_rule(p.problem)
+        low, high = p.problem.rank_rule()
         assert low <= p.rank <= high
         assert p.problem.decay_product == pytest.approx((sum(counts) * decay) ** 2)
 

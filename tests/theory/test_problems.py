@@ -18,7 +18,7 @@ from ncollapse.theory.predict import predict, predict_problem
 from ncollapse.theory.prediction import json_schema
 from ncollapse.theory.problems import LISTED, MODELS
 from ncollapse.theory.problems.objective import Objective
-from ncollapse.theory.problems.problem import Problem
+from ncollapse.theory.problems.problem import Problem, by_name
 from ncollapse.theory.solve import SOLVERS, solve
 from tests.theory.laws import derivatives_are_differences, packing_keeps
 
@@ -70,7 +70,7 @@ def test_thresholds_have_a_unit(problem) -> None:
 def test_its_solvers_are_there_and_agree(problem) -> None:
     names = [offered.name for offered in problem.solvers]
     assert len(set(names)) == len(names) and set(names) < set(SOLVERS)
-    assert all(callable(offered.load()) for offered in problem.solvers)
+    assert all(callable(by_name(offered.path)) for offered in problem.solvers)
     for name in set(SOLVERS) - {"auto", *names}:
         with pytest.raises(ValueError) as caught:
             solve(problem, solver=name)

@@ -16,8 +16,9 @@ from ncollapse.lab.models import penultimate
 from ncollapse.lab.networks import Network
 from ncollapse.losses import CrossEntropy
 from ncollapse.theory.problems import UFM
+from ncollapse.theory.problems.groups import groups_of
 from ncollapse.theory.solvers.lpm import collapse_ratio, train_two_groups
-from ncollapse.theory.subjects.imbalance import groups_of, merge_value
+from ncollapse.theory.subjects.imbalance import merge_value
 
 # Rows closer than this share of the longest one count as merged. Past the threshold the spread is
 # 0; before it, it grows with the square root of the distance.

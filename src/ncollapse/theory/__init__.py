@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from ncollapse.theory.predict import predict, predict_problem
     from ncollapse.theory.prediction import Prediction
     from ncollapse.theory.problems import *  # noqa: F403
-    from ncollapse.theory.solution import Certificate, Solution
+    from ncollapse.theory.proof import Certificate
+    from ncollapse.theory.solution import Solution
     from ncollapse.theory.solve import solve
     from ncollapse.theory.subjects.fit import Fit, fit_tau
     from ncollapse.theory.subjects.overlay import Overlay, overlay
@@ -34,7 +35,8 @@ _HOMES = {
     "assumptions": ("Assumption",),
     "prediction": ("Prediction",),
     "problems": tuple(row.name for row in LISTED),
-    "solution": ("Certificate", "Solution"),
+    "proof": ("Certificate",),
+    "solution": ("Solution",),
     "solve": ("solve",),
 }
 _NAMES = {name: f"ncollapse.theory.{home}" for home, names in _HOMES.items() for name in names}

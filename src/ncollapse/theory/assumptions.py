@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ncollapse.geometry import Distance, Geometry
-
-if TYPE_CHECKING:
-    from ncollapse.theory.solution import Solution
 
 # At least this share of variance must be between the classes to call a class one point.
 ONE_POINT = 0.99
@@ -59,20 +56,3 @@ FREE = Premise("features are free: the network can move every sample's feature a
 OPTIMAL = Premise("training reached the global minimum of loss plus decay")
 COLLAPSED = Premise("samples of a class share one feature (NC1)", _one_point)
 EFFECTIVE = Premise("decay acts on features (networks decay weights, so λ_H is effective)")
-
-
-def premises_of(solution: Solution) -> tuple[Premise, ...]:
-    """Those of the problem, and that the width suffices."""
-    problem, required = solution.problem, solution.required_width
-    width = problem.num_features
-    wide = Premise(
-        f"the width d is at least {required}",
-        lambda measured: measured.geometry.num_features >= required,
-        None if width is None else width >= required,
-    )
-    return *problem.premises(), wide
-
-
-def assumptions_of(solution: Solution) -> tuple[Assumption, ...]:
-    """What a solution rests on; only the width can be ticked without a measurement."""
-    return tuple(Assumption(premise.text, premise.holds) for premise in premises_of(solution))

@@ -17,7 +17,7 @@ from scipy.sparse import csr_array
 
 from ncollapse.losses import LogitLoss, Loss
 from ncollapse.theory.problems.counted import check_loss
-from ncollapse.theory.solution import Certificate
+from ncollapse.theory.proof import Certificate
 from ncollapse.theory.solvers.convex import one_thread
 from ncollapse.theory.solvers.relaxation import Bound, Point, Relaxation
 

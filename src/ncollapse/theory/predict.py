@@ -7,8 +7,7 @@ from typing import Any
 
 from ncollapse.geometry import Geometry
 from ncollapse.losses import NAMES, Loss, named
-from ncollapse.theory.assumptions import assumptions_of
-from ncollapse.theory.prediction import Prediction
+from ncollapse.theory.prediction import Prediction, assumptions_of
 from ncollapse.theory.problems import MODELS
 from ncollapse.theory.problems.counted import Counted
 from ncollapse.theory.problems.problem import Problem

@@ -17,10 +17,11 @@ from torch import Tensor
 from ncollapse.geometry import Geometry
 from ncollapse.record.document import shipped_schema
 from ncollapse.record.provenance import own_version
-from ncollapse.theory.assumptions import Assumption
+from ncollapse.theory.assumptions import Assumption, Premise
 from ncollapse.theory.problems.problem import Problem
-from ncollapse.theory.solution import Certificate, Solution
-from ncollapse.theory.subjects.imbalance import Threshold
+from ncollapse.theory.proof import Certificate
+from ncollapse.theory.solution import Solution
+from ncollapse.theory.subjects.imbalance import Threshold, minority_thresholds
 
 SCHEMA_VERSION = "1.0"
 # Up to here a document holds every class; beyond, blocks of classes with equal counts.
@@ -100,7 +101,7 @@ class Prediction:
     @cached_property
     def minority_threshold(self) -> tuple[Threshold, ...]:
         """Per group of equal classes the N² λ_W λ_H from which on it merges."""
-        return self.problem.minority_thresholds(self.collapsed_classes, self._few_logits)
+        return minority_thresholds(self.problem, self.collapsed_classes, self._few_logits)
 
     @property
     def _few_logits(self) -> Tensor | None:
@@ -172,6 +173,23 @@ def json_schema() -> dict[str, Any]:
     """The JSON Schema of this version's prediction.json."""
     major = SCHEMA_VERSION.partition(".")[0]
     return shipped_schema(f"prediction-{major}.json")
+
+
+def premises_of(solution: Solution) -> tuple[Premise, ...]:
+    """Those of the problem, and that the width suffices."""
+    problem, required = solution.problem, solution.required_width
+    width = problem.num_features
+    wide = Premise(
+        f"the width d is at least {required}",
+        lambda measured: measured.geometry.num_features >= required,
+        None if width is None else width >= required,
+    )
+    return *problem.premises(), wide
+
+
+def assumptions_of(solution: Solution) -> tuple[Assumption, ...]:
+    """What a solution rests on; only the width can be ticked without a measurement."""
+    return tuple(Assumption(premise.text, premise.holds) for premise in premises_of(solution))
 
 
 def collapsed(solution: Solution) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,27 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ncollapse.geometry import Geometry
-
-if TYPE_CHECKING:
-    from ncollapse.theory.problems.problem import Problem
+from ncollapse.theory.problems.problem import Problem
+from ncollapse.theory.proof import Certificate
 
 STATUSES = ("optimal", "not certified", "not converged")
 RANK_CUT = 1e-6
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """What is proven of a point, whoever found it.
-
-    lower_bound: no point of the problem lies below it; None where no bound is known. kind: "closed
-    form", "dual", "convexity" (of every class's own problem) or "none". stationarity: largest entry
-    of the gradient, None if not computed. statement: one sentence.
-    """
-
-    lower_bound: float | None
-    kind: str
-    statement: str
-    stationarity: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from ncollapse.losses import CrossEntropy, Loss
 from ncollapse.theory.problems.counted import MEMORY, PLAIN, Counted, check_loss, check_positive
+from ncollapse.theory.problems.groups import groups_of
 from ncollapse.theory.problems.point import Point
-from ncollapse.theory.problems.problem import DESCENT, Formula, Solver
-from ncollapse.theory.solution import Solution
+from ncollapse.theory.problems.problem import DESCENT, Formula, Found, Solver, by_name
 
 
 @dataclass(frozen=True)
@@ -59,15 +59,12 @@ class LPM(Counted):
     def sources(self) -> tuple[str, ...]:
         return (f"Fang et al. 2021, layer-peeled model {MEMORY}",)
 
-    def notes(self, solution: Solution) -> list[str]:
+    def notes(self, found: Found) -> list[str]:
         """Where small classes merge: two groups, plain cross-entropy."""
-        from ncollapse.theory.solvers.lpm import collapse_ratio
-        from ncollapse.theory.subjects.imbalance import groups_of
-
         groups = groups_of(self)
         if len(groups) != 2 or self.loss != CrossEntropy() or groups[1].size < 2:
             return []
-        ratio = collapse_ratio(
+        ratio = by_name("lpm:collapse_ratio")(
             groups[0].size,
             groups[1].size,
             weight_energy=self.weight_energy,

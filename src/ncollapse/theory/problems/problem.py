@@ -6,7 +6,7 @@ which one it is. It knows its solvers by name only, so that solvers may import p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
@@ -16,11 +16,10 @@ from torch import Tensor
 
 from ncollapse.losses import Labels, LogitLoss, Logits, Loss, PerSample
 from ncollapse.theory.assumptions import FREE, OPTIMAL, Premise
-from ncollapse.theory.solution import Certificate, Solution
+from ncollapse.theory.proof import Certificate
 
 if TYPE_CHECKING:
     from ncollapse.theory.problems.point import Point
-    from ncollapse.theory.subjects.imbalance import Threshold
 
 Shapes = list[tuple[int, ...]]
 
@@ -42,23 +41,16 @@ class Ask:
 class Solver:
     """A solver by name; its code is loaded when it is first asked.
 
-    name: one of `solve.SOLVERS`. path: "file:function" below `ncollapse.theory.solvers`, called
-    with the problem and an `Ask`; a formula is called with the problem alone. None: this solver
-    has no answer, the next one is asked.
+    name: one of `solve.SOLVERS`. path: "file:function" below `ncollapse.theory.solvers`, which
+    gives a `Solution`, or None where this solver has no answer and the next one is asked. It is
+    called with the problem and an `Ask`; a formula with the problem alone.
     """
 
     name: str
     path: str
 
-    def load(self) -> Callable[..., Solution | None]:
-        file, _, function = self.path.partition(":")
-        found: Callable[..., Solution | None] = getattr(
-            import_module(f"ncollapse.theory.solvers.{file}"), function
-        )
-        return found
-
-    def __call__(self, problem: Problem, ask: Ask) -> Solution | None:
-        return self.load()(problem, ask)
+    def __call__(self, problem: Problem, ask: Ask) -> Any:
+        return by_name(self.path)(problem, ask)
 
 
 @dataclass(frozen=True)
@@ -67,8 +59,27 @@ class Formula(Solver):
 
     name: str = field(default="closed form", init=False)
 
-    def __call__(self, problem: Problem, ask: Ask) -> Solution | None:
-        return self.load()(problem)
+    def __call__(self, problem: Problem, ask: Ask) -> Any:
+        return by_name(self.path)(problem)
+
+
+def by_name(path: str) -> Callable[..., Any]:
+    """The function at "file:function" below `ncollapse.theory.solvers`."""
+    file, _, function = path.partition(":")
+    found: Callable[..., Any] = getattr(import_module(f"ncollapse.theory.solvers.{file}"), function)
+    return found
+
+
+@runtime_checkable
+class Found(Protocol):
+    """What a problem reads of its solution when it says what a reader must know."""
+
+    @property
+    def status(self) -> str: ...
+    @property
+    def rank(self) -> int: ...
+    @property
+    def required_width(self) -> int: ...
 
 
 DESCENT = Solver("descent", "descent:trained")
@@ -124,7 +135,7 @@ class Problem(Protocol):
         """What a prediction rests on, the width left out."""
         return FREE, OPTIMAL
 
-    def notes(self, solution: Solution) -> list[str]:
+    def notes(self, found: Found) -> list[str]:
         """What a reader must know beside the numbers of a solution."""
         return []
 
@@ -159,12 +170,6 @@ class Problem(Protocol):
     def rank_rule(self) -> tuple[int, int] | None:
         """The conjectured range of the optimum's rank, None where there is none."""
         return None
-
-    def minority_thresholds(
-        self, collapsed: Sequence[int] = (), logits: Tensor | None = None
-    ) -> tuple[Threshold, ...]:
-        """Where groups of equal classes merge, given the merged classes and logits found."""
-        return ()
 
     # ---- descent: what is free, and how it stands for a feasible point --------------------------
     @property

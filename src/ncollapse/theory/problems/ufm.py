@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -19,13 +19,12 @@ from ncollapse.losses import (
     RescaledSquaredError,
 )
 from ncollapse.theory.assumptions import EFFECTIVE, Measured, Premise
+from ncollapse.theory.certificate import certify
 from ncollapse.theory.problems.counted import MEMORY, PLAIN, Counted, check_loss, check_positive
+from ncollapse.theory.problems.groups import groups_of
 from ncollapse.theory.problems.point import Point
-from ncollapse.theory.problems.problem import DESCENT, Formula, Shapes, Solver
-from ncollapse.theory.solution import Certificate, Solution
-
-if TYPE_CHECKING:
-    from ncollapse.theory.subjects.imbalance import Threshold
+from ncollapse.theory.problems.problem import DESCENT, Formula, Found, Shapes, Solver, by_name
+from ncollapse.theory.proof import Certificate
 
 BIASES = ("none", "free")
 EXACT = Formula("closed_form:closed_form")
@@ -48,6 +47,8 @@ GRIDS = (f"{MERGING}; agrees with the grids of Hong & Ling 2023 {MEMORY}",)
 UNEQUAL: dict[type, tuple[str, ...]] = {
     RescaledSquaredError: (f"Hui & Belkin 2021, the loss {MEMORY}", MERGING)
 }
+# Losses for which the rank rule was tried.
+TRIED = (CrossEntropy, MeanSquaredError)
 RANKS = "Rank rule {m-1, m}: conjecture, not proven (600 of 600 random problems)"
 
 
@@ -117,8 +118,6 @@ class UFM(Counted):
             yield self.bias_decay / 2 * point.bias.square().sum()
 
     def certify(self, point: Point, labels: Labels, copies: Tensor | None) -> Certificate:
-        from ncollapse.theory.certificate import certify
-
         return certify(
             point.weight,
             point.features,
@@ -158,38 +157,36 @@ class UFM(Counted):
         )
         return *super().premises(), EFFECTIVE, bias, sign
 
-    def notes(self, solution: Solution) -> list[str]:
-        found = []
-        if not self.logit_loss.convex and self.has_bias and solution.status != "optimal":
-            found.append(
+    def notes(self, found: Found) -> list[str]:
+        said = []
+        if not self.logit_loss.convex and self.has_bias and found.status != "optimal":
+            said.append(
                 "focal loss with a bias has no certificate here: the answer is the best point "
                 "found; bias='none' may have one"
             )
-        width, required, rule = self.num_features, solution.required_width, self.rank_rule()
+        width, required, rule = self.num_features, found.required_width, self.rank_rule()
         if width is not None and width < required:
-            found.append(
+            said.append(
                 f"d = {width} is too narrow: {required} features lose nothing; thresholds are not "
                 f"known at d = {width}"
             )
         wide = width is None or width >= self.num_classes
-        if rule is not None and wide and not rule[0] <= solution.rank <= rule[1]:
-            found.append(
-                f"the rank {solution.rank} lies outside the conjectured {rule[0]} to {rule[1]}"
+        if rule is not None and wide and not rule[0] <= found.rank <= rule[1]:
+            said.append(
+                f"the rank {found.rank} lies outside the conjectured {rule[0]} to {rule[1]}"
             )
-        if solution.rank == 0:
-            found.append("the decay is so large that zero features are optimal: nothing is learnt")
+        if found.rank == 0:
+            said.append("the decay is so large that zero features are optimal: nothing is learnt")
         alone = self._alone()
         if alone and not self.nonnegative:
-            found.append(
+            said.append(
                 f"{alone} classes are alone with their count: below the threshold they share a "
                 "direction without coinciding (conjecture), so they have no merging threshold"
             )
-        return found
+        return said
 
     def _alone(self) -> int:
         """How many small classes have no twin, where counts differ."""
-        from ncollapse.theory.subjects.imbalance import groups_of
-
         return sum(1 for group in groups_of(self)[1:] if group.size == 1)
 
     # ---- how it is solved ---------------------------------------------------------------------
@@ -210,21 +207,28 @@ class UFM(Counted):
         return self.num_samples**2 * self.weight_decay * self.feature_decay
 
     def zero_threshold(self) -> float | None:
-        from ncollapse.theory.subjects.imbalance import zero_value
+        """N ‖G₀‖₂², G₀ with columns √π_k w_k ∇ℓ_k at the best constant logits, any counts.
 
-        return zero_value(self)
+        None for H ≥ 0 and where it is not known for focal loss. Balanced cross-entropy: n (1-ε)²,
+        that is λ_W λ_H = (1-ε)²/(n K²). Derived; checked numerically.
+        """
+        found = by_name("closed_form:zero_threshold")(self)
+        return None if found is None else self.num_samples**2 * float(found)
 
     def rank_rule(self) -> tuple[int, int] | None:
-        from ncollapse.theory.subjects.imbalance import rank_rule
+        """{m - 1, m}, m = #{k: n_k w_k² (1-ε)² > N² λ_W λ_H}.
 
-        return rank_rule(self)
-
-    def minority_thresholds(
-        self, collapsed: Sequence[int] = (), logits: Tensor | None = None
-    ) -> tuple[Threshold, ...]:
-        from ncollapse.theory.subjects.imbalance import minority_thresholds
-
-        return minority_thresholds(self, collapsed, logits)
+        A conjecture: it held in 600 of 600 random problems and is not proven. Classes of distinct
+        small counts below the threshold do not coincide, but share a direction. None for focal
+        loss, rescaled squared error, H ≥ 0 and scaled logits.
+        """
+        loss = self.logit_loss
+        if type(loss) not in TRIED or self.nonnegative or loss.scale is not None:
+            return None
+        keep = (1 - loss.smoothing) ** 2
+        pairs = zip(self.counts, self.class_weights, strict=True)
+        alive = sum(count * weight**2 * keep > self.decay_product for count, weight in pairs)
+        return (max(alive - 1, 0), alive)
 
 
 def _bias_holds(problem: UFM, measured: Measured) -> bool | None:

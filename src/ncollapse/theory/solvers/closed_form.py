@@ -15,7 +15,8 @@ from scipy.optimize import brentq
 
 from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError, RescaledSquaredError
 from ncollapse.theory.problems.ufm import UFM
-from ncollapse.theory.solution import Certificate, Solution
+from ncollapse.theory.proof import Certificate
+from ncollapse.theory.solution import Solution
 from ncollapse.theory.solvers.blocks import Groups
 from ncollapse.theory.solvers.forms.focal import GroupedFocal
 from ncollapse.theory.solvers.readout import (

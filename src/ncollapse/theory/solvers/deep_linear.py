@@ -8,7 +8,8 @@ import numpy as np
 from scipy.optimize import brentq
 
 from ncollapse.theory.problems.deep_linear import DeepLinearUFM
-from ncollapse.theory.solution import Certificate, Solution
+from ncollapse.theory.proof import Certificate
+from ncollapse.theory.solution import Solution
 from ncollapse.theory.solvers.readout import direct_solution, geometry
 
 

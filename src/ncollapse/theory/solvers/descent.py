@@ -22,7 +22,8 @@ from torch import Tensor
 from ncollapse.theory.problems.objective import Objective
 from ncollapse.theory.problems.point import Point, within_class_share
 from ncollapse.theory.problems.problem import Ask, Problem
-from ncollapse.theory.solution import Certificate, Solution
+from ncollapse.theory.proof import Certificate
+from ncollapse.theory.solution import Solution
 
 METHODS = ("lbfgs", "accelerated", "gradient")
 # Descents with H ≥ 0, fewer for many classes.

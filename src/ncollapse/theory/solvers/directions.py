@@ -10,7 +10,8 @@ import torch
 
 from ncollapse.theory.problems.problem import Ask
 from ncollapse.theory.problems.ulpm import ULPM
-from ncollapse.theory.solution import Certificate, Solution
+from ncollapse.theory.proof import Certificate
+from ncollapse.theory.solution import Solution
 from ncollapse.theory.solvers.blocks import BlockMatrix, Groups
 from ncollapse.theory.solvers.flow import flow
 from ncollapse.theory.solvers.readout import direct_solution, read_out

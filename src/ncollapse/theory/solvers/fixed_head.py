@@ -26,7 +26,8 @@ from scipy.optimize import brentq
 from ncollapse.geometry import Geometry
 from ncollapse.theory.problems.fixed_head import FixedHead
 from ncollapse.theory.problems.problem import Ask
-from ncollapse.theory.solution import RANK_CUT, Certificate, Solution
+from ncollapse.theory.proof import Certificate
+from ncollapse.theory.solution import RANK_CUT, Solution
 from ncollapse.theory.solvers.blocks import Groups, complement_of_ones
 from ncollapse.theory.solvers.convex import one_thread
 from ncollapse.theory.solvers.fixed_newton import (

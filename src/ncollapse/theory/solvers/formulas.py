@@ -14,7 +14,8 @@ from ncollapse.losses import CrossEntropy, MeanSquaredError
 from ncollapse.theory.problems.gufm import GUFM
 from ncollapse.theory.problems.lpm import LPM
 from ncollapse.theory.problems.normalized import NormalizedUFM
-from ncollapse.theory.solution import Certificate, Solution
+from ncollapse.theory.proof import Certificate
+from ncollapse.theory.solution import Solution
 from ncollapse.theory.solvers.blocks import complement_of_ones
 from ncollapse.theory.solvers.readout import direct_solution, geometry
 

@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from ncollapse.theory.problems.lpm import LPM
 from ncollapse.theory.problems.problem import Ask
-from ncollapse.theory.solution import Certificate, Solution
+from ncollapse.theory.proof import Certificate
+from ncollapse.theory.solution import Solution
 from ncollapse.theory.solvers.convex import minimize
 from ncollapse.theory.solvers.descent import trained
 from ncollapse.theory.solvers.readout import Found, solution_of

@@ -16,7 +16,8 @@ from jaxtyping import Float
 from ncollapse.geometry import Geometry
 from ncollapse.theory.problems.problem import Problem
 from ncollapse.theory.problems.ufm import UFM
-from ncollapse.theory.solution import RANK_CUT, Certificate, Solution
+from ncollapse.theory.proof import Certificate
+from ncollapse.theory.solution import RANK_CUT, Solution
 from ncollapse.theory.solvers.blocks import BlockMatrix
 from ncollapse.theory.solvers.relaxation import Point, Relaxation
 

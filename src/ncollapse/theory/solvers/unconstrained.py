@@ -6,7 +6,8 @@ from __future__ import annotations
 from ncollapse.losses import LogitLoss
 from ncollapse.theory.problems.problem import Ask
 from ncollapse.theory.problems.ufm import UFM
-from ncollapse.theory.solution import RANK_CUT, Certificate, Solution
+from ncollapse.theory.proof import Certificate
+from ncollapse.theory.solution import RANK_CUT, Solution
 from ncollapse.theory.solvers.burer_monteiro import factor
 from ncollapse.theory.solvers.convex import Relaxed, minimize
 from ncollapse.theory.solvers.readout import (

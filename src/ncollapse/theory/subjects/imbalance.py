@@ -10,31 +10,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ncollapse.losses import CrossEntropy, MeanSquaredError
 from ncollapse.theory.problems.counted import PLAIN
+from ncollapse.theory.problems.groups import Group, groups_of
 from ncollapse.theory.problems.problem import Problem
-from ncollapse.theory.problems.ufm import UFM
-
-# Losses for which the rank rule was tried.
-TRIED = (CrossEntropy, MeanSquaredError)
-
-
-@dataclass(frozen=True)
-class Group:
-    """Classes that the problem cannot tell apart: equal count and equal loss parameters.
-
-    classes: 0-based indices, ascending. scale: δ of vector scaling, 1 without.
-    """
-
-    classes: tuple[int, ...]
-    count: int
-    weight: float = 1.0
-    scale: float = 1.0
-    shift: float = 0.0
-
-    @property
-    def size(self) -> int:
-        return len(self.classes)
 
 
 @dataclass(frozen=True)
@@ -63,19 +41,8 @@ class Threshold:
         }
 
 
-def groups_of(problem: Problem) -> tuple[Group, ...]:
-    """Groups of a problem, largest count first, then by first class."""
-    loss, ones = problem.logit_loss, (1.0,) * problem.num_classes
-    columns = [loss.weight or ones, loss.scale or ones, loss.shift or (0.0,) * len(ones)]
-    found: dict[tuple[float, ...], list[int]] = {}
-    for k, key in enumerate(zip(problem.counts, *columns, strict=True)):
-        found.setdefault(key, []).append(k)
-    made = [Group(tuple(index), int(key[0]), *key[1:]) for key, index in found.items()]
-    return tuple(sorted(made, key=lambda group: (-group.count, group.classes[0])))
-
-
 def merge_value(
-    problem: UFM, group: Group, confidence: float | None = None, logit: float | None = None
+    problem: Problem, group: Group, confidence: float | None = None, logit: float | None = None
 ) -> float | None:
     """The N² λ_W λ_H from which on a group of at least two classes merges.
 
@@ -93,7 +60,7 @@ def merge_value(
     """
     loss, width = problem.logit_loss, problem.num_features
     if problem.nonnegative:
-        if loss != PLAIN or problem.bias != "none":
+        if loss != PLAIN or problem.has_bias:
             return None
         return group.count * (problem.num_classes - 1) / problem.num_classes
     if group.size < 2 or (width is not None and width < problem.num_classes - 1):
@@ -107,16 +74,19 @@ def merge_value(
 
 
 def minority_thresholds(
-    problem: UFM, collapsed: Sequence[int] = (), logits: Tensor | None = None
+    problem: Problem, collapsed: Sequence[int] = (), logits: Tensor | None = None
 ) -> tuple[Threshold, ...]:
-    """One threshold for every group that has one, largest count first.
+    """One threshold for every group that has one, largest count first; none where the problem has
+    no decays to count them in.
 
     collapsed: classes merged in the solution. logits: Z (K, K), column y of a sample of class y;
     only losses whose pull depends on them need them.
     """
     merged = set(collapsed)
     unknown = problem.logit_loss.pull() is None
-    found = []
+    current, found = problem.decay_product, []
+    if current is None:
+        return ()
     for group in groups_of(problem):
         inside = all(k in merged for k in group.classes)
         confidence = logit = None
@@ -126,34 +96,5 @@ def minority_thresholds(
             confidence = float(logits[:, k].softmax(0)[k])
         value = merge_value(problem, group, confidence, logit)
         if value is not None or (group.size > 1 and unknown):
-            found.append(Threshold(group, value, problem.decay_product, inside))
+            found.append(Threshold(group, value, current, inside))
     return tuple(found)
-
-
-def zero_value(problem: UFM) -> float | None:
-    """The N² λ_W λ_H from which on the only minimiser is zero (up to the bias): N ‖G₀‖₂².
-
-    G₀ holds the columns √π_k w_k ∇ℓ_k at the best constant logits, any counts. None for H ≥ 0 and
-    where it is not known for focal loss. Balanced cross-entropy: n (1-ε)², that is
-    λ_W λ_H = (1-ε)²/(n K²). Derived; checked numerically.
-    """
-    from ncollapse.theory.solvers.closed_form import zero_threshold
-
-    found = zero_threshold(problem)
-    return None if found is None else problem.num_samples**2 * found
-
-
-def rank_rule(problem: UFM) -> tuple[int, int] | None:
-    """Conjectured range of the optimum's rank: {m - 1, m}, m = #{k: n_k w_k² (1-ε)² > N² λ_W λ_H}.
-
-    A conjecture: it held in 600 of 600 random problems and is not proven. Classes of distinct
-    small counts below the threshold do not coincide, but share a direction. None for focal loss,
-    rescaled squared error, H ≥ 0 and scaled logits.
-    """
-    loss = problem.logit_loss
-    if type(loss) not in TRIED or problem.nonnegative or loss.scale is not None:
-        return None
-    keep = (1 - loss.smoothing) ** 2
-    pairs = zip(problem.counts, problem.class_weights, strict=True)
-    alive = sum(count * weight**2 * keep > problem.decay_product for count, weight in pairs)
-    return (max(alive - 1, 0), alive)

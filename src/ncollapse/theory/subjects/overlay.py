@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ncollapse.geometry import Distance, Geometry
-from ncollapse.theory.assumptions import Assumption, Measured, premises_of
-from ncollapse.theory.prediction import Prediction, geometry_dict
+from ncollapse.theory.assumptions import Assumption, Measured
+from ncollapse.theory.prediction import Prediction, geometry_dict, premises_of
 
 # Rows of a measured classifier count as merged when they differ by less than this share of the
 # root mean square row norm: training leaves what theory makes equal only nearly so.

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from ncollapse.losses import Loss, named
 from ncollapse.theory.prediction import MERGED
+from ncollapse.theory.problems.groups import Group
 from ncollapse.theory.problems.ufm import UFM
-from ncollapse.theory.subjects.imbalance import Group, merge_value
+from ncollapse.theory.subjects.imbalance import merge_value
 
 if TYPE_CHECKING:
     import pandas as pd
