@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -38,7 +39,8 @@ def render_page(
     the heat map then shows them in the simplex's place. phase_step, phase_epoch: where the
     terminal phase begins; without them where `terminal_phase` finds it.
     """
-    from ncollapse.report import plots
+    from ncollapse.report.sections import sections
+    from ncollapse.report.sections.section import Shown
 
     document = run.document
     if phase_step is None and phase_epoch is None and run.trace is not None:
@@ -47,15 +49,14 @@ def render_page(
             phase_step, phase_epoch = phase.start.step, phase.start.epoch
     if predicted is None and run.prediction is not None:
         predicted = theory.predicted_means(run.prediction)
-    figures = _figures(run, predicted, phase_step, phase_epoch)
+    drawn = sections(Shown(run, predicted, phase_step, phase_epoch))
     film = _film(run)
     content: dict[str, Any] = {
         "document": document,
         "header": header(document),
         "cards": words.cards(document),
-        "figures": figures,
-        "gram_note": plots.gram_note(document.num_classes, run.geometry.get("counts")),
-        "scatter_note": plots.scatter_note(run.classes, run.split),
+        "sections": list(zip(ascii_uppercase, drawn, strict=False)),
+        "figures": _theory(run),
         "meaning": words.meaning(document),
         "steps": words.steps(document, run.path),
         "unknown": words.unknown(document),
@@ -135,44 +136,17 @@ def header(document: Document) -> list[str]:
     return parts
 
 
-def _figures(
-    run: Run, predicted: Any, phase_step: int | None, phase_epoch: float | None
-) -> dict[str, Markup | None]:
+def _theory(run: Run) -> dict[str, Markup | None]:
+    """The two figures of a prediction."""
     from ncollapse.report import plots
 
-    document = run.document
-    said = words.sentence
-    spread = f"collapsed:{run.split}"
-    curve = None
-    if any(len(layers) > 1 for layers in document.results.values()):
-        curve = plots.layer_curve(document.results, said(document, spread), last=document.layer)
-    elif run.trace is not None:
-        curve = plots.training_curve(
-            run.trace,
-            said(document, "terminal_phase", spread),
-            layer=document.layer,
-            phase_step=phase_step,
-            phase_epoch=phase_epoch,
-        )
-    rows = [row for row in run.classes if row.split == run.split and row.layer == document.layer]
-    dual = plots.dual_plot(rows, said(document, "dual")) if curve is None else None
-    gram = None
-    means = run.geometry.get("means")
-    if means is not None:
-        gram = plots.gram_map(
-            means,
-            said(document, "frame"),
-            predicted=_means(predicted),
-            names=[row.name for row in rows],
-            counts=run.geometry.get("counts"),
-        )
-    scatter = plots.class_scatter(rows, said(document, "minority")) if rows else None
-    strip = plots.collapse_strip(document, said(document, spread))
-    found = {"strip": strip, "gram": gram, "classes": scatter, "curve": curve, "dual": dual}
-    if run.prediction is not None:
-        alt = theory.sentence(run.prediction)
-        found["theory_cosines"] = plots.cosine_maps(run.prediction, alt)
-        found["theory_norms"] = plots.norms_and_margins(run.prediction, alt)
+    if run.prediction is None:
+        return {}
+    alt = theory.sentence(run.prediction)
+    found = {
+        "theory_cosines": plots.cosine_maps(run.prediction, alt),
+        "theory_norms": plots.norms_and_margins(run.prediction, alt),
+    }
     # matplotlib has escaped every text of the drawing, `to_svg` its label.
     return {name: None if svg is None else Markup(svg) for name, svg in found.items()}
 
@@ -212,15 +186,6 @@ def _embedded(film: bytes) -> dict[str, str]:
     still = base64.b64encode(last_picture(film)).decode()
     moving = base64.b64encode(film).decode()
     return {"still": f"data:image/png;base64,{still}", "moving": f"data:image/gif;base64,{moving}"}
-
-
-def _means(predicted: Any) -> Any:
-    """The class means of a prediction as an array."""
-    import numpy as np
-
-    for name in ("geometry", "means"):
-        predicted = getattr(predicted, name, predicted)
-    return None if predicted is None else np.asarray(predicted)
 
 
 def _readings(document: Document) -> list[tuple[str, ...]]:

@@ -34,7 +34,6 @@ class Classification:
     """See `ncollapse.tasks.task.Task`."""
 
     name: str = "classification"
-    sections: tuple[str, ...] = ("strip", "gram", "classes", "curve", "dual")
 
     def recognised(self, source: Labelled) -> str | None:
         if source.labels.dtype.is_floating_point:

@@ -43,12 +43,11 @@ class Found:
 class Task(Wanted, Protocol):
     """One frozen object a task. Its rows of the catalog are those that name it.
 
-    name: as in `measure(task=…)`. sections: of the report. Its questions are those of
-    `ncollapse.answers` that name it.
+    name: as in `measure(task=…)`. Its questions are those of `ncollapse.answers` that name it, its
+    figures those of the file of that name in `ncollapse.report.sections`.
     """
 
     name: str
-    sections: tuple[str, ...]
 
     def recognised(self, source: Labelled) -> str | None:
         """Why these labels and this head are of the task; None where they are not."""

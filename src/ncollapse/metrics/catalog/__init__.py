@@ -6,11 +6,14 @@ and where it is shown stand in the row; nothing elsewhere lists keys.
 
 from __future__ import annotations
 
-from ncollapse.metrics.catalog import nc1, nc2, nc3, nc4
+from importlib import import_module
+from pkgutil import iter_modules
+
 from ncollapse.metrics.metric import Metric, Place
 
+FAMILIES = sorted(found.name for found in iter_modules(__path__))
 METRICS: dict[str, Metric] = {
-    row.key: row for family in (nc1, nc2, nc3, nc4) for row in family.ROWS
+    row.key: row for name in FAMILIES for row in import_module(f"{__name__}.{name}").ROWS
 }
 DEFINITIONS: tuple[str, ...] = tuple(
     sorted({name for row in METRICS.values() for name in row.definitions} | {"macro", "micro"})
