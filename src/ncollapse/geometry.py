@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ncollapse.linalg import Spectrum, row_norms, spectrum, unit_gap
+from ncollapse.linalg import EPSILON, Spectrum, row_norms, spectrum, unit_gap
 from ncollapse.pairs.means import SAMPLED, AllPairs, Pairs, Progress, SampledPairs
 from ncollapse.pairs.rows import Rows
 from ncollapse.pairs.sums import PairSums, pair_sums
@@ -255,6 +255,21 @@ class Geometry:
     @property
     def weight_norms(self) -> Float[Tensor, " classes"]:
         return row_norms(self._weight)
+
+    def pointless(self, which: str) -> str | None:
+        """Which row of "means" (centred), "raw" means or "weight" is zero, in words; None where all
+        have a direction. Rounding of a mean that coincides with the centre counts as zero."""
+        names = {"means": "mean_rows", "raw": "raw_rows", "weight": "weight_rows"}
+        rows: Rows = getattr(self, names[which])
+        scale = float(self.raw_rows.norms.max()) if which == "means" else 0.0
+        zero = (rows.norms <= 4 * EPSILON * scale).nonzero().flatten()
+        if not zero.numel():
+            return None
+        what = {
+            "means": "class {} of those present has its mean at the centre of all",
+            "raw": "the mean of class {} of those present is zero",
+        }.get(which, "the classifier's row of class {} of those present is zero")
+        return what.format(int(zero[0]))
 
     def select(self, index: Int[Tensor, " kept"]) -> Geometry:
         """The geometry of some classes only."""

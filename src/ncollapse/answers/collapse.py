@@ -16,44 +16,64 @@ from ncollapse.answers.question import (
     percent,
     resolved,
 )
+from ncollapse.record.readings import Reading
 
 
 def collapsed(asking: Asking, seen: Seen) -> Answer:
-    """Class share against its cuts, unless it is not told from shuffled labels."""
-    share = seen.get("class_share")
-    numbers = seen.numbers("class_share", "nc1_fisher", "nc1_ratio")
-    if share is None or share.value is None:
+    """The mean over classes and the worst class, each with its interval, against their cuts; unless
+    labels are not told from shuffled ones."""
+    share, worst = seen.get("class_share"), seen.get("worst_share")
+    numbers = seen.numbers("class_share", "worst_share", "nc1_fisher", "nc1_ratio")
+    if share is None or share.best is None:
         return Answer(
             CANNOT_TELL,
             "Every sample is a class of its own or only one class is present, so spread within "
             "classes is unknown.",
             numbers,
         )
-    low, high = seen.span("class_share")
-    said = f"The class explains {percent(share.value)} of the feature variance on {seen.name}"
+    said = f"The class explains {percent(share.best)} of the feature variance on {seen.name}"
     if share.null is not None:
         said += f" (shuffled labels: {percent(share.null.mean)})"
     if resolved(seen) is False:
         return Answer(CANNOT_TELL, f"{said}: not told apart from chance.", numbers)
     cut = cuts()
-    if _at_floor(seen):
-        return Answer(
-            YES,
-            f"{said}, at the precision floor: deeper collapse cannot be seen in this dtype.",
-            numbers,
-        )
-    if low >= cut["share_yes"]:
-        return Answer(YES, f"{said}.", numbers)
+    low, high = seen.span("class_share")
+    named = _named(asking, seen)
+    if worst is None or worst.best is None:
+        # Past the pair budget single classes are not looked at.
+        if low >= cut["share_yes"]:
+            return Answer(PARTLY, f"{said}; single classes were not looked at.", numbers)
+    else:
+        least = seen.span("worst_share")[0]
+        if low >= cut["share_yes"] and least >= cut["share_yes"]:
+            if seen.at_floor("nc1_ratio"):
+                said += ", at the precision floor: deeper collapse cannot be seen in this dtype"
+            return Answer(YES, f"{said}, {percent(worst.best)} for {named}, the worst.", numbers)
+        if low >= cut["share_yes"]:
+            return Answer(PARTLY, f"{said}, but only {_share(worst)} for {named}.", numbers)
     if high >= cut["share_partly"]:
-        return Answer(PARTLY, f"{said}; {percent(cut['share_yes'])} is the cut.", numbers)
-    return Answer(NO, f"{said}.", numbers)
+        ends = f" (95 %: {percent(low)} to {percent(high)})" if share.interval else ""
+        return Answer(PARTLY, f"{said}{ends}; {percent(cut['share_yes'])} is the cut.", numbers)
+    return Answer(NO, f"{said}; {percent(cut['share_partly'])} is the cut.", numbers)
 
 
-def _at_floor(seen: Seen) -> bool:
-    reading = seen.get("nc1_ratio")
-    if reading is None or reading.value is None or reading.floor is None:
-        return False
-    return reading.value <= 2 * reading.floor
+def _named(asking: Asking, seen: Seen) -> str:
+    """The class that means explain least of, and the one it is not told from."""
+    rows = [row for row in asking.rows(seen) if row.share is not None]
+    if not rows:
+        return "one class"
+    row = min(rows, key=lambda row: row.share or 0.0)
+    return f"class {row.name} against {row.rival}"
+
+
+def _share(worst: Reading) -> str:
+    """The share of the worst class with what it is held against."""
+    assert worst.best is not None
+    cut = percent(cuts()["share_yes"])
+    if worst.interval is None:
+        return f"{percent(worst.best)} ({cut} is the cut)"
+    low, high = worst.interval
+    return f"{percent(worst.best)} (95 %: {percent(low)} to {percent(high)}; {cut} is the cut)"
 
 
 QUESTIONS = (
@@ -61,11 +81,11 @@ QUESTIONS = (
         "collapsed",
         1,
         "Collapsed on {split}?",
-        ("class_share", "nc1_fisher", "nc1_ratio"),
+        ("class_share", "worst_share", "nc1_fisher", "nc1_ratio"),
         collapsed,
         {
             YES: "On {split}, samples lie near their class mean for how far means lie apart",
-            PARTLY: "On {split}, classes stand apart, yet part of the variance is inside them",
+            PARTLY: "On {split}, classes stand apart, yet not all of them have collapsed",
             NO: "On {split}, most of the variance still lies inside the classes",
             CANNOT_TELL: "On {split}, it cannot be told whether classes differ from chance",
             NOT_MEASURED: "Spread within the classes was not measured",

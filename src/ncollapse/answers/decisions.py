@@ -26,17 +26,24 @@ def nearest(asking: Asking, seen: Seen) -> Answer:
     if reading is None or reading.value is None:
         return Answer(NOT_MEASURED, "No classifier weight was given, or decisions were left out.")
     low, high = seen.span("nc4_mismatch")
+    accuracy = seen.best("accuracy")
     guess = "" if reading.null is None else f" (independent guesses: {percent(reading.null.mean)})"
-    said = f"They differ on {percent(reading.value)} of {reading.n} samples of {seen.name}{guess}."
+    said = f"They differ on {percent(reading.value)} of {reading.n} samples of {seen.name}{guess}"
+    if accuracy is not None:
+        said += f"; the head is right on {percent(accuracy)}"
     cut = cuts()
-    answer = YES if high <= cut["mismatch_yes"] else PARTLY
     numbers = seen.numbers("nc4_mismatch", "accuracy", "ncc_accuracy")
-    return Answer(answer if low <= cut["mismatch_partly"] else NO, said, numbers)
+    if high <= cut["mismatch_yes"]:
+        return Answer(YES, f"{said}.", numbers)
+    if low <= cut["mismatch_partly"]:
+        held = f"it may be {percent(high)}, {percent(cut['mismatch_yes'])} is the cut"
+        return Answer(PARTLY, f"{said}; {held}.", numbers)
+    return Answer(NO, f"{said}; {percent(cut['mismatch_partly'])} is the cut.", numbers)
 
 
 def minority(asking: Asking, seen: Seen) -> Answer:
     """Distances of the smaller classes to their neighbours against those of the larger."""
-    rows = [row for row in asking.classes if (row.split, row.layer) == (seen.name, seen.layer)]
+    rows = asking.rows(seen)
     if len(rows) < 3:
         return Answer(NOT_MEASURED, "Fewer than three classes are present.")
     counts = sorted(row.count for row in rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from ncollapse.answers.question import (
     CANNOT_TELL,
@@ -21,72 +21,96 @@ from ncollapse.answers.question import (
 
 
 def simplex(asking: Asking, seen: Seen) -> Answer:
-    """Angles and Gram matrix against a simplex; raw rows decide between it and orthogonal ones."""
-    num_classes, num_features = asking.num_classes, asking.num_features
+    """Angles against random directions, then angles and Gram matrix against a simplex; raw rows
+    decide between it and orthogonal ones."""
+    num_classes = asking.present(seen)
     keys = ("nc2_etf_means", "nc2_angle_ratio", "nc2_orthogonal_means", "nc2_gof_means")
-    etf, ratio = seen.get("nc2_etf_means"), seen.get("nc2_angle_ratio")
-    if etf is None or ratio is None or etf.value is None or ratio.value is None:
-        return Answer(CANNOT_TELL, "The class means could not be compared with a frame.")
     numbers = seen.numbers(*(key for key in keys if seen.get(key) is not None))
+    if num_classes == 2:
+        return Answer(CANNOT_TELL, "Two class means always form a simplex.", numbers)
     reason = unresolved(seen)
     if reason is not None:
         return Answer(CANNOT_TELL, f"{reason}, so their frame says nothing.", numbers)
-    if num_classes > num_features + 1:
+    etf, ratio = seen.get("nc2_etf_means"), seen.get("nc2_angle_ratio")
+    if etf is None or ratio is None or etf.best is None or ratio.best is None:
+        return Answer(
+            CANNOT_TELL, "The class means could not be compared with a frame: see the warnings."
+        )
+    directions = min(asking.num_features, asking.directions or asking.num_features)
+    if num_classes > directions + 1:
         return Answer(
             NO,
-            f"A simplex of {num_classes} classes does not fit into {num_features} features: the "
-            f"distance {etf.value:.3f} cannot fall below {etf.floor or 0:.3f}; angles are "
-            f"{ratio.value:.2f} of random ones.",
+            f"A simplex of {num_classes} classes does not fit into the {directions} directions "
+            f"that class means span: they lie {etf.best:.3f} from one; angles are "
+            f"{ratio.best:.2f} of random ones.",
             numbers,
         )
-    cut = cuts()
     random = "" if etf.null is None else f" (random directions: {etf.null.mean:.2f})"
     said = (
-        f"Centred means lie {etf.value:.3f} from a simplex{random}, their angles at "
-        f"{ratio.value:.2f} of random ones"
+        f"Centred means lie {etf.best:.3f} from a simplex{random}, their angles at "
+        f"{ratio.best:.2f} of random ones"
     )
-    answer = _band(
-        [(seen.span("nc2_angle_ratio")[1], "angle"), (seen.span("nc2_etf_means")[1], "frame")]
-    )
+    ends = {"angle": seen.span("nc2_angle_ratio"), "frame": seen.span("nc2_etf_means")}
+    if ratio.null is not None and ends["angle"][1] >= ratio.null.low:
+        held = f"{said}; random ones read {ratio.null.low:.2f} to {ratio.null.high:.2f}"
+        if ends["angle"][0] >= cuts()["angle_yes"]:
+            return Answer(NO, f"{held}.", numbers)
+        return Answer(CANNOT_TELL, f"{held}, the interval reaches {ends['angle'][1]:.2f}.", numbers)
+    answer, why = _band({name: high for name, (_, high) in ends.items()})
     if answer == NO:
-        return Answer(NO, f"{said}.", numbers)
+        return Answer(NO, f"{said}{why}.", numbers)
     # Centred orthogonal rows of equal length are a simplex too: raw rows decide between the two.
     sides = [key for key in ("nc2_orthogonal_means", "nc2_orthogonal_weights") if seen.get(key)]
-    raw = max(seen.value(key) or 0.0 for key in sides) if sides else None
+    raw = max(seen.best(key) or 0.0 for key in sides) if sides else None
     what = "raw means and weights" if len(sides) == 2 else "raw means"
     # A simplex itself reads √(2 - 2√(1 - 1/K)) there; orthogonal means at most half of that.
     ideal = math.sqrt(2 - 2 * math.sqrt(1 - 1 / num_classes))
-    if raw is not None and raw < ideal * cut["orthogonal_share"]:
+    if raw is not None and raw < ideal * cuts()["orthogonal_share"]:
         said += f"; but {what} are orthogonal ({raw:.3f}): an orthogonal frame, not a simplex"
         return Answer(NO, f"{said}.", numbers)
     if raw is not None:
         said += f"; {what} are not orthogonal ({raw:.2f}, a simplex reads {ideal:.2f})"
-    return Answer(answer, f"{said}.", numbers)
+    if seen.at_floor("nc2_etf_means") and answer == YES:
+        said += "; that is all that so many samples can tell"
+    return Answer(answer, f"{said}{why}.", numbers)
 
 
-def _band(tests: Sequence[tuple[float, str]]) -> str:
-    """yes when every upper end is below its cut, partly below the wider one, else no."""
-    cut = cuts()
-    if all(value < cut[f"{name}_yes"] for value, name in tests):
-        return YES
-    return PARTLY if all(value < cut[f"{name}_partly"] for value, name in tests) else NO
+def _band(highs: Mapping[str, float]) -> tuple[str, str]:
+    """yes when every upper end is below its cut, partly below the wider one, else no; and the one
+    that decided."""
+    cut, shown = cuts(), {"angle": "angles", "frame": "distance"}
+    for answer, width in ((NO, "partly"), (PARTLY, "yes")):
+        for name, high in highs.items():
+            if high >= cut[f"{name}_{width}"]:
+                held = cut[f"{name}_{width}"]
+                return answer, f"; the {shown[name]} may be {high:.2f}, {held:g} is the cut"
+    return YES, ""
 
 
 def dual(asking: Asking, seen: Seen) -> Answer:
     """Mean cosine of classifier rows and class means against its cuts."""
     reading = seen.get("nc3_alignment")
-    if reading is None or reading.value is None:
-        return Answer(NOT_MEASURED, "No classifier weight was given; pass weight (classes, dim).")
+    if reading is None or reading.best is None:
+        if asking.headless(seen):
+            return Answer(
+                NOT_MEASURED, "No classifier weight was given; pass weight (classes, dim)."
+            )
+        return Answer(CANNOT_TELL, "Rows and means could not be compared: see the warnings.")
     numbers = seen.numbers("nc3_alignment", "nc3_duality")
     reason = unresolved(seen)
     if reason is not None:
         return Answer(CANNOT_TELL, f"{reason}, so duality says nothing.", numbers)
     low, high = seen.span("nc3_alignment")
     random = "" if reading.null is None else f" (random rows: {reading.null.mean:.2f})"
-    said = f"Classifier rows and class means meet at a mean cosine of {reading.value:.3f}{random}."
+    said = f"Classifier rows and class means meet at a mean cosine of {reading.best:.3f}{random}"
     cut = cuts()
-    answer = YES if low >= cut["alignment_yes"] else PARTLY
-    return Answer(answer if high >= cut["alignment_partly"] else NO, said, numbers)
+    if low >= cut["alignment_yes"]:
+        return Answer(YES, f"{said}.", numbers)
+    if high >= cut["alignment_partly"]:
+        return Answer(
+            PARTLY, f"{said}; it may be {low:.3f}, {cut['alignment_yes']:g} is the cut.", numbers
+        )
+    return Answer(NO, f"{said}; {cut['alignment_partly']:g} is the cut.", numbers)
 
 
 QUESTIONS = (

@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import resources
 
-from ncollapse.record.readings import ClassRow, Number, Reading, Results, Verdict
+from ncollapse.record.readings import (
+    ClassRow,
+    Number,
+    Reading,
+    Results,
+    Verdict,
+    reference_of,
+)
 from ncollapse.record.trace import Trace
 
 YES, PARTLY, NO = "yes", "partly", "no"
@@ -45,17 +52,30 @@ class Seen:
     def numbers(self, *keys: str) -> tuple[Number, ...]:
         return tuple(Number(key, self.name, self.layer, self.value(key)) for key in keys)
 
-    def span(self, key: str) -> tuple[float, float]:
-        """The 95 % interval, or the value twice where there is none."""
+    def best(self, key: str) -> float | None:
+        """The population value, or the reading where that is not known."""
         reading = self.get(key)
-        assert reading is not None and reading.value is not None
-        return reading.interval or (reading.value, reading.value)
+        return None if reading is None else reading.best
+
+    def span(self, key: str) -> tuple[float, float]:
+        """The 95 % interval, or the best value twice where there is none."""
+        reading = self.get(key)
+        assert reading is not None and reading.best is not None
+        return reading.interval or (reading.best, reading.best)
+
+    def at_floor(self, key: str) -> bool:
+        """Whether a reading lies below twice what dtype, dimensions and sampling leave."""
+        reading = self.get(key)
+        if reading is None or reading.value is None or reading.floor is None:
+            return False
+        return reading.value <= 2 * reading.floor
 
 
 @dataclass(frozen=True)
 class Asking:
     """What answers are made of: readings by split and layer, rows of classes, sizes, the layer that
-    is asked about, and readings along training."""
+    is asked about, readings along training, the reference split if one was chosen, and how many
+    directions the class means span, if that is known."""
 
     results: Results
     classes: Sequence[ClassRow]
@@ -63,12 +83,25 @@ class Asking:
     num_features: int
     layer: str = "head"
     trace: Trace | None = None
+    chosen: str | None = None
+    directions: int | None = None
+
+    def headless(self, seen: Seen) -> bool:
+        """Whether no classifier was measured beside the features."""
+        return "nc3_duality" not in seen.readings
 
     @cached_property
     def reference(self) -> Seen:
-        """The training split, or the first one."""
-        name = "train" if "train" in self.results else next(iter(self.results))
-        return Seen(name, self.results, self.layer)
+        """The reference split: the one asked for, else `train`, else the first one given."""
+        return Seen(reference_of(self.results, self.chosen), self.results, self.layer)
+
+    def rows(self, seen: Seen) -> list[ClassRow]:
+        """Rows of the classes that are present in a split."""
+        return [row for row in self.classes if (row.split, row.layer) == (seen.name, seen.layer)]
+
+    def present(self, seen: Seen) -> int:
+        """How many classes have samples there; all of them where no rows tell."""
+        return len(self.rows(seen)) or self.num_classes
 
     @cached_property
     def others(self) -> list[Seen]:
@@ -148,4 +181,6 @@ def resolved(seen: Seen) -> bool | None:
     share = seen.get("class_share")
     if share is None or share.null is None:
         return None
+    if share.interval is None and share.estimate is None and share.value is not None:
+        return share.value > share.null.high
     return seen.span("class_share")[0] > share.null.high

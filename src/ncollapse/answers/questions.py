@@ -35,9 +35,14 @@ def judge(
     layer: str = "head",
     trace: Trace | None = None,
     task: str = "classification",
+    reference: str | None = None,
+    directions: int | None = None,
 ) -> tuple[Verdict, ...]:
-    """Answers to what users of a task ask, in a fixed order, about one layer."""
-    asking = Asking(results, classes, num_classes, num_features, layer, trace)
+    """Answers to what users of a task ask, in a fixed order, about one layer. directions: how many
+    the class means of the reference split span."""
+    asking = Asking(
+        results, classes, num_classes, num_features, layer, trace, reference, directions
+    )
     asked = sorted((q for q in questions().values() if q.task == task), key=lambda q: q.rank)
     return tuple(verdict for question in asked for verdict in question.answered(asking))
 

@@ -42,7 +42,7 @@ def check(
         raise ValueError("no limit was given; add --max KEY=NUMBER or --min KEY=NUMBER")
     document = read_document(results)
     answers = [_answered(document, results, entry) for entry in answer]
-    name = split or ("train" if "train" in document.results else next(iter(document.results), ""))
+    name = split or document.reference
     layer = layer or document.layer
     if layer not in document.results.get(name, {}):
         found = [f"{s}/{entry}" for s, layers in document.results.items() for entry in layers]

@@ -23,7 +23,7 @@ def compare(
     """
     from ncollapse.answers.questions import shared
     from ncollapse.record.document import read_document
-    from ncollapse.report.terminal import render_comparison
+    from ncollapse.report.terminal import render_comparison, unlike
 
     left, right = read_document(first), read_document(second)
     if not json:
@@ -47,6 +47,10 @@ def compare(
                         "first": reading.value,
                         "second": other.value,
                         "difference": gap,
+                        "first_estimate": reading.estimate,
+                        "second_estimate": other.estimate,
+                        "first_interval": reading.interval,
+                        "second_interval": other.interval,
                         "same_definition": reading.definition == other.definition,
                     }
                 )
@@ -54,5 +58,11 @@ def compare(
         {"id": name, "first": one.answer, "second": other.answer}
         for name, one, other in shared(left, right)
     ]
-    data = {"first": str(first), "second": str(second), "readings": rows, "answers": answers}
+    data = {
+        "first": str(first),
+        "second": str(second),
+        "differ": unlike(left, right),
+        "readings": rows,
+        "answers": answers,
+    }
     say(jsonlib.dumps(data, indent=2, ensure_ascii=False))

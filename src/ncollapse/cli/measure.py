@@ -72,6 +72,10 @@ def measure(
         str | None,
         typer.Option(help="next: a language model, classes are next tokens; same: token labels."),
     ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="Split whose class means decide; train or the first one by default."),
+    ] = None,
     min_count: Annotated[
         int, typer.Option(min=1, help="Leave out classes with fewer training samples.")
     ] = 1,
@@ -137,6 +141,7 @@ def measure(
         "seed": seed,
         "memory_budget": parse_size(memory_budget),
         "min_count": min_count,
+        "reference": reference,
         "pair_budget": pair_budget,
     }
     snapshot = None if output is None else output / (SNAPSHOT if file is not None else KEPT)

@@ -26,6 +26,7 @@ from ncollapse.collect.ranks.sync import merge_all
 from ncollapse.collect.statistics.checks import NonFiniteError
 from ncollapse.collect.statistics.counts import LabelCounts
 from ncollapse.collect.statistics.protocol import Batch, Statistic
+from ncollapse.record.readings import reference_of
 from ncollapse.record.snapshots import load_snapshot, previous, save_snapshot
 from ncollapse.sources.features.arrays import FeatureSource
 
@@ -97,8 +98,9 @@ class Collector:
         source, plan = self.source, self.plan
         self.splits = []
         self._places: Tensor | None = None
-        # The training split leads: its means are the centres that all splits are decided by.
-        order = sorted(enumerate(source.splits), key=lambda item: item[1] != "train")
+        # The reference split leads: its means are the centres that all splits are decided by.
+        leading = reference_of(source.splits, plan.reference)
+        order = sorted(enumerate(source.splits), key=lambda item: item[1] != leading)
         for code, name in order:
             counts = LabelCounts.of(self._labels(code), plan.num_classes, plan.ignore_index).counts
             counts = counts if self.ranks is None else self.ranks.total(counts)

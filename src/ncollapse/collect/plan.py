@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from ncollapse.record.readings import reference_of
 from ncollapse.sources.features.arrays import FeatureSource
 
 Progress = Callable[[str, int, int], None]
@@ -30,8 +31,8 @@ class Labelled(Protocol):
 class Plan:
     """How a source is collected: options that a snapshot must agree with.
 
-    exact: sums and products in float64 whatever the features' dtype, so that the number of
-    processes cannot be told from the result.
+    reference: the split whose means all splits are decided by. exact: sums and products in float64
+    whatever the features' dtype, so that the number of processes cannot be told from the result.
     """
 
     num_classes: int
@@ -48,6 +49,7 @@ class Plan:
     progress: Progress | None = None
     chunk_rows: int = CHUNK_ROWS
     exact: bool = False
+    reference: str | None = None
 
     def fingerprint(self, source: FeatureSource) -> dict[str, Any]:
         return {
@@ -63,7 +65,9 @@ class Plan:
         }
 
 
-def class_count(source: Labelled, num_classes: int | None, ignore_index: int | None) -> int:
+def class_count(
+    source: Labelled, num_classes: int | None, ignore_index: int | None, chosen: str | None = None
+) -> int:
     """K: rows of the weight, else `num_classes`, else max(label) + 1.
 
     Raises ValueError for K < 2, labels outside 0..K-1, and fewer than two classes present.
@@ -104,7 +108,8 @@ def class_count(source: Labelled, num_classes: int | None, ignore_index: int | N
         )
     reference = kept
     if source.split_codes is not None:
-        mine = source.split_codes == source.splits.index(_reference(source))
+        name = reference_of(source.splits, chosen)
+        mine = source.split_codes == source.splits.index(name)
         reference = (
             labels[mine] if ignore_index is None else labels[mine & (labels != ignore_index)]
         )
@@ -112,11 +117,7 @@ def class_count(source: Labelled, num_classes: int | None, ignore_index: int | N
     if present.numel() < 2:
         raise ValueError(
             f"{source.description}: only class {present.tolist()} is present among "
-            f"{reference.numel()} samples of split {_reference(source)!r}; at least two classes "
-            "are needed"
+            f"{reference.numel()} samples of split {reference_of(source.splits, chosen)!r}; at "
+            "least two classes are needed"
         )
     return count
-
-
-def _reference(source: Labelled) -> str:
-    return "train" if "train" in source.splits else source.splits[0]

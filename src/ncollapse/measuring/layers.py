@@ -20,7 +20,7 @@ from ncollapse.measuring.measurement import Measurement
 from ncollapse.measuring.options import Options
 from ncollapse.pairs.means import pairs_of
 from ncollapse.record.document import Document
-from ncollapse.record.readings import ClassRow, Results
+from ncollapse.record.readings import ClassRow, Results, reference_of
 from ncollapse.record.trace import Trace
 from ncollapse.sources.features.arrays import FeatureSource
 from ncollapse.tasks import chosen
@@ -97,6 +97,7 @@ def measure_layers(
         if layer == primary:
             config = {
                 "task": {"name": task.name, "why": why},
+                "reference": splits[0].name,
                 "definition": options.asked,
                 "weighting": plan.weighting,
                 "mode": plan.mode,
@@ -133,6 +134,8 @@ def measure_layers(
             layer=primary,
             trace=trace,
             task=task.name,
+            reference=config["reference"],
+            directions=spectra.get(config["reference"], {}).get("rank"),
         ),
         warnings=tuple(said),
     )
@@ -193,7 +196,7 @@ def frequent(
     held = source.whole if isinstance(source, PartSource) else source
     labels = held.labels
     if held.split_codes is not None:
-        first = held.splits.index("train") if "train" in held.splits else 0
+        first = held.splits.index(reference_of(held.splits, options.reference))
         labels = labels[held.split_codes == first]
     counts = LabelCounts.of(labels, num_classes, ignored).counts
     if ranks is not None and not parted:

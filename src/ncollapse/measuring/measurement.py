@@ -61,15 +61,15 @@ class Measurement:
 
     @property
     def geometry(self) -> Geometry:
-        """The geometry of the training split (or of the only split)."""
+        """The geometry of the reference split: train, or the first one given."""
         if not self.geometries:
             raise ValueError("this measurement holds no geometry; geometry.safetensors is missing")
-        return self.geometries.get("train") or next(iter(self.geometries.values()))
+        return self.geometries.get(self.document.reference) or next(iter(self.geometries.values()))
 
     def value(self, key: str, split: str | None = None, layer: str | None = None) -> float | None:
-        """One reading's value; of the training split and the head's layer unless named."""
+        """One reading's value; of the reference split and the head's layer unless named."""
         layer = layer or self.document.layer
-        name = split or ("train" if "train" in self.results else next(iter(self.results)))
+        name = split or self.document.reference
         try:
             return self.results[name][layer][key].value
         except KeyError as error:
@@ -139,7 +139,7 @@ class Measurement:
 
     def _class_share(self) -> float | None:
         """Class share on the split whose geometry is compared, where it was read."""
-        split = "train" if "train" in self.geometries else next(iter(self.geometries))
+        split = self.document.reference
         reading = self.results.get(split, {}).get(self.document.layer, {}).get("class_share")
         return None if reading is None else reading.value
 

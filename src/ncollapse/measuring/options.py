@@ -41,6 +41,7 @@ class MeasureOptions(TypedDict, total=False):
     min_count: int
     pair_budget: float
     task: str
+    reference: str | None
 
 
 class SourceOptions(MeasureOptions, total=False):
@@ -72,6 +73,7 @@ class Options:
     min_count: int = 1
     pair_budget: float = PAIR_BUDGET
     task: str = AUTO
+    reference: str | None = None
 
     @property
     def asked(self) -> str:
@@ -86,8 +88,14 @@ class Options:
             raise ValueError(
                 f"definition {self.asked!r} is unknown; one of {', '.join(DEFINITIONS)} is needed"
             )
+        if self.reference is not None and self.reference not in source.splits:
+            raise ValueError(
+                f"reference={self.reference!r} is no split; there are {', '.join(source.splits)}"
+            )
         if num_classes is None:
-            num_classes = task.class_count(source, self.num_classes, self.ignore_index)
+            num_classes = task.class_count(
+                source, self.num_classes, self.ignore_index, self.reference
+            )
         return Plan(
             num_classes=num_classes,
             weighting=within_weighting(self.asked),
@@ -102,6 +110,7 @@ class Options:
             resume=self.resume,
             progress=self.progress,
             exact=exact,
+            reference=self.reference,
         )
 
     def reading(self, pooling: str = "none") -> Asked:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ncollapse.geometry import LARGEST_GRAM
 from ncollapse.metrics.evidence import Evidence
+from ncollapse.metrics.nc1 import class_shares
+from ncollapse.metrics.population.nc1 import shares
+from ncollapse.metrics.population.sample import Sample
 from ncollapse.record.readings import ClassRow
 
 
@@ -31,6 +35,7 @@ def class_rows(
     if decisions is not None and decisions.has_head:
         hits = (decisions.correct_head / decisions.counts.clamp_min(1))[present].tolist()
     index = present.tolist()
+    shares, rivals = _shares(evidence)
     columns = zip(
         index,
         statistics.counts.tolist(),
@@ -53,9 +58,26 @@ def class_rows(
             distance=distance,
             cosine=cosines[i],
             accuracy=None if hits is None else hits[i],
+            share=shares[i],
+            rival="" if shares[i] is None else name_of(names, index[rivals[i]]),
         )
         for i, (k, count, norm, within, nearest, distance) in enumerate(columns)
     ]
+
+
+def _shares(evidence: Evidence) -> tuple[list[float | None], list[int]]:
+    """Per class the least share that means explain, and with which class: of the population where
+    the noise of means is known."""
+    statistics, geometry = evidence.statistics, evidence.geometry
+    assert geometry is not None
+    K = statistics.num_classes
+    if statistics.num_samples == K:
+        return [None] * K, [0] * K
+    if K > LARGEST_GRAM:
+        found, rivals = class_shares(statistics, geometry)
+    else:
+        found, rivals = shares(Sample.of(statistics, geometry, "macro"))
+    return found.tolist(), rivals.tolist()
 
 
 def name_of(names: Sequence[str] | None, index: int) -> str:

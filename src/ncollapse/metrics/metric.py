@@ -13,18 +13,22 @@ if TYPE_CHECKING:
     from ncollapse.collect.statistics.decisions import Decisions
     from ncollapse.collect.statistics.summary import ClassStatistics
     from ncollapse.geometry import Geometry
+    from ncollapse.metrics.population.sample import Sample
 
 # What a null draws, by the one word that stands beside its number.
 NULLS = {
     "shuffled": "the same features under shuffled labels",
-    "random": "class means and classifier rows in random directions",
+    "directions": "random directions with the span and spectrum of the same features",
     "guesses": "decisions drawn independently with the class frequencies",
 }
+# What an interval is of: the population value of this network over draws of its data.
 INTERVALS = {
-    "samples": "draws of the samples, leaving out one of ten blocks at a time",
-    "shares": "draws of the samples, by Wilson's formula",
+    "samples": "draws of the data, the network fixed: leaving out one of ten blocks at a time",
+    "shares": "draws of the data, the network fixed: Wilson's formula",
 }
-SCALES = ("plain", "log")
+# Where the jackknife works: on θ, log θ, θ² (means of squares), means |a| of signed numbers, or the
+# least of K numbers.
+SCALES = ("plain", "log", "square", "folded", "least")
 PAIRS = ("none", "exact", "sampled")
 UNITS = ("number", "percent")
 
@@ -57,7 +61,12 @@ class Metric:
     the path of a function of (num_classes, num_features). interval: one of `INTERVALS`, formed on
     `scale`. pairs: none; exact, a mean over pairs of classes that d × d sums give; sampled, one
     that is taken over drawn pairs past the pair budget, and to which the metric is proportional.
-    large: "same" where the function reads any number of classes. Each may be a `Without`.
+    large: "same" where the function reads any number of classes. estimate: the path of a function
+    of a `metrics.population.Sample` that gives the population value, for the definitions
+    `estimated`. Each may be a `Without`.
+
+    least_classes: with fewer the value is set by construction and says nothing. directions: whose
+    rows' directions are read ("means" centred, "raw", "weight"): a zero row has none.
 
     Places. terminal: in the table of the terminal. strip, curve, layers: in the report. followed:
     read along training unless other keys are asked for. undefined: why a value may not be finite.
@@ -75,6 +84,10 @@ class Metric:
     null: str | Without
     floor: str | Without
     interval: str | Without
+    estimate: str | Without = Without("it is read exactly")
+    estimated: tuple[str, ...] = ("default", "macro", "micro")
+    least_classes: int = 2
+    directions: tuple[str, ...] = ()
     ideal: float | None = 0.0
     direction: str | None = "down"
     lower: float | None = 0.0
@@ -110,6 +123,13 @@ class Metric:
         """Two ends kept inside the metric's range."""
         low = low if self.lower is None else max(low, self.lower)
         return low, high if self.upper is None else min(high, self.upper)
+
+    def population(self, sample: Sample) -> Tensor:
+        """What the row's `estimate` reads of a sample. Raises `CannotTellError`."""
+        assert isinstance(self.estimate, str)
+        module, name = self.estimate.split(":")
+        found: Tensor = getattr(import_module(module), name)(sample)
+        return found
 
     def evaluate(
         self,

@@ -11,9 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ncollapse.collect.statistics.summary import ClassStatistics, between_factor
-from ncollapse.geometry import Geometry
+from ncollapse.geometry import LARGEST_GRAM, Geometry
 from ncollapse.linalg import Spectrum, spectrum, trace_through_pinv, unexplained_share
-from ncollapse.pairs.rows import Rows
+from ncollapse.pairs.rows import TINY, Rows
 
 
 def class_share(statistics: ClassStatistics, geometry: Geometry) -> Float[Tensor, ""]:
@@ -139,18 +139,66 @@ def nc1_cdnv(
     return geometry.pairs.spread(statistics.traces, exponent)
 
 
+def worst_share(statistics: ClassStatistics, geometry: Geometry) -> Float[Tensor, ""]:
+    """min over pairs of ‖μ_i - μ_j‖²/(‖μ_i - μ_j‖² + v_i + v_j): of the mean squared distance
+    between a sample of one class and one of another the share that their means explain.
+
+    In [0, 1], ideal 1; 0 for classes with one mean. Past 2,048 classes of each class's nearest mean
+    only. NaN when N = K. Source: this library.
+    """
+    if statistics.num_samples == statistics.num_classes:
+        return torch.full((), torch.nan, dtype=torch.float64)
+    return class_shares(statistics, geometry)[0].min()
+
+
+def class_shares(statistics: ClassStatistics, geometry: Geometry) -> tuple[Tensor, Tensor]:
+    """Per class the least of its shares (see `worst_share`), and the class that it has it with."""
+    spreads = statistics.traces
+    if geometry.num_classes > LARGEST_GRAM:
+        pairs = geometry.mean_pairs
+        assert pairs.nearest is not None and pairs.nearest_distance is not None
+        square, rival = pairs.nearest_distance**2, pairs.nearest
+        return _explained(square, spreads + spreads[rival]), rival
+    rows = geometry.centred_means
+    square = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist") ** 2
+    shares = _explained(square, spreads[:, None] + spreads[None])
+    shares = shares + torch.diag(torch.full_like(spreads, torch.inf))
+    least = shares.min(1)
+    return least.values, least.indices
+
+
+def _explained(square: Tensor, spread: Tensor) -> Tensor:
+    total = square + spread
+    return torch.where(total > 0, square / total.clamp_min(TINY), torch.zeros_like(total))
+
+
 def nc1_vci(
     statistics: ClassStatistics, geometry: Geometry, *, weighting: str = "macro"
 ) -> Float[Tensor, ""]:
     """Variability collapse index 1 - tr(Σ_T⁺ Σ_B)/rank Σ_B, Σ_T = Σ_W + Σ_B.
 
     Unitless, in [0, 1], ideal 0; invariant under invertible linear maps of the features. Formed
-    without the cancellation at collapse. NaN where Σ_W in this weighting is not held. Raises
-    ValueError when all class means coincide. Source: Xu & Liu 2023.
+    without the cancellation at collapse. NaN where Σ_W in this weighting is not held, and where its
+    rank is N - K: samples in general position read 0 whatever they are. Raises ValueError when all
+    class means coincide. Source: Xu & Liu 2023.
     """
     scatter = statistics.scatter(weighting)
     if scatter is None:
         return torch.full((), torch.nan, dtype=torch.float64)
+    if _saturated(statistics, scatter):
+        return torch.full((), torch.nan, dtype=torch.float64)
     factor = between_scatter_factor(statistics, geometry, weighting, weighting)
     spec = _spectrum(geometry, factor, weighting, weighting)
     return unexplained_share(factor, scatter, spec, statistics.resolution)
+
+
+@torch.no_grad()
+def _saturated(statistics: ClassStatistics, scatter: Tensor) -> bool:
+    """Whether samples are too few for the directions in which they vary within classes."""
+    free = statistics.num_samples - statistics.num_classes
+    if free > scatter.shape[0]:
+        return False
+    values = torch.linalg.eigvalsh(scatter)
+    cutoff = max(statistics.resolution, 1e-12) * scatter.shape[0]
+    rank = int((values > float(values[-1]) * cutoff).sum())
+    return rank > 0 and rank >= free

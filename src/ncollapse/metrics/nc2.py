@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import LARGEST_GRAM, Geometry
 from ncollapse.linalg import frobenius
 from ncollapse.pairs.rows import TINY, Rows
@@ -61,12 +62,32 @@ def nc2_maxangle(geometry: Geometry, which: str = "means") -> Float[Tensor, ""]:
     return geometry.pairs.shifted(which)
 
 
-def nc2_angle_ratio(geometry: Geometry) -> Float[Tensor, ""]:
-    """`nc2_maxangle_means` over its value for random directions, √(2/(πd)).
+def nc2_angle_ratio(statistics: ClassStatistics, geometry: Geometry) -> Float[Tensor, ""]:
+    """`nc2_maxangle_means` over its value for random directions that fill the features' span with
+    their spectrum, √(2/(π d_eff)), d_eff = (tr S)²/tr S² of their covariance S.
 
-    ≥ 0, ideal 0, about 1 for random directions. Source: this library.
+    ≥ 0, ideal 0, about 1 for random directions (within 10 % for five classes and more). Where no
+    scatter is kept, S is that of the class means. Readings with a null are over the null's mean
+    instead. Source: this library.
     """
-    return nc2_maxangle(geometry) / math.sqrt(2 / (math.pi * geometry.num_features))
+    return (
+        nc2_maxangle(geometry) / (2 / (math.pi * effective_dimension(statistics, geometry))).sqrt()
+    )
+
+
+def effective_dimension(statistics: ClassStatistics, geometry: Geometry) -> Float[Tensor, ""]:
+    """d_eff = (tr S)²/tr S² of S = Σ_W + Σ_B, of Σ_B alone where Σ_W was not kept."""
+    weighting = "micro" if statistics.micro is not None else "macro"
+    weights = statistics.class_weights(weighting)
+    means = geometry.raw_rows.matrix
+    rows = (means - weights @ means) * weights.sqrt()[:, None]
+    gram = rows.T @ rows if len(rows) > rows.shape[1] else rows @ rows.T
+    trace, square = (rows**2).sum(), (gram**2).sum()
+    scatter = statistics.scatter(weighting)
+    if scatter is not None:
+        trace = trace + scatter.diagonal().sum()
+        square = square + (scatter**2).sum() + 2 * ((rows @ scatter) * rows).sum()
+    return trace**2 / square
 
 
 def nc2_etf(geometry: Geometry, which: str = "means", *, centred: bool = True) -> Float[Tensor, ""]:

@@ -13,12 +13,14 @@ def _share(hits: Tensor, decisions: Decisions) -> Float[Tensor, ""]:
     return hits.sum().to(torch.float64) / decisions.counts.sum()
 
 
-def nc4_mismatch(decisions: Decisions) -> Float[Tensor, ""]:
+def nc4_mismatch(decisions: Decisions, *, plain: bool = False) -> Float[Tensor, ""]:
     """Share of samples where argmax(Wh + b) ≠ argmin ‖h - μ_c‖. In [0, 1], ideal 0.
 
-    The means are those of the training split. Source: Papyan, Han, Donoho 2020.
+    The means are those of the reference split, each without the sample that is decided on and
+    distances without the noise of the mean, or `plain`ly as published. Source: Papyan, Han, Donoho
+    2020.
     """
-    return _share(decisions.mismatch, decisions)
+    return _share(decisions.mismatch_plain if plain else decisions.mismatch, decisions)
 
 
 def accuracy(decisions: Decisions) -> Float[Tensor, ""]:
@@ -26,9 +28,12 @@ def accuracy(decisions: Decisions) -> Float[Tensor, ""]:
     return _share(decisions.correct_head, decisions)
 
 
-def ncc_accuracy(decisions: Decisions) -> Float[Tensor, ""]:
-    """Share of samples whose nearest class centre is their own class. In [0, 1]."""
-    return _share(decisions.correct_centre, decisions)
+def ncc_accuracy(decisions: Decisions, *, plain: bool = False) -> Float[Tensor, ""]:
+    """Share of samples whose nearest class centre is their own class. In [0, 1].
+
+    Distances as in `nc4_mismatch`.
+    """
+    return _share(decisions.centre_plain if plain else decisions.correct_centre, decisions)
 
 
 def margin_min(decisions: Decisions) -> Float[Tensor, ""]:

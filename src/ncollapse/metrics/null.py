@@ -1,34 +1,35 @@
 """Nulls: what each metric reads where there is nothing to read. A row says which null it has.
 
-NC1 and class share are compared with shuffled labels, NC2 and NC3 with random directions, shares
-with independent guesses. Shuffling is simulated from the statistics alone: the mean of n_c samples
-drawn without regard to class has covariance S/n_c, S the total covariance, and the expected
-within-class scatter is S times the mean of 1 - 1/n_c (exact for shuffled labels). No further look
-at the data is needed. All draws come from an own generator.
+NC1 and class share ask whether the labels mean anything: they are read of the same features under
+shuffled labels, counts kept. NC2 and NC3 ask whether the class means lie in special directions
+among those that the features have: they are read of random directions that fill the features' span
+with their spectrum, as far apart as measured; for equal counts that is what shuffling gives.
+Neither depends on how many columns the features lie in. Shares are compared with independent
+guesses.
+All draws come from an own generator; `metrics.shuffle` says how they are made.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
-from torch import Tensor
 
 from ncollapse.collect.statistics.decisions import Decisions
 from ncollapse.collect.statistics.summary import ClassStatistics
-from ncollapse.geometry import Geometry
-from ncollapse.linalg import EPSILON
+from ncollapse.geometry import LARGEST_GRAM, Geometry
 from ncollapse.metrics.catalog import METRICS
 from ncollapse.metrics.evidence import Evidence
-from ncollapse.metrics.nc1 import between_scatter_factor
+from ncollapse.metrics.nc1 import between_trace
 from ncollapse.metrics.readings import read
+from ncollapse.metrics.shuffle import Features, fisher, vci
 from ncollapse.record.readings import Null
 
 # Averages over pairs are the same for a subset of classes: simulate at most this many.
 PAIR_CLASSES = 1024
-# Past the pair budget labels are shuffled among a random subset of so many classes.
-SUBSET = 2048
+# Rows that are read of a shuffled draw in the space of classes, where no d × d matrix is needed.
+SHORT = {"nc1_fisher": fisher, "nc1_vci": vci}
 
 
 def nulls(
@@ -36,19 +37,21 @@ def nulls(
 ) -> dict[str, Null]:
     """The nulls of these rows that what is at hand can give.
 
-    Past the pair budget labels are shuffled among some classes, and nothing is drawn for NC2 and
-    NC3.
+    Without a kept scatter the spectrum of the features is unknown: then class share alone has one,
+    the widest that any spectrum gives. Past the pair budget there is no scatter.
     """
     mine: dict[object, list[str]] = {}
     for key in keys:
         mine.setdefault(METRICS[key].null, []).append(key)
     found: dict[str, Null] = {}
     if evidence.geometry is not None:
-        if "shuffled" in mine:
-            part, some = _subset(evidence.statistics, evidence.geometry, seed)
-            found |= _shuffled(mine["shuffled"], part, some, definition, seed)
-        if "random" in mine and evidence.geometry.pairs.exact:
-            found |= _random(mine["random"], evidence.geometry, definition, seed)
+        features = Features.of(evidence.statistics, evidence.geometry)
+        if features is not None:
+            found |= _shuffled(mine.get("shuffled", []), evidence, features, definition, seed)
+            found |= _directions(mine.get("directions", []), evidence, features, definition, seed)
+        elif "class_share" in mine.get("shuffled", []):
+            widest = _widest(evidence.statistics)
+            found |= {} if widest is None else {"class_share": widest}
     if evidence.decisions is not None:
         for key in mine.get("guesses", []):
             found[key] = _guess(evidence.decisions, METRICS[key].direction)
@@ -56,98 +59,61 @@ def nulls(
 
 
 def draws_for(num_classes: int) -> int:
-    """How many times to simulate: fewer for many classes, where averages hardly vary."""
-    return 20 if num_classes <= 256 else 6 if num_classes <= 2048 else 2
-
-
-def _subset(
-    statistics: ClassStatistics, geometry: Geometry, seed: int
-) -> tuple[ClassStatistics, Geometry]:
-    if geometry.pairs.exact:
-        return statistics, geometry
-    generator = torch.Generator().manual_seed(seed + 4)
-    chosen = torch.randperm(geometry.num_classes, generator=generator)[:SUBSET]
-    return statistics.select(chosen), geometry.select(chosen)
+    """How many times to draw: fewer for many classes, where averages hardly vary."""
+    return 200 if num_classes <= 64 else 40 if num_classes <= 1024 else 6
 
 
 def _shuffled(
     wanted: list[str],
-    statistics: ClassStatistics,
-    geometry: Geometry,
+    evidence: Evidence,
+    features: Features,
     definition: str,
     seed: int,
 ) -> dict[str, Null]:
-    """The same features under shuffled labels.
-
-    Without a kept scatter the spread is taken as isotropic, and the metrics that need the scatter
-    get no null.
-    """
-    count, dim = geometry.num_classes, geometry.num_features
-    weighting = "micro" if statistics.micro is not None else "macro"
-    scatter = statistics.scatter(weighting)
-    total = float(statistics.within_trace("micro"))
-    micro = between_scatter_factor(statistics, geometry, "micro", "micro")
-    total += float((micro**2).sum())
-    samples = statistics.num_samples
-    if samples < 2 or total <= 0:
+    """The same features under shuffled labels."""
+    if not wanted:
         return {}
-    total *= samples / (samples - 1)
-    root: Tensor | None = None
-    if scatter is not None:
-        factor = between_scatter_factor(statistics, geometry, weighting, weighting)
-        covariance = scatter + factor.T @ factor
-        covariance = covariance * (total / float(covariance.trace()))
-        spread, axes = torch.linalg.eigh(covariance)
-        root = axes * spread.clamp_min(0).sqrt()
-    inverse = 1 / statistics.counts.to(torch.float64)
-    loose = ClassStatistics(
-        counts=statistics.counts,
-        traces=total * (1 - inverse),
-        macro=None if scatter is None else covariance * (1 - inverse).mean(),
-        micro=None if scatter is None else covariance * (1 - count / samples),
-        resolution=statistics.resolution,
-    )
     generator = torch.Generator().manual_seed(seed)
+    counts = evidence.statistics.counts
+    plain = [key for key in wanted if key not in SHORT]
     found: dict[str, list[float]] = {}
-    keys = [key for key in wanted if root is None or key != "nc1_vci"]
-    for _ in range(draws_for(count)):
-        noise = torch.randn(count, dim, generator=generator, dtype=torch.float64)
-        if root is not None and "nc1_vci" in wanted:
-            white = noise[:, spread > EPSILON * dim * spread[-1]] * inverse.sqrt()[:, None]
-            found.setdefault("nc1_vci", []).append(_white_vci(loose, white, definition))
-        noise = noise @ root.T if root is not None else noise * math.sqrt(total / dim)
-        means = noise * inverse.sqrt()[:, None]
-        _collect(found, keys, loose, Geometry(means), definition, generator)
-    return {key: _null(key, values) for key, values in found.items()}
+    for _ in range(draws_for(counts.numel())):
+        draw = features.shuffled(counts, generator)
+        loose = ClassStatistics(counts=counts, traces=features.total * (1 - 1 / draw.counts))
+        _collect(found, plain, loose, Geometry(draw.means), definition, generator)
+        for key, rule in SHORT.items():
+            if key in wanted and counts.numel() <= LARGEST_GRAM:
+                arguments = METRICS[key].resolve(definition)[1]
+                found.setdefault(key, []).append(rule(draw, features, arguments))
+    return {key: null_of(key, values) for key, values in found.items()}
 
 
-def _white_vci(loose: ClassStatistics, means: Tensor, definition: str) -> float:
-    """VCI where Σ_W is c I: the mean of c/(c + b) over the eigenvalues b of Σ_B.
-
-    VCI is the same under invertible linear maps, so it may be read after whitening, where no
-    pseudo-inverse is needed.
-    """
-    weighting = METRICS["nc1_vci"].resolve(definition)[1].get("weighting", "macro")
-    weights = loose.class_weights(weighting)
-    inside = float((weights * (1 - 1 / loose.counts.to(torch.float64))).sum())
-    factor = between_scatter_factor(loose, Geometry(means), weighting, weighting)
-    rank = min(means.shape[1], means.shape[0] - 1)
-    between = torch.linalg.svdvals(factor)[:rank] ** 2
-    return float((inside / (inside + between)).mean())
-
-
-def _random(wanted: list[str], geometry: Geometry, definition: str, seed: int) -> dict[str, Null]:
-    """Class means and classifier rows that are independent Gaussians."""
+def _directions(
+    wanted: list[str],
+    evidence: Evidence,
+    features: Features,
+    definition: str,
+    seed: int,
+) -> dict[str, Null]:
+    """Random class means against the measured classifier, and random rows in its place."""
+    geometry = evidence.geometry
+    assert geometry is not None
+    if not wanted or not geometry.pairs.exact:
+        return {}
     head = geometry.weight is not None
     keys = [key for key in wanted if head or "head" not in METRICS[key].needs]
+    of_weight = [key for key in keys if METRICS[key].needs == ("head",)]
+    # What is over the null of another row is formed of it, where both are at hand.
+    of_means = [k for k in keys if k not in of_weight and METRICS[k].takes == ("geometry",)]
+    size = float(between_trace(evidence.statistics, geometry, "macro"))
     generator = torch.Generator().manual_seed(seed + 1)
     found: dict[str, list[float]] = {}
-    shape = (geometry.num_classes, geometry.num_features)
     for _ in range(draws_for(geometry.num_classes)):
-        means = torch.randn(shape, generator=generator, dtype=torch.float64)
-        weight = torch.randn(shape, generator=generator, dtype=torch.float64) if head else None
-        _collect(found, keys, None, Geometry(means, weight), definition, generator)
-    return {key: _null(key, values) for key, values in found.items()}
+        means, rows, weight = features.directions(geometry, size, generator)
+        _collect(found, of_means, None, Geometry(means, weight), definition, generator)
+        if of_weight:
+            _collect(found, of_weight, None, Geometry(rows, rows), definition, generator)
+    return {key: null_of(key, values) for key, values in found.items()}
 
 
 def _collect(
@@ -173,14 +139,33 @@ def _collect(
                 found.setdefault(key, []).append(value)
 
 
-def _null(key: str, values: list[float]) -> Null:
-    """Mean and central 95 % of draws, normal, kept inside the metric's range."""
-    mean = sum(values) / len(values)
-    spread = 0.0
-    if len(values) > 1:
-        spread = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
-    low, high = METRICS[key].within(mean - 1.96 * spread, mean + 1.96 * spread)
-    return Null(mean, low, high)
+def null_of(key: str, values: Sequence[float]) -> Null:
+    """Mean and central 95 % of draws: their quantiles from 40 on, normal below, on the log scale
+    where the row's is."""
+    sample = torch.tensor(values, dtype=torch.float64)
+    mean = float(sample.mean())
+    if len(values) >= 40:
+        low, high = sample.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+        return Null(mean, low, high)
+    row = METRICS[key]
+    if len(values) < 2:
+        return Null(mean, *row.within(mean, mean))
+    if row.scale == "log" and float(sample.min()) > 0:
+        width = 1.96 * float(sample.log().std())
+        middle = math.exp(float(sample.log().mean()))
+        return Null(mean, *row.within(middle * math.exp(-width), middle * math.exp(width)))
+    width = 1.96 * float(sample.std())
+    return Null(mean, *row.within(mean - width, mean + width))
+
+
+def _widest(statistics: ClassStatistics) -> Null | None:
+    """Class share under shuffled labels has mean 0 and standard deviation
+    √(2(K-1)/d_eff)/(N-K), d_eff ≥ 1 the effective dimension of the features."""
+    free = statistics.num_samples - statistics.num_classes
+    if free < 1:
+        return None
+    width = 1.96 * math.sqrt(2 * (statistics.num_classes - 1)) / free
+    return Null(0.0, -width, min(width, 1.0))
 
 
 def _guess(decisions: Decisions, direction: str | None) -> Null:

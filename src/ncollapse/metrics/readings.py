@@ -32,6 +32,11 @@ def read(
     warnings = []
     for key in keys:
         row = METRICS[key]
+        why = None if geometry is None else _meaningless(row, geometry)
+        if why is not None:
+            values[key] = None
+            warnings.append(f"{key} is null: {why}")
+            continue
         try:
             value = float(
                 row.evaluate(
@@ -51,6 +56,19 @@ def read(
             values[key] = None
             warnings.append(f"{key} is null: {_reason(row, statistics, definition)}")
     return values, warnings
+
+
+def _meaningless(row: Metric, geometry: Geometry) -> str | None:
+    """Why a value would say nothing: too few classes, or a row without a direction."""
+    if geometry.num_classes < row.least_classes:
+        return f"{geometry.num_classes} class means always form a simplex"
+    for name in row.directions:
+        if (geometry.weight if name == "weight" else geometry.means) is None:
+            continue
+        zero = geometry.pointless(name)
+        if zero is not None:
+            return f"{zero}, and a zero vector has no direction"
+    return None
 
 
 def _reason(row: Metric, statistics: ClassStatistics | None, definition: str) -> str:

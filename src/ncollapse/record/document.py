@@ -27,6 +27,7 @@ from ncollapse.record.readings import (
     Reading,
     Results,
     Verdict,
+    reference_of,
 )
 
 # What a document is made of can be had from here too.
@@ -34,7 +35,7 @@ __all__ = [
     "ANSWERS", "ClassRow", "Document", "Null", "Number", "Reading", "Results", "Verdict",
     "json_schema", "read_document",
 ]  # fmt: skip
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 # What every version of the file has held.
 FIELDS = (
     "ncollapse_version", "date", "source", "config", "environment",
@@ -65,6 +66,14 @@ class Document:
         """The layer that verdicts are about: `head`, or the last one measured."""
         layers = next(iter(self.results.values()), {})
         return HEAD if HEAD in layers or not layers else list(layers)[-1]
+
+    @property
+    def reference(self) -> str:
+        """The split whose means decide and of which verdicts speak; "" without results."""
+        chosen = self.config.get("reference")
+        if not self.results:
+            return ""
+        return reference_of(self.results, chosen if isinstance(chosen, str) else None)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data without NaN or infinity: those become null, and a warning says so."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,8 +26,10 @@ class Null:
 class Reading:
     """One metric on one split and layer, with its comparators.
 
-    value: the number, None where it could not be read. null: see `Null`. floor: smallest value
-    that the dtype (or the dimensions) allow. interval: 95 %. n: samples. definition: the variant.
+    value: the published definition on the samples, None where it could not be read. estimate: the
+    population value, free of the bias of sampling. interval: 95 %, of the estimate, over draws of
+    the data with the network fixed. null: see `Null`. floor: smallest value that the dtype, the
+    dimensions or sampling allow. n: samples. definition: the variant.
     """
 
     value: float | None
@@ -37,6 +39,12 @@ class Reading:
     ideal: float | None = None
     n: int = 0
     definition: str = "default"
+    estimate: float | None = None
+
+    @property
+    def best(self) -> float | None:
+        """The estimate where there is one, else the value."""
+        return self.value if self.estimate is None else self.estimate
 
     def to_dict(self) -> dict[str, Any]:
         found = asdict(self)
@@ -59,6 +67,7 @@ class Reading:
             ideal=number(data, "ideal", None),
             n=whole(data, "n", 0),
             definition=text(data, "definition", "default"),
+            estimate=number(data, "estimate", None),
         )
 
 
@@ -106,7 +115,9 @@ Results = dict[str, dict[str, dict[str, Reading]]]
 @dataclass(frozen=True)
 class ClassRow:
     """One class on one split and layer. norm: ‖m_c‖ of the centred mean; within: v_c; nearest and
-    distance: the closest other class mean; cosine: between w_c and m_c; accuracy: of the head."""
+    distance: the closest other class mean; cosine: between w_c and m_c; accuracy: of the head;
+    share: the least that means explain of the squared distance to a sample of another class,
+    `rival`, free of the noise of the means where that is known."""
 
     split: str
     layer: str
@@ -119,3 +130,14 @@ class ClassRow:
     distance: float
     cosine: float | None = None
     accuracy: float | None = None
+    share: float | None = None
+    rival: str = ""
+
+
+def reference_of(splits: Iterable[str], chosen: str | None = None) -> str:
+    """The split whose means decide and of which verdicts speak: the one chosen, else `train`, else
+    the first."""
+    names = list(splits)
+    if chosen is not None and chosen in names:
+        return chosen
+    return "train" if "train" in names else names[0]

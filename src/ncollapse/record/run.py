@@ -105,9 +105,8 @@ class Run:
 
     @property
     def split(self) -> str:
-        """The split that pictures show: train, or the first one."""
-        splits = self.document.results
-        return "train" if "train" in splits else next(iter(splits), "train")
+        """The split that pictures show."""
+        return self.document.reference
 
     @property
     def geometry(self) -> dict[str, Any]:

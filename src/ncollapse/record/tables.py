@@ -14,8 +14,11 @@ from ncollapse.record.checks import LARGEST
 from ncollapse.record.readings import ClassRow, Results
 
 CLASS_COLUMNS = tuple(column.name for column in fields(ClassRow))
+# Files of schema 1.1 and before lack these.
+NEWER = ("share", "rival")
 LAYER_COLUMNS = (
     "split", "layer", "key", "value", "null", "floor", "low", "high", "ideal", "n", "definition",
+    "estimate",
 )  # fmt: skip
 
 
@@ -27,7 +30,7 @@ def write_classes(path: Path | str, rows: Iterable[ClassRow]) -> None:
 def read_classes(path: Path | str) -> list[ClassRow]:
     """Rows of a classes.csv. ValueError when columns are missing or a row is cut or damaged."""
     rows = []
-    for number, row in read_table(Path(path), CLASS_COLUMNS):
+    for number, row in read_table(Path(path), tuple(c for c in CLASS_COLUMNS if c not in NEWER)):
         try:
             rows.append(
                 ClassRow(
@@ -42,6 +45,8 @@ def read_classes(path: Path | str) -> list[ClassRow]:
                     distance=finite(row["distance"]),
                     cosine=finite(row["cosine"]) if row["cosine"] else None,
                     accuracy=finite(row["accuracy"]) if row["accuracy"] else None,
+                    share=finite(row["share"]) if row.get("share") else None,
+                    rival=row.get("rival", ""),
                 )
             )
         except ValueError as error:
@@ -100,6 +105,7 @@ def write_layers(path: Path | str, results: Results) -> None:
             reading.ideal,
             reading.n,
             reading.definition,
+            reading.estimate,
         )
         for split, layers in results.items()
         for layer, readings in layers.items()

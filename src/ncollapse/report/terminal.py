@@ -81,7 +81,7 @@ def _closing(document: Document, classes: Sequence[ClassRow], seconds: float | N
         more = len(document.warnings) - 1
         lines.append(f" Note: {document.warnings[0]}" + (f" (+{more} more)" if more else ""))
     took = "" if seconds is None else f"{seconds:.1f} s · "
-    lines.append(f" {took}cuts provisional · ncollapse explain KEY tells what a number means")
+    lines.append(f" {took}ncollapse explain KEY tells what a number means")
     return lines
 
 
@@ -135,7 +135,7 @@ def number(value: float | None, kind: str = "number") -> str:
 def _cell(reading: Reading | None, kind: str) -> str:
     if reading is None or reading.value is None:
         return "–"
-    text = number(reading.value, kind)
+    text = number(reading.best, kind)
     if reading.interval is not None:
         half = (reading.interval[1] - reading.interval[0]) / 2
         scale = 100 if kind == "percent" else 1
@@ -165,13 +165,16 @@ def render_verdicts(document: Document, width: int = 80) -> str:
 
 
 def render_comparison(first: Document, second: Document, width: int = 80) -> str:
-    """Two documents side by side: every shared reading with its difference."""
+    """Two documents side by side: every shared reading with its interval and difference, and in
+    what the two differ that readings depend on."""
     lines = [
         _fit(f"A  {first.source} · {first.date}", width),
         _fit(f"B  {second.source} · {second.date}", width),
+        *(_fit(f"!  {said}", width) for said in unlike(first, second)),
         "",
         f"{'split/layer/key':<40}{'A':>12}{'B':>12}{'B - A':>14}",
     ]
+    empty = len(lines)
     for split, layers in first.results.items():
         for layer, readings in layers.items():
             for key, reading in readings.items():
@@ -179,13 +182,16 @@ def render_comparison(first: Document, second: Document, width: int = 80) -> str
                 if other is None:
                     continue
                 gap = None
-                if reading.value is not None and other.value is not None:
-                    gap = other.value - reading.value
+                if reading.best is not None and other.best is not None:
+                    gap = other.best - reading.best
+                mark = "" if reading.definition == other.definition else " !"
                 lines.append(
-                    f"{_fit(f'{split}/{layer}/{key}', 40):<40}{number(reading.value):>12}"
-                    f"{number(other.value):>12}{number(gap):>14}"
+                    f"{_fit(f'{split}/{layer}/{key}{mark}', 40):<40}{number(reading.best):>12}"
+                    f"{number(other.best):>12}{number(gap):>14}"
                 )
-    if len(lines) == 4:
+                if reading.interval is not None and other.interval is not None:
+                    lines.append(f"{'':<40}{_ends(reading):>12}{_ends(other):>12}".rstrip())
+    if len(lines) == empty:
         lines.append("no reading is in both")
     asked = [
         row for row in shared(first, second) if NOT_MEASURED not in (row[1].answer, row[2].answer)
@@ -194,6 +200,38 @@ def render_comparison(first: Document, second: Document, width: int = 80) -> str
     for _, mine, theirs in asked:
         lines.append(f"{_fit(mine.question, 51):<52}{mine.answer:>12}{theirs.answer:>14}")
     return "\n".join(lines)
+
+
+def _ends(reading: Reading) -> str:
+    """Half the interval, below the number."""
+    assert reading.interval is not None
+    return f"±{(reading.interval[1] - reading.interval[0]) / 2:.2g}"
+
+
+def unlike(first: Document, second: Document) -> list[str]:
+    """Sentences on classes, features, samples, reference split and definitions that differ, on
+    which readings depend."""
+    found = [
+        f"{name} differ: {mine} and {theirs}"
+        for name, mine, theirs in (
+            ("numbers of classes", first.num_classes, second.num_classes),
+            ("numbers of features", first.num_features, second.num_features),
+            ("numbers of samples", first.num_samples, second.num_samples),
+            ("reference splits", first.reference, second.reference),
+        )
+        if mine != theirs
+    ]
+    keys = [
+        key
+        for split, layers in first.results.items()
+        for layer, readings in layers.items()
+        for key, reading in readings.items()
+        if (other := second.results.get(split, {}).get(layer, {}).get(key)) is not None
+        and other.definition != reading.definition
+    ]
+    if keys:
+        found.append(f"definitions differ, marked !: {', '.join(dict.fromkeys(keys))}")
+    return found
 
 
 def render_trace(

@@ -99,7 +99,7 @@ def _phrase(document: Document, name: str, split: str = "", *, other: bool = Fal
 
 def _about_spread(document: Document) -> str:
     names = list(document.results)
-    first = "train" if "train" in names else next(iter(names), "train")
+    first = document.reference
     said = _phrase(document, "collapsed", first)
     for name in names:
         if name != first:
@@ -140,7 +140,7 @@ def steps(document: Document, path: Path | None) -> list[tuple[str, str]]:
 
 
 def _limits(document: Document) -> str:
-    train = "train" if "train" in document.results else next(iter(document.results), "")
+    train = document.reference
     readings = document.results.get(train, {}).get(document.layer, {})
     said = []
     share = readings.get("class_share")

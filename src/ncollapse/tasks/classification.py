@@ -13,7 +13,7 @@ from ncollapse.collect.collector import Collector, Part, Split, Statistics
 from ncollapse.collect.plan import Labelled, class_count
 from ncollapse.collect.statistics.blocks import BlockMoments
 from ncollapse.collect.statistics.classes import ClassMoments
-from ncollapse.collect.statistics.decisions import Decisions
+from ncollapse.collect.statistics.decisions import Decisions, MeanNoise
 from ncollapse.collect.statistics.protocol import working_dtype
 from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import Geometry
@@ -40,8 +40,14 @@ class Classification:
             return None
         return "labels are class numbers"
 
-    def class_count(self, source: Labelled, asked: int | None, ignore_index: int | None) -> int:
-        return class_count(source, asked, ignore_index)
+    def class_count(
+        self,
+        source: Labelled,
+        asked: int | None,
+        ignore_index: int | None,
+        reference: str | None = None,
+    ) -> int:
+        return class_count(source, asked, ignore_index, reference)
 
     # ---- collecting ---------------------------------------------------------------------------
     def first(self, part: Part) -> Statistics:
@@ -78,6 +84,8 @@ class Classification:
                 source.weight,
                 source.bias,
                 exact=plan.exact and cost <= EXACT_DECISIONS,
+                noise=MeanNoise.of(leading.statistics()),
+                own=part.name == next(iter(found)),
             )
         if _with_blocks(part, len(found)):
             moments = found[part.name][MOMENTS]
@@ -115,6 +123,11 @@ class Classification:
         )
         names = source.class_names
         notes = _notes(moments, statistics, names)
+        leading = collector.splits[0]
+        if split is not leading:
+            notes += _unseen(leading, moments, names)
+        if geometry is not None:
+            _check_size(statistics, geometry, source.dtype, source.description)
         spectrum: dict[str, Any] = {}
         if geometry is not None and geometry.pairs.exact:
             spectrum, short = _spectrum(geometry)
@@ -191,6 +204,35 @@ def _notes(
     if statistics.num_classes < 2:
         found.append("one class only, so NC1 to NC3 are not measured on this split")
     return found
+
+
+def _unseen(leading: Split, moments: ClassMoments, names: tuple[str, ...] | None) -> list[str]:
+    """Classes that the reference split, whose means decide, does not have."""
+    known = leading.part.counts > 0
+    found = ((moments.counts > 0) & ~known.to(moments.counts.device)).nonzero().flatten().tolist()
+    if not found:
+        return []
+    listed = ", ".join(name_of(names, k) for k in found[:NAMED])
+    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    return [
+        f"{len(found)} classes have no sample in {leading.name}, whose means decide, so no sample "
+        f"of theirs can be nearest to its own class: {listed}{more}"
+    ]
+
+
+def _check_size(
+    statistics: ClassStatistics, geometry: Geometry, dtype: torch.dtype, description: str
+) -> None:
+    """Raises ValueError where squares of what varies underflow: readings would be of zeros."""
+    work = working_dtype(dtype)
+    apart = float(geometry.centred_means.abs().max())
+    least = (torch.finfo(work).tiny / torch.finfo(work).eps) ** 0.5
+    if 0 < apart < least and float(statistics.traces.max()) < least**2:
+        name = str(work).removeprefix("torch.")
+        raise ValueError(
+            f"{description}: features vary by {apart:.1g}, whose squares {name} cannot hold; "
+            "multiply them by a constant first"
+        )
 
 
 def _spectrum(geometry: Geometry) -> tuple[dict[str, Any], list[str]]:

@@ -53,7 +53,13 @@ class Task(Wanted, Protocol):
         """Why these labels and this head are of the task; None where they are not."""
         ...
 
-    def class_count(self, source: Labelled, asked: int | None, ignore_index: int | None) -> int:
+    def class_count(
+        self,
+        source: Labelled,
+        asked: int | None,
+        ignore_index: int | None,
+        reference: str | None = None,
+    ) -> int:
         """K, or the number of targets. Raises ValueError for labels that the task cannot have."""
         ...
 

@@ -12,6 +12,7 @@ from ncollapse.collect.keep.cache import FeatureCache
 from ncollapse.collect.tap.heads import Head
 from ncollapse.collect.tap.taps import HEAD
 from ncollapse.record.folder import FRAMES
+from ncollapse.record.readings import reference_of
 from ncollapse.tracking.frames import FrameRecorder
 from ncollapse.tracking.ledger import aside, attempt
 
@@ -33,7 +34,7 @@ class Film:
         self, cache: FeatureCache, head: Head, step: int, epoch: float | None, *, goes_on: bool
     ) -> None:
         """One frame of the training split (else the first); `goes_on` takes up earlier ones."""
-        split = "train" if "train" in cache.splits else cache.splits[0]
+        split = reference_of(cache.splits)
         source = cache.source(HEAD)
         features, labels = torch.cat(list(source.rows(0, 8192))), source.labels
         if source.split_codes is not None:

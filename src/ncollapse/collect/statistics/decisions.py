@@ -6,6 +6,7 @@ are closer than float32 can tell apart.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -13,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ncollapse.collect.statistics.protocol import Batch, Summed, Tensors
+from ncollapse.collect.statistics.summary import ClassStatistics
 
 # A float32 score errs by a few ulps of |h|·|row|; gaps below this many are settled in float64.
 TIE_ULPS = 16
@@ -23,16 +25,49 @@ SMALLEST = 16
 EPS32 = torch.finfo(torch.float32).eps
 
 
+@dataclass(frozen=True, eq=False)
+class MeanNoise:
+    """What makes distances to estimated means fair: unbiased for those to the true ones.
+
+    A distance loses the noise s_j/n_j of its mean. A sample of the same data is left out of its own
+    class's mean: its residual counts n/(n-1) times, and s/(n-1) is lost. noise: s_j/n_j (K'). gain:
+    (n/(n-1))². own: s/(n-1). Source: derived; see docs/numbers.
+    """
+
+    noise: Float[Tensor, " present"]
+    gain: Float[Tensor, " present"]
+    own: Float[Tensor, " present"]
+
+    @classmethod
+    def of(cls, statistics: ClassStatistics) -> MeanNoise:
+        counts = statistics.counts.to(torch.float64)
+        others = (counts - 1).clamp_min(1)
+        free = (counts.sum() - counts.numel()).clamp_min(1)
+        pooled = (counts * statistics.traces).sum() / free
+        spreads = torch.where(counts > 1, statistics.traces * counts / others, pooled)
+        gain = torch.where(counts > 1, (counts / others) ** 2, 1.0)
+        return cls(spreads / counts, gain, spreads / others)
+
+
 class Decisions(Summed):
     """Counts what head and nearest centre decide. `means` (K', d) of the classes `present`.
 
     Features are centred on the mean of class means first, so that distances do not cancel far
     from the origin. All states are sums (and one minimum): merging is addition. exact: both
-    products in float64 whatever the features.
+    products in float64 whatever the features. noise: makes distances fair, None takes them as they
+    are; own: whether the samples are those of the means. `mismatch_plain` and `centre_plain` count
+    what the plain distances decide.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"features", "labels", "means"})
-    SUMS = ("counts", "correct_head", "correct_centre", "mismatch")
+    SUMS = (
+        "counts",
+        "correct_head",
+        "correct_centre",
+        "mismatch",
+        "centre_plain",
+        "mismatch_plain",
+    )
 
     def __init__(
         self,
@@ -43,8 +78,13 @@ class Decisions(Summed):
         bias: Float[Tensor, " classes"] | None = None,
         *,
         exact: bool = False,
+        noise: MeanNoise | None = None,
+        own: bool = False,
     ) -> None:
         self.num_classes, self._exact = num_classes, exact
+        self._noise, self._own = noise, own
+        self._place = torch.zeros(num_classes, dtype=torch.int64)
+        self._place[present] = torch.arange(present.numel())
         self.has_head = weight is not None
         self._centre = means.mean(0)
         self._present = present
@@ -69,6 +109,8 @@ class Decisions(Summed):
     correct_head: Tensor
     correct_centre: Tensor
     mismatch: Tensor
+    centre_plain: Tensor
+    mismatch_plain: Tensor
 
     def take(self, batch: Batch) -> None:
         self.update(batch.features if self._exact else batch.stored, batch.labels)
@@ -86,18 +128,36 @@ class Decisions(Summed):
         centred = features.to(torch.float64) - self._centre
         work = centred if exact else centred.to(torch.float32)
         norms = torch.linalg.vector_norm(work, dim=1)
-        nearest, _ = self._centres32.decide(work, centred, norms, None)
-        nearest = self._present[nearest]
+        plain, _ = self._centres32.decide(work, centred, norms, None)
+        plain = fair = self._present[plain]
+        if self._noise is not None:
+            shift = self._noise.noise / 2
+            cost = self._cost(centred, labels) if self._own else None
+            fair, _ = self._centres32.decide(work, centred, norms, None, shift=shift, cost=cost)
+            fair = self._present[fair]
         self._count("counts", labels, torch.ones_like(labels))
-        self._count("correct_centre", labels, (nearest == labels).long())
+        self._count("correct_centre", labels, (fair == labels).long())
+        self._count("centre_plain", labels, (plain == labels).long())
         if self._head32 is None:
             return
         decided, margins = self._head32.decide(work, centred, norms, labels)
         assert margins is not None
         self._count("correct_head", labels, (decided == labels).long())
-        self._count("mismatch", labels, (decided != nearest).long())
+        self._count("mismatch", labels, (decided != fair).long())
+        self._count("mismatch_plain", labels, (decided != plain).long())
         self.margin_sum += margins.sum()
         self.margin_min = torch.minimum(self.margin_min, margins.min())
+
+    def _cost(self, centred: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """(place of the own class, what its score loses): half of what its fair squared distance is
+        above the one that has only lost the noise of the mean."""
+        assert self._noise is not None
+        place = self._place[labels]
+        square = ((centred - self._rows[place]) ** 2).sum(1)
+        noise, gain, own = (
+            part[place] for part in (self._noise.noise, self._noise.gain, self._noise.own)
+        )
+        return place, ((gain - 1) * square + noise - own) / 2
 
     def _count(self, name: str, labels: Tensor, hits: Tensor) -> None:
         getattr(self, name).index_add_(0, labels, hits)
@@ -131,7 +191,9 @@ class Decisions(Summed):
 
     @property
     def state_bytes(self) -> int:
-        held = [self._centre, self._present, self._weight, self._bias]
+        held = [self._centre, self._present, self._place, self._weight, self._bias]
+        if self._noise is not None:
+            held += [self._noise.noise, self._noise.gain, self._noise.own]
         for scores in (self._centres32, self._head32):
             held += [] if scores is None else scores.tensors
         held += [getattr(self, name) for name in self.SUMS]
@@ -171,14 +233,36 @@ class _Scores:
         return [self.rows, self.offset, self.rows32, self.offset32]
 
     def decide(
-        self, work: Tensor, exact: Tensor, norms: Tensor, labels: Tensor | None
+        self,
+        work: Tensor,
+        exact: Tensor,
+        norms: Tensor,
+        labels: Tensor | None,
+        *,
+        shift: Tensor | None = None,
+        cost: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """argmax of the scores and, given labels, margins z_y - max_{j≠y} z_j."""
+        """argmax of the scores and, given labels, margins z_y - max_{j≠y} z_j.
+
+        shift: added to all scores of a row. cost: (which, how much) one score of each sample loses.
+        """
+
+        def scored(some: Tensor, rows: Tensor, offset: Tensor, chosen: Any) -> Tensor:
+            level = offset if shift is None else (offset + shift).to(offset.dtype)
+            found = torch.addmm(level, some, rows.T)
+            if cost is not None:
+                place, lost = (part[chosen] for part in cost)
+                found.scatter_add_(1, place[:, None], -lost.to(found.dtype)[:, None])
+            return found
+
+        every = slice(None)
         if work.dtype == torch.float64:
-            return _settle(torch.addmm(self.offset, work, self.rows.T), labels)[:2]
-        scores = torch.addmm(self.offset32, work, self.rows32.T)
+            return _settle(scored(work, self.rows, self.offset, every), labels)[:2]
+        scores = scored(work, self.rows32, self.offset32, every)
         best, margins, top = _settle(scores, labels)
         slack = TIE_ULPS * EPS32 * (norms * self.largest + self.offset_size)
+        if cost is not None:
+            slack = slack + (TIE_ULPS * EPS32 * cost[1].abs()).to(slack.dtype)
         # A runner-up within the slack makes the decision unsafe in float32.
         unsafe = (scores > (top - slack)[:, None]).sum(1, dtype=torch.int32) > 1
         if margins is not None:
@@ -188,7 +272,7 @@ class _Scores:
         rows = unsafe.nonzero().flatten()
         if rows.numel():
             chosen = None if labels is None else labels[rows]
-            settled = torch.addmm(self.offset, exact[rows], self.rows.T)
+            settled = scored(exact[rows], self.rows, self.offset, rows)
             best[rows], sure, _ = _settle(settled, chosen)
             if margins is not None and sure is not None:
                 margins[rows] = sure

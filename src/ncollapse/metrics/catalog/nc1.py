@@ -29,6 +29,7 @@ def _row(key: str, **row: Any) -> Metric:
         "null": "shuffled",
         "floor": "rounding",
         "interval": "samples",
+        "estimate": f"ncollapse.metrics.population.nc1:{key}",
         "scale": "log",
     }
     return Metric(key=key, **{**common, **row})
@@ -57,6 +58,29 @@ ROWS = (
         undefined="every sample is a class of its own, so nothing varies within classes",
     ),
     _row(
+        "worst_share",
+        title="class share of the worst class",
+        needs=("means", "trace"),
+        formula="min_c min_j d²_cj/(d²_cj + v_c + v_j)",
+        meaning="Of the mean squared distance between a sample of one class and one of another, "
+        "the share that their means explain, for the pair that has least: 0 for merged classes, "
+        "whatever the others do.",
+        source=OURS,
+        ideal=1.0,
+        direction="up",
+        lower=None,
+        upper=1.0,
+        unit="percent",
+        scale="least",
+        cost="K² d",
+        pairs="exact",
+        large=Without("the worst of drawn pairs is not the worst of all"),
+        terminal=Place("NC1 worst class share", 3),
+        layers=Place("worst", 2),
+        followed=True,
+        undefined="every sample is a class of its own, so nothing varies within classes",
+    ),
+    _row(
         "nc1_fisher",
         title="within against between scatter",
         needs=("means", "full"),
@@ -76,7 +100,7 @@ ROWS = (
         },
         terminal=Place("NC1 tr(Sw Sb+)/K", 2),
         strip=Place("within / between", 2),
-        layers=Place("NC1", 2),
+        layers=Place("NC1", 3),
         followed=True,
     ),
     _row(
@@ -116,6 +140,8 @@ ROWS = (
         source="Xu, Liu 2023",
         upper=1.0,
         cost="N d² + d³",
+        undefined="N - K is no more than the directions that vary within classes, where it is 0 "
+        "whatever the features are; more samples are needed",
         large=_NO_SCATTER,
         definitions=_WEIGHTINGS,
     ),

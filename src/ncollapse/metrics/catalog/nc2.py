@@ -9,6 +9,8 @@ from ncollapse.metrics.metric import Metric, Place, Without
 
 _SIDES = (("means", "means", ("means",)), ("weights", "weight", ("head",)))
 _NO_FLOOR = Without("rounding moves it far less than the sampling of the means")
+_EXACT = Without("the classifier is known exactly, no sample enters")
+_POPULATION = "ncollapse.metrics.population.frames"
 
 
 def _of_both(key: str, **row: Any) -> tuple[Metric, ...]:
@@ -22,9 +24,11 @@ def _of_both(key: str, **row: Any) -> tuple[Metric, ...]:
             "family": "NC2",
             "function": f"ncollapse.metrics.nc2:{key}",
             "takes": ("geometry",),
-            "null": "random",
+            "null": "directions",
             "floor": _NO_FLOOR,
-            "interval": "samples",
+            "interval": _EXACT if suffix == "weights" else "samples",
+            "estimate": _EXACT if suffix == "weights" else f"{_POPULATION}:{key}",
+            "scale": "square",
             "arguments": {"which": which},
         }
         own["title"] = f"{own['title']} of {suffix}"
@@ -35,17 +39,21 @@ def _of_both(key: str, **row: Any) -> tuple[Metric, ...]:
 ROWS = (
     *_of_both(
         "nc2_equinorm",
+        means_least_classes=3,
         title="equal norms",
         formula="std/mean of row norms, ddof = 1",
         meaning="How unequal the lengths are; random directions in many dimensions already have "
         "nearly equal lengths, so read it against its null.",
         source=PAPYAN,
         definitions={"population": {"ddof": 0}},
-        means_terminal=Place("NC2 equal norms CV", 3),
+        means_terminal=Place("NC2 equal norms CV", 4),
         followed=True,
     ),
     *_of_both(
         "nc2_equiangular",
+        least_classes=3,
+        means_directions=("means",),
+        weights_directions=("weight",),
         title="equal angles",
         formula="std of pairwise cosines, ddof = 0 over pairs",
         meaning="How unequal the angles are; random directions read about 1/√d.",
@@ -56,6 +64,10 @@ ROWS = (
     ),
     *_of_both(
         "nc2_maxangle",
+        scale="folded",
+        means_least_classes=3,
+        means_directions=("means",),
+        weights_directions=("weight",),
         title="largest equal angles",
         formula="mean |cos + 1/(K-1)| over pairs",
         meaning="How far the angles are from those of a simplex; random directions read about "
@@ -67,6 +79,7 @@ ROWS = (
     ),
     *_of_both(
         "nc2_etf",
+        least_classes=3,
         title="distance to the simplex",
         formula="‖G/‖G‖_F - E‖_F, G = MMᵀ or WWᵀ (W centred over classes)",
         meaning="How far the Gram matrix is from that of a simplex frame, lengths included; for "
@@ -76,7 +89,7 @@ ROWS = (
         upper=2.0,
         floor="ncollapse.metrics.nc2:simplex_floor",
         weights_definitions={"zhu2021": {"centred": False}, "zhou2022": {"centred": True}},
-        means_terminal=Place("NC2 off the simplex", 5),
+        means_terminal=Place("NC2 off the simplex", 6),
         means_strip=Place("means off the simplex", 3),
         means_curve=Place("off simplex", 2),
         means_layers=Place("off simplex", 4),
@@ -95,6 +108,9 @@ ROWS = (
     ),
     *_of_both(
         "nc2_gof",
+        scale="folded",
+        means_directions=("raw",),
+        weights_directions=("weight",),
         title="orthogonality, lengths free",
         formula="mean |cos| over pairs of raw rows",
         meaning="How far the raw rows are from pairwise orthogonal, whatever their lengths: the "
@@ -106,6 +122,8 @@ ROWS = (
     ),
     *_of_both(
         "nc2_rank",
+        scale="plain",
+        least_classes=3,
         title="effective rank",
         formula="exp(-Σ p log p)/(K - 1), p = λ/Σλ of centred rows",
         meaning="How evenly the classes use the K - 1 directions that a simplex fills; small where "
@@ -123,16 +141,22 @@ ROWS = (
         title="angles against random",
         family="NC2",
         needs=("means",),
-        takes=("geometry",),
-        formula="nc2_maxangle_means / √(2/(πd))",
-        meaning="1 for random directions, 0 for a simplex.",
+        takes=("statistics", "geometry"),
+        formula="nc2_maxangle_means over its null",
+        meaning="1 for random directions in the span and spectrum of the features, 0 for a "
+        "simplex. Where no null is drawn, over √(2/(π d_eff)), d_eff = (tr S)²/tr S² of all "
+        "features.",
+        estimate=f"{_POPULATION}:nc2_maxangle",
+        scale="folded",
+        least_classes=3,
+        directions=("means",),
         source=OURS,
-        null="random",
+        null="directions",
         floor=_NO_FLOOR,
         interval="samples",
         cost="K² d",
         pairs="sampled",
-        terminal=Place("NC2 angles / random", 4),
+        terminal=Place("NC2 angles / random", 5),
         strip=Place("angles / random", 4),
         followed=True,
     ),

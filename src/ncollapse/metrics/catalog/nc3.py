@@ -15,9 +15,11 @@ def _row(key: str, **row: Any) -> Metric:
         "function": f"ncollapse.metrics.nc3:{key}",
         "needs": ("means", "head"),
         "takes": ("geometry",),
-        "null": "random",
+        "null": "directions",
         "floor": Without("rounding moves it far less than the sampling of the means"),
         "interval": "samples",
+        "estimate": f"ncollapse.metrics.population.frames:{key}",
+        "scale": "square",
     }
     return Metric(key=key, **{**common, **row})
 
@@ -48,6 +50,8 @@ ROWS = (
     ),
     _row(
         "nc3_alignment",
+        scale="plain",
+        directions=("means", "weight"),
         title="classifier-mean cosine",
         formula="mean over classes of cos(w_c, m_c)",
         meaning="Mean cosine between a class's classifier row and its centred mean.",
@@ -56,7 +60,7 @@ ROWS = (
         direction="up",
         lower=-1.0,
         upper=1.0,
-        terminal=Place("NC3 head ~ means cos", 6),
+        terminal=Place("NC3 head ~ means cos", 7),
         followed=True,
     ),
     _row(

@@ -14,6 +14,8 @@ _SHARES: dict[str, Any] = {
     "upper": 1.0,
     "unit": "percent",
 }
+# Distances to means without the sample itself and without their noise, or plainly to the means.
+_CENTRES: dict[str, dict[str, Any]] = {"macro": {}, "papyan2020": {"plain": True}}
 _MARGINS: dict[str, Any] = {
     "null": Without("margins have the unit of the logits, and no noise that they compare with"),
     "floor": Without("margins have the unit of the logits"),
@@ -43,7 +45,8 @@ ROWS = (
         formula="share of samples with argmax(Wh + b) ≠ argmin ‖h - μ_c‖",
         meaning="How often the classifier and the nearest training class centre disagree.",
         **{**_SHARES, "source": PAPYAN, "ideal": 0.0, "direction": "down"},
-        terminal=Place("NC4 head not nearest", 7),
+        definitions=_CENTRES,
+        terminal=Place("NC4 head not nearest", 8),
         strip=Place("head not nearest", 6),
         followed=True,
     ),
@@ -60,9 +63,11 @@ ROWS = (
         title="accuracy of the nearest centre",
         needs=("decisions",),
         formula="share of samples with argmin ‖h - μ_c‖ = y",
-        meaning="What the class means alone can classify.",
+        meaning="What the class means alone can classify; each training sample is left out of its "
+        "own mean, and distances lose the noise of their mean.",
         **_SHARES,
-        terminal=Place("    nearest accuracy", 8),
+        definitions=_CENTRES,
+        terminal=Place("    nearest accuracy", 9),
         layers=Place("nearest", 3),
         followed=True,
     ),

@@ -126,9 +126,11 @@ class FeatureSource(ABC):
                 f"{self.description}: split has shape {values.shape} for {self.num_samples} "
                 "samples; one name a sample is needed"
             )
-        names, codes = np.unique(values.astype(str), return_inverse=True)
-        self.splits = tuple(str(name) for name in names)
-        self.split_codes = torch.from_numpy(codes.astype(np.int64))
+        names, first, codes = np.unique(values.astype(str), return_index=True, return_inverse=True)
+        # In the order given, not the alphabet's.
+        order = np.argsort(first)
+        self.splits = tuple(str(names[place]) for place in order)
+        self.split_codes = torch.from_numpy(np.argsort(order)[codes].astype(np.int64))
 
     def _set_names(self, names: Any) -> None:
         if names is None:
@@ -178,6 +180,12 @@ def as_tensor(value: Any) -> Tensor:
     """A tensor on the CPU that shares memory where it can."""
     if isinstance(value, Tensor):
         return value.detach().cpu()
+    if np.ma.isMaskedArray(value):
+        hidden = int(np.ma.getmaskarray(value).any(tuple(range(1, value.ndim))).sum())
+        raise ValueError(
+            f"a masked array was passed, in which {hidden} of {len(value)} entries are masked; "
+            "plain arrays are needed: leave masked samples out first (array[~mask].data)"
+        )
     array = np.asarray(value)
     if array.dtype.kind in "OUS":
         raise ValueError(

@@ -1,0 +1,1 @@
+"""Population values: what readings of a sample say of the network that it was drawn from."""

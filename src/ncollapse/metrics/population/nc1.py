@@ -1,0 +1,178 @@
+"""Population values of NC1, as `ncollapse.metrics.population.sample` has them.
+
+Each function takes a `Sample` and gives a float64 scalar, or raises `CannotTellError`. What plug-in
+readings get wrong is the noise of the class means, which makes means look farther apart, and the
+divisor n_c, which makes spreads look smaller.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ncollapse.metrics.population.sample import CannotTellError, Sample
+
+# What debiasing leaves of tr(Σ_W Σ_B⁺) is of relative size ‖Σ_W‖/(n λ) and √(tr Σ_W²/K)/(n λ), λ
+# the least eigenvalue of Σ_B: above these shares no value is given.
+FIRST, SECOND = 0.15, 0.5
+# From here on (N - K = 1.5 q for equal classes) the inverse of a scatter is not worth having.
+LARGEST_INFLATION = 3.0
+COINCIDE = "the class means are not told apart from one point"
+
+
+def nc1_ratio(sample: Sample) -> Float[Tensor, ""]:
+    """tr Σ_W / tr Σ_B; numerator and denominator are exactly unbiased."""
+    if float(sample.between) <= 0:
+        raise CannotTellError(COINCIDE)
+    return sample.within / sample.between
+
+
+def fisher_ratio(sample: Sample) -> Float[Tensor, ""]:
+    """tr Σ_B / tr Σ_W."""
+    if float(sample.between) <= 0:
+        raise CannotTellError(COINCIDE)
+    return sample.between / sample.within
+
+
+def class_share(sample: Sample) -> Float[Tensor, ""]:
+    """tr Σ_B / (tr Σ_B + tr Σ_W), classes weighed alike."""
+    total = sample.between + sample.within
+    if float(total) <= 0:
+        raise CannotTellError("nothing varies")
+    return sample.between / total
+
+
+def nc1_cdnv(sample: Sample) -> Float[Tensor, ""]:
+    """Mean over pairs of (s_i + s_j)/(2 d²_ij), d²_ij without the noise of the means."""
+    distances, spreads = sample.squared_distances, sample.spreads
+    pairs = ~torch.eye(sample.num_classes, dtype=torch.bool)
+    if float(distances[pairs].min()) <= 0:
+        raise CannotTellError("two class means are not told apart")
+    both = (spreads[:, None] + spreads[None]) / 2
+    return (both[pairs] / distances[pairs]).mean()
+
+
+def worst_share(sample: Sample) -> Float[Tensor, " classes"]:
+    """The shares of all classes, of which the least is read."""
+    return shares(sample)[0]
+
+
+def shares(sample: Sample) -> tuple[Float[Tensor, " classes"], Int[Tensor, " classes"]]:
+    """Per class min_j d²_cj/(d²_cj + s_c + s_j), and j: the share of the mean squared distance
+    between a sample of c and one of j that their means explain. 1 for collapse, 0 for merged
+    classes; below 0 where their distance is less than noise."""
+    distances, spreads = sample.squared_distances, sample.spreads
+    both = spreads[:, None] + spreads[None]
+    found = distances / (distances.clamp_min(0) + both)
+    found = torch.where(both > 0, found, (distances > 0).to(torch.float64))
+    least = found.fill_diagonal_(torch.inf).min(1)
+    return least.values, least.indices
+
+
+def nc1_fisher(sample: Sample) -> Float[Tensor, ""]:
+    """tr(Σ_W Σ_B⁺)/K = tr(G⁻¹AG⁻¹)/K on the complement of √p, G = FFᵀ and A = FΣ_WFᵀ less their
+    noise; that of A takes Σ_c proportional to Σ_W [approximation].
+
+    Where fewer than K - 1 directions are occupied, tr(Σ_W Σ_B⁻¹)/K in those, with
+    Σ_B - Σ p_c (1 - p_c) Σ_c/n_c.
+    """
+    scatter = _scatter(sample)
+    p, K, noise = sample.weights, sample.num_classes, sample.noise
+    if scatter.shape[0] < K - 1:
+        lost = (p * (1 - p) * noise).sum() / sample.within
+        B = sample.factor.T @ sample.factor - scatter * lost
+        _check_resolved(sample, B)
+        return torch.linalg.solve(B, scatter).diagonal().sum() / K
+    sample.small()
+    Q = sample.complement
+    F = Q.T @ sample.factor
+    G = F @ F.T - Q.T @ ((p * noise)[:, None] * Q)
+    seen = p * noise * (sample.trace_square / sample.within)
+    A = F @ scatter @ F.T - Q.T @ (seen[:, None] * Q)
+    _check_resolved(sample, G)
+    inverse = torch.linalg.inv(G)
+    return (inverse @ A @ inverse).diagonal().sum() / K
+
+
+def _scatter(sample: Sample) -> Tensor:
+    if sample.scatter is None:
+        raise CannotTellError("Σ_W was not kept, or nothing varies within classes")
+    return sample.scatter
+
+
+def _check_resolved(sample: Sample, between: Tensor) -> None:
+    """Whether the least eigenvalue of what lies between classes stands clear of noise."""
+    least = float(torch.linalg.eigvalsh(between)[0])
+    assert sample.occupied is not None
+    top, n = sample.occupied.top, sample.typical
+    meets = (sample.trace_square / sample.num_classes) ** 0.5
+    if least <= 0 or (not sample.part and (top > FIRST * n * least or meets > SECOND * n * least)):
+        raise CannotTellError(
+            f"{n:.3g} samples a class do not resolve the direction in which means differ least"
+        )
+
+
+def inflation(sample: Sample, directions: int) -> float:
+    """κ with E S⁻¹ = κ Σ_W⁻¹ in q directions: 1/κ = Σ f_c w_c/(1 + w_c (q+1) κ), f_c = n_c - 1,
+    w_c = p_c s_c/(s̄ f_c). ν/(ν-q-1), ν = N - K, for equal classes, exact for Gaussian noise;
+    to first order in q/ν otherwise [approximation]."""
+    if sample.freedom <= directions + 1:
+        return float("inf")
+    free = (sample.counts - 1).clamp_min(1)
+    share = sample.weights * sample.spreads / sample.within
+    kappa = 1.0
+    for _ in range(500):
+        new = float(1 / (share / (1 + share / free * (directions + 1) * kappa)).sum())
+        done = abs(new - kappa) <= 1e-13 * new
+        kappa = new
+        if done:
+            break
+    return kappa
+
+
+def nc1_vci(sample: Sample) -> Float[Tensor, ""]:
+    """(1/r) Σ 1/(1 + λ), λ the eigenvalues of Σ_W⁻¹Σ_B and r = min(q, K - 1).
+
+    Of S⁻¹ the factor κ is taken (`inflation`), and of F S⁻¹ Fᵀ the noise q p_c s_c/(s̄ n_c).
+    Directions in which means differ and nothing varies count as 0.
+    """
+    scatter = _scatter(sample)
+    sample.small()
+    assert sample.occupied is not None
+    K, dim, inside = sample.num_classes, scatter.shape[0], sample.occupied.inside
+    kappa = inflation(sample, inside)
+    if kappa > LARGEST_INFLATION:
+        raise CannotTellError(
+            f"N - K = {sample.freedom:.0f} samples beyond the means are fewer than 1.5 times the "
+            f"{inside} directions that vary within classes"
+        )
+    F = sample.factor
+    if inside < dim:
+        values, axes = torch.linalg.eigh((scatter + scatter.T) / 2)
+        still, moving = axes[:, : dim - inside], axes[:, dim - inside :]
+        apart = F @ still
+        if float(apart.abs().max()) > 1e-6 * float(F.abs().max()):
+            rank = int(torch.linalg.matrix_rank(apart))
+            if rank >= min(dim, K - 1):
+                return torch.zeros((), dtype=torch.float64)
+            raise CannotTellError(
+                "in some directions means differ and nothing varies within classes"
+            )
+        F, scatter = F @ moving, moving.T @ scatter @ moving
+    lower, failed = torch.linalg.cholesky_ex(scatter)
+    if int(failed):
+        raise CannotTellError("some direction does not vary within classes")
+    Y = torch.linalg.solve_triangular(lower, F.T, upper=False).T / kappa**0.5
+    lost = inside * sample.weights * sample.noise / sample.within
+    if inside < K - 1:
+        noise = (lost * (1 - sample.weights)).sum() / inside
+        T = Y.T @ Y - torch.eye(inside, dtype=torch.float64) * noise
+    else:
+        Q = sample.complement
+        Z = Q.T @ Y
+        T = Z @ Z.T - Q.T @ (lost[:, None] * Q)
+    values = torch.linalg.eigvalsh(T)
+    if float(values[0]) <= -0.5:
+        raise CannotTellError("some direction between classes is not told from noise")
+    return (1 / (1 + values)).mean()
