@@ -100,8 +100,8 @@ def oracle(
     weight: Array | None = None,
     bias: Array | None = None,
     weighting: str = "macro",
-) -> dict[str, float]:
-    """Every key of the catalog."""
+) -> dict[str, float | None]:
+    """Every key of the catalog; None where a number would be set by construction."""
     parts = class_parts(features, labels)
     present, counts, means, centred = parts
     count, dim = means.shape
@@ -122,7 +122,9 @@ def oracle(
         "nc1_cdnv": spread_over_distance(parts),
         "nc1_vci": collapse_index(scatter, rows, rank),
         "fisher_ratio": 1 / ratio,
-        "nc2_angle_ratio": np.abs(angles + 1 / (count - 1)).mean() / np.sqrt(2 / (np.pi * dim)),
+        "worst_share": worst_share(parts),
+        "nc2_angle_ratio": np.abs(angles + 1 / (count - 1)).mean()
+        / np.sqrt(2 / (np.pi * effective_dimension(features, labels, weighting))),
     }
     head = None if weight is None else weight[present].astype(np.float64)
     for side, centred_rows, raw in (("means", M, means), ("weights", head, head)):
@@ -149,20 +151,68 @@ def oracle(
             "nc3_alignment": cos.mean(),
             "nc3_product": frame_gap(head @ M.T, True),
         }
-    found |= decisions(features, labels, means, present, weight, bias)
-    return {key: float(value) for key, value in found.items()}
+    found |= decisions(features, labels, parts, weight, bias)
+    known: dict[str, float | None] = {key: float(value) for key, value in found.items()}
+    if count == 2:
+        always = (
+            "equinorm_means",
+            "equiangular_means",
+            "maxangle_means",
+            "etf_means",
+            "rank_means",
+        )
+        always += ("equiangular_weights", "etf_weights", "rank_weights", "angle_ratio")
+        known |= {f"nc2_{key}": None for key in always if f"nc2_{key}" in known}
+    free = int(samples) - count
+    if 0 < free <= np.linalg.matrix_rank(scatter, hermitian=True, tol=1e-9 * np.trace(scatter)):
+        known["nc1_vci"] = None
+    return known
+
+
+def worst_share(parts: tuple) -> float:
+    _, counts, means, centred = parts
+    spread = [float((c**2).sum() / n) for c, n in zip(centred, counts, strict=True)]
+    shares = []
+    for i in range(len(counts)):
+        for j in range(i + 1, len(counts)):
+            distance = float(((means[i] - means[j]) ** 2).sum())
+            shares.append(distance / (distance + spread[i] + spread[j]))
+    return min(shares)
+
+
+def effective_dimension(features: Array, labels: Array, weighting: str) -> float:
+    """(tr S)²/tr S² of the covariance of all features, each sample with the weight of its class:
+    micro wherever the class scatters were kept, which is where these tests are."""
+    exact = features.astype(np.float64)
+    total = np.cov(exact.T, bias=True)
+    return float(np.trace(total) ** 2 / (total**2).sum())
 
 
 def decisions(
     features: Array,
     labels: Array,
-    means: Array,
-    present: Array,
+    parts: tuple,
     weight: Array | None,
     bias: Array | None,
 ) -> dict[str, float]:
+    """Nearest centres by fair distances: own means without the sample, no noise of the means."""
+    present, counts, means, centred = parts
     exact = features.astype(np.float64)
-    nearest = present[np.array([((row - means) ** 2).sum(1).argmin() for row in exact], dtype=int)]
+    free = max(counts.sum() - len(counts), 1)
+    pooled = sum((c**2).sum() for c in centred) / free
+    spread = np.array(
+        [(c**2).sum() / (n - 1) if n > 1 else pooled for c, n in zip(centred, counts, strict=True)]
+    )
+    place = {int(k): i for i, k in enumerate(present)}
+    nearest = []
+    for row, label in zip(exact, labels, strict=True):
+        square = ((row - means) ** 2).sum(1)
+        own, fair = place[int(label)], square - spread / counts
+        others = max(counts[own] - 1, 1)
+        gain = (counts[own] / others) ** 2 if counts[own] > 1 else 1.0
+        fair[own] = gain * square[own] - spread[own] / others
+        nearest.append(present[fair.argmin()])
+    nearest = np.array(nearest, dtype=int)
     found = {"ncc_accuracy": float((nearest == labels).mean())}
     if weight is None:
         return found

@@ -10,8 +10,8 @@ import torch
 import ncollapse as nc
 from ncollapse.collect.statistics.classes import ClassMoments
 from ncollapse.metrics.catalog import METRICS
+from ncollapse.metrics.drawn import drawn_pairs
 from ncollapse.metrics.evidence import Evidence
-from ncollapse.metrics.intervals import intervals
 from ncollapse.metrics.readings import applicable, read
 
 K, D, N = 300, 24, 3000
@@ -40,7 +40,7 @@ def sampled(statistics, geometry, keys, definition="macro"):
     """Values and intervals over drawn pairs."""
     values, _ = read(keys, statistics=statistics, geometry=geometry, definition=definition)
     evidence = Evidence(statistics, geometry, None, None, 1e-7)
-    return values, intervals(values, evidence, definition)
+    return values, drawn_pairs(values, evidence, definition)
 
 
 def test_the_catalog_knows_which_metrics_draw_pairs() -> None:

@@ -41,6 +41,8 @@ def test_words_are_known_and_paths_lead_somewhere(row: Metric) -> None:
     assert isinstance(row.null, Without) or row.null in NULLS
     assert isinstance(row.interval, Without) or row.interval in INTERVALS
     paths = [row.function]
+    if isinstance(row.estimate, str):
+        paths.append(row.estimate)
     if isinstance(row.floor, str) and row.floor != "rounding":
         paths.append(row.floor)
     for path in paths:
@@ -54,10 +56,12 @@ def test_words_are_known_and_paths_lead_somewhere(row: Metric) -> None:
 def test_a_reading_has_what_its_row_promises(row: Metric, measured) -> None:
     reading = measured[row.key]
     assert reading.value is not None
+    of_sampling = row.interval == "samples" and row.scale in ("square", "folded")
     for have, promised in (
         (reading.null, row.null),
-        (reading.floor, row.floor),
+        (reading.floor, "sampling" if of_sampling else row.floor),
         (reading.interval, row.interval),
+        (reading.estimate, row.interval),
     ):
         assert (have is None) == isinstance(promised, Without)
 

@@ -62,7 +62,7 @@ def _named(asking: Asking, seen: Seen) -> str:
     rows = [row for row in asking.rows(seen) if row.share is not None]
     if not rows:
         return "one class"
-    row = min(rows, key=lambda row: row.share or 0.0)
+    row = min(rows, key=lambda row: (row.share or 0.0, -row.within))
     return f"class {row.name} against {row.rival}"
 
 
@@ -70,10 +70,11 @@ def _share(worst: Reading) -> str:
     """The share of the worst class with what it is held against."""
     assert worst.best is not None
     cut = percent(cuts()["share_yes"])
+    best = max(worst.best, 0.0)
     if worst.interval is None:
-        return f"{percent(worst.best)} ({cut} is the cut)"
-    low, high = worst.interval
-    return f"{percent(worst.best)} (95 %: {percent(low)} to {percent(high)}; {cut} is the cut)"
+        return f"{percent(best)} ({cut} is the cut)"
+    low, high = (max(end, 0.0) for end in worst.interval)
+    return f"{percent(best)} (95 %: {percent(low)} to {percent(high)}; {cut} is the cut)"
 
 
 QUESTIONS = (

@@ -53,7 +53,7 @@ def estimates(
         if row.interval == "shares":
             if evidence.decisions is not None:
                 found[key] = _share(row, evidence.decisions)
-        elif isinstance(row.estimate, str) and row.resolve(definition)[0] in row.estimated:
+        elif row.interval == "samples" and row.resolve(definition)[0] in row.estimated:
             rows.append(row)
     if rows and evidence.geometry is not None:
         found |= _of_samples(rows, evidence, definition)
@@ -113,7 +113,7 @@ def _estimate(row: Metric, full: Tensor | str, parts: Sequence[Tensor | str]) ->
         missing = next(part for part in parts if isinstance(part, str))
         return Estimate(why=f"without a tenth of the samples {missing}")
     if not known:
-        return Estimate(_back(row, full), why="the blocks of the jackknife were not kept")
+        return Estimate(float(row.shown(full)), why="the blocks of the jackknife were not kept")
     if row.scale == "least":
         return _least(full, torch.stack(known))
     if row.scale == "folded":
@@ -128,12 +128,6 @@ def _estimate(row: Metric, full: Tensor | str, parts: Sequence[Tensor | str]) ->
     low, high = row.within(centre - width, centre + width)
     top = math.inf if row.upper is None else row.upper
     return Estimate(min(centre, top), (low, high))
-
-
-def _back(row: Metric, full: Tensor) -> float:
-    if row.scale == "square":
-        return _root(float(full))
-    return float(full.min()) if row.scale == "least" else float(full.flatten()[0])
 
 
 def _jackknife(full: Tensor, parts: Tensor) -> tuple[float, float]:

@@ -65,8 +65,9 @@ class Metric:
     of a `metrics.population.Sample` that gives the population value, for the definitions
     `estimated`. Each may be a `Without`.
 
-    least_classes: with fewer the value is set by construction and says nothing. directions: whose
-    rows' directions are read ("means" centred, "raw", "weight"): a zero row has none.
+    uncentred: whether rows are read as they are. least_classes: with fewer the value is set by
+    construction and says nothing. directions: whose rows' directions are read ("means" centred,
+    "raw", "weight"): a zero row has none.
 
     Places. terminal: in the table of the terminal. strip, curve, layers: in the report. followed:
     read along training unless other keys are asked for. undefined: why a value may not be finite.
@@ -86,6 +87,7 @@ class Metric:
     interval: str | Without
     estimate: str | Without = Without("it is read exactly")
     estimated: tuple[str, ...] = ("default", "macro", "micro")
+    uncentred: bool = False
     least_classes: int = 2
     directions: tuple[str, ...] = ()
     ideal: float | None = 0.0
@@ -130,6 +132,14 @@ class Metric:
         module, name = self.estimate.split(":")
         found: Tensor = getattr(import_module(module), name)(sample)
         return found
+
+    def shown(self, found: Tensor) -> Tensor:
+        """What `population` gives, on the scale of the values."""
+        if self.scale == "square":
+            return found.clamp_min(0).sqrt()
+        if self.scale == "folded":
+            return found[..., 0]
+        return found.min(-1).values if self.scale == "least" else found
 
     def evaluate(
         self,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -22,12 +23,15 @@ from ncollapse.geometry import LARGEST_GRAM, Geometry
 from ncollapse.metrics.catalog import METRICS
 from ncollapse.metrics.evidence import Evidence
 from ncollapse.metrics.nc1 import between_trace
+from ncollapse.metrics.population.sample import Sample
 from ncollapse.metrics.readings import read
-from ncollapse.metrics.shuffle import Features, fisher, vci
+from ncollapse.metrics.shuffle import Features, fisher, share, vci
 from ncollapse.record.readings import Null
 
 # Averages over pairs are the same for a subset of classes: simulate at most this many.
 PAIR_CLASSES = 1024
+# Up to so many classes all draws are read at once.
+TOGETHER = 64
 # Rows that are read of a shuffled draw in the space of classes, where no d × d matrix is needed.
 SHORT = {"nc1_fisher": fisher, "nc1_vci": vci}
 
@@ -75,16 +79,25 @@ def _shuffled(
         return {}
     generator = torch.Generator().manual_seed(seed)
     counts = evidence.statistics.counts
-    plain = [key for key in wanted if key not in SHORT]
+    number = counts.to(torch.float64)
+    traces = features.total * (1 - 1 / number)
+    draws = [features.shuffled(counts, generator) for _ in range(draws_for(counts.numel()))]
     found: dict[str, list[float]] = {}
-    for _ in range(draws_for(counts.numel())):
-        draw = features.shuffled(counts, generator)
-        loose = ClassStatistics(counts=counts, traces=features.total * (1 - 1 / draw.counts))
+    for key, rule in SHORT.items():
+        if key in wanted and counts.numel() <= LARGEST_GRAM:
+            arguments = METRICS[key].resolve(definition)[1]
+            found[key] = [rule(draw, features, arguments) for draw in draws]
+    if "class_share" in wanted:
+        found["class_share"] = [share(draw, features) for draw in draws]
+    plain = [key for key in wanted if key not in found and key not in SHORT]
+    if len(number) <= TOGETHER:
+        weights = evidence.statistics.class_weights("micro" if definition == "micro" else "macro")
+        means = torch.stack([draw.means for draw in draws])
+        sample = Sample(torch.full_like(number, torch.inf), means, traces, weights)
+        plain = _together(found, plain, sample, definition)
+    loose = ClassStatistics(counts=counts, traces=traces)
+    for draw in draws if plain else ():
         _collect(found, plain, loose, Geometry(draw.means), definition, generator)
-        for key, rule in SHORT.items():
-            if key in wanted and counts.numel() <= LARGEST_GRAM:
-                arguments = METRICS[key].resolve(definition)[1]
-                found.setdefault(key, []).append(rule(draw, features, arguments))
     return {key: null_of(key, values) for key, values in found.items()}
 
 
@@ -98,22 +111,51 @@ def _directions(
     """Random class means against the measured classifier, and random rows in its place."""
     geometry = evidence.geometry
     assert geometry is not None
-    if not wanted or not geometry.pairs.exact:
+    # What is over the null of another row is formed of it.
+    keys = [k for k in wanted if METRICS[k].takes == ("geometry",)]
+    if not keys or not geometry.pairs.exact:
         return {}
-    head = geometry.weight is not None
-    keys = [key for key in wanted if head or "head" not in METRICS[key].needs]
-    of_weight = [key for key in keys if METRICS[key].needs == ("head",)]
-    # What is over the null of another row is formed of it, where both are at hand.
-    of_means = [k for k in keys if k not in of_weight and METRICS[k].takes == ("geometry",)]
+    if geometry.weight is None:
+        keys = [key for key in keys if "head" not in METRICS[key].needs]
     size = float(between_trace(evidence.statistics, geometry, "macro"))
     generator = torch.Generator().manual_seed(seed + 1)
+    number = draws_for(geometry.num_classes)
+    centre, weight = features.placed(geometry)
+    count = geometry.num_classes
+    draws = [features.directions(centre, count, size, generator) for _ in range(number)]
+    of_weight = [key for key in keys if METRICS[key].needs == ("head",)]
+    of_means = [key for key in keys if key not in of_weight]
     found: dict[str, list[float]] = {}
-    for _ in range(draws_for(geometry.num_classes)):
-        means, rows, weight = features.directions(geometry, size, generator)
+    if geometry.num_classes <= TOGETHER:
+        weights = evidence.statistics.class_weights("macro")
+        endless = torch.full_like(weights, torch.inf)
+        still = torch.zeros_like(weights)
+        means, rows = (torch.stack([draw[place] for draw in draws]) for place in (0, 1))
+        sample = Sample(endless, means, still, weights, head=weight)
+        of_means = _together(found, of_means, sample, definition)
+        sample = Sample(endless, rows, still, weights)
+        of_weight = _together(found, of_weight, sample, definition)
+    for means, rows in draws if of_means or of_weight else ():
         _collect(found, of_means, None, Geometry(means, weight), definition, generator)
         if of_weight:
             _collect(found, of_weight, None, Geometry(rows, rows), definition, generator)
     return {key: null_of(key, values) for key, values in found.items()}
+
+
+def _together(
+    found: dict[str, list[float]], keys: list[str], sample: Sample, definition: str
+) -> list[str]:
+    """Read all draws at once, where a row's population value can be read of means without noise: it
+    is the value then. The keys that are left."""
+    left = []
+    for key in keys:
+        row = METRICS[key]
+        if not isinstance(row.estimate, str) or row.resolve(definition)[0] not in row.estimated:
+            left.append(key)
+        elif sample.num_classes >= row.least_classes:
+            own = replace(sample, centre=not row.uncentred)
+            found[key] = row.shown(row.population(own)).tolist()
+    return left
 
 
 def _collect(

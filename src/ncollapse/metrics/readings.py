@@ -8,7 +8,7 @@ from ncollapse.collect.statistics.decisions import Decisions
 from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import Geometry
 from ncollapse.metrics.catalog import METRICS
-from ncollapse.metrics.metric import Metric
+from ncollapse.metrics.metric import Metric, Without
 
 
 def applicable(
@@ -59,7 +59,9 @@ def read(
 
 
 def _meaningless(row: Metric, geometry: Geometry) -> str | None:
-    """Why a value would say nothing: too few classes, or a row without a direction."""
+    """Why a value would say nothing: too few classes, drawn pairs, or a row without a direction."""
+    if isinstance(row.large, Without) and not geometry.pairs.exact:
+        return row.large.why
     if geometry.num_classes < row.least_classes:
         return f"{geometry.num_classes} class means always form a simplex"
     for name in row.directions:

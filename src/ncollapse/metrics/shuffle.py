@@ -82,30 +82,26 @@ class Features:
         if size > LARGEST_GRAM:
             noise = torch.randn(size, used, generator=generator, dtype=torch.float64)
             return Draw(number, noise * root / number.sqrt()[:, None])
-        corner = _corner(used, size - 1, self.samples - 1, generator)
+        corner = _corner(size - 1, used, self.samples - 1, generator)
         weights = (number / number.sum()).sqrt()
-        means = (_complement(weights) @ corner.T) * root / weights[:, None]
-        return Draw(number, means)
+        return Draw(number, _in_complement(weights, corner) * root / weights[:, None])
 
     def directions(
-        self, geometry: Geometry, size: float, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Random means about the measured centre with tr Σ_B = `size`, random rows of the same
-        spectrum, and the measured weight, all in axes that hold them."""
-        count, used = geometry.num_classes, len(self.variances)
-        shape = (count, used)
-        root = self.variances.sqrt()
+        self, centre: Tensor, count: int, size: float, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Random means about `centre` (see `placed`) with tr Σ_B = `size`, and random rows of the
+        same spectrum."""
+        used, root = len(self.variances), self.variances.sqrt()
         first, rows = (
-            torch.randn(shape, generator=generator, dtype=torch.float64) * root for _ in range(2)
+            torch.randn(count, used, generator=generator, dtype=torch.float64) * root
+            for _ in range(2)
         )
         scale = ((first - first.mean(0)) ** 2).sum() / count
         first = first * (size / scale).sqrt()
-        fixed, weight = self._fixed(geometry)
-        means = torch.nn.functional.pad(first, (0, fixed.numel() - used)) + fixed
-        return means, rows, weight
+        return torch.nn.functional.pad(first, (0, centre.numel() - used)) + centre, rows
 
-    def _fixed(self, geometry: Geometry) -> tuple[Tensor, Tensor | None]:
-        """Centre and weight in the axes, with as many more as what lies outside them needs."""
+    def placed(self, geometry: Geometry) -> tuple[Tensor, Tensor | None]:
+        """Centre of the means and weight in the axes, with as many more axes as they need."""
         centre = geometry.global_mean
         given = (
             centre[None] if geometry.weight is None else torch.cat([centre[None], geometry.weight])
@@ -119,14 +115,12 @@ class Features:
 
 
 def _corner(rows: int, columns: int, whole: int, generator: torch.Generator) -> Tensor:
-    """B (rows, columns): the corner of a random orthonormal frame (whole, columns), up to a rotation
-    from the right; a whole one where rows ≥ whole."""
-    rows_left = max(whole - rows, 0)
+    """The corner (rows, columns) of a random orthogonal matrix of `whole` dimensions, up to a
+    rotation of its longer side; orthonormal where a side is `whole` or more."""
+    if rows < columns:
+        return _corner(columns, rows, whole, generator).T
     part = torch.randn(rows, columns, generator=generator, dtype=torch.float64)
-    gram = part.T @ part + _wishart(rows_left, columns, generator)
-    if rows + rows_left < columns:
-        # More classes than directions and samples: what there is is filled.
-        return torch.linalg.qr(part.T).Q.T @ torch.eye(rows, columns, dtype=torch.float64)
+    gram = part.T @ part + _wishart(max(whole - rows, 0), columns, generator)
     lower = torch.linalg.cholesky(gram)
     return torch.linalg.solve_triangular(lower, part.T, upper=False).T
 
@@ -145,14 +139,13 @@ def _wishart(freedom: int, size: int, generator: torch.Generator) -> Tensor:
     return factor @ factor.T
 
 
-def _complement(unit: Tensor) -> Tensor:
-    """Orthonormal columns that span the complement of a unit vector of positive entries."""
-    first = torch.zeros_like(unit)
-    first[0] = 1
-    direction = first + unit
-    mirror = torch.eye(len(unit), dtype=torch.float64)
-    mirror -= 2 * torch.outer(direction, direction) / (direction @ direction)
-    return mirror[:, 1:]
+def _in_complement(unit: Tensor, rows: Tensor) -> Tensor:
+    """Q R: rows (K-1) in coordinates of an orthonormal basis Q of the complement of a unit vector
+    of positive entries, by one reflection."""
+    direction = unit.clone()
+    direction[0] += 1
+    padded = torch.cat([torch.zeros_like(rows[:1]), rows])
+    return padded - torch.outer(direction, direction @ padded) * (2 / (direction @ direction))
 
 
 # ---- two metrics of a draw in the space of classes ----------------------------------------------
@@ -169,9 +162,13 @@ def fisher(draw: Draw, features: Features, arguments: Mapping[str, Any]) -> floa
     factor = draw.factor(arguments["between"], arguments["centre"])
     size = len(draw.counts)
     rank = min(len(features.variances), size - 1)
-    values, vectors = torch.linalg.eigh(factor @ factor.T)
-    values, vectors = values[-rank:], vectors[:, -rank:]
-    axes = factor.T @ (vectors / values.clamp_min(1e-300).sqrt())
+    if factor.shape[1] <= size:
+        values, axes = torch.linalg.eigh(factor.T @ factor)
+        values, axes = values[-rank:], axes[:, -rank:]
+    else:
+        values, vectors = torch.linalg.eigh(factor @ factor.T)
+        values, vectors = values[-rank:], vectors[:, -rank:]
+        axes = factor.T @ (vectors / values.clamp_min(1e-300).sqrt())
     within = (features.variances[:, None] * axes**2).sum(0)
     within = within - ((draw.factor("micro", "micro") @ axes) ** 2).sum(0)
     total = float((within.clamp_min(0) / values.clamp_min(1e-300)).sum())
@@ -185,3 +182,10 @@ def vci(draw: Draw, features: Features, arguments: Mapping[str, Any]) -> float:
     white = draw.factor(weighting, weighting) / features.variances.sqrt()
     rank = min(len(features.variances), len(draw.counts) - 1)
     return max(0.0, 1 - float((white**2).sum()) / rank)
+
+
+def share(draw: Draw, features: Features) -> float:
+    """1 - (N-1)/(N-K) · SSW/SST; SST is fixed, and SSW what is not between classes."""
+    between = float((draw.factor("micro", "micro") ** 2).sum())
+    within = 1 - between / float(features.variances.sum())
+    return 1 - (features.samples - 1) / (features.samples - len(draw.counts)) * within

@@ -76,7 +76,6 @@ ROWS = (
         pairs="exact",
         large=Without("the worst of drawn pairs is not the worst of all"),
         terminal=Place("NC1 worst class share", 3),
-        layers=Place("worst", 2),
         followed=True,
         undefined="every sample is a class of its own, so nothing varies within classes",
     ),
@@ -100,7 +99,7 @@ ROWS = (
         },
         terminal=Place("NC1 tr(Sw Sb+)/K", 2),
         strip=Place("within / between", 2),
-        layers=Place("NC1", 3),
+        layers=Place("NC1", 2),
         followed=True,
     ),
     _row(

@@ -27,7 +27,7 @@ def _of_both(key: str, **row: Any) -> tuple[Metric, ...]:
             "null": "directions",
             "floor": _NO_FLOOR,
             "interval": _EXACT if suffix == "weights" else "samples",
-            "estimate": _EXACT if suffix == "weights" else f"{_POPULATION}:{key}",
+            "estimate": f"{_POPULATION}:{key}",
             "scale": "square",
             "arguments": {"which": which},
         }
@@ -39,6 +39,7 @@ def _of_both(key: str, **row: Any) -> tuple[Metric, ...]:
 ROWS = (
     *_of_both(
         "nc2_equinorm",
+        weights_uncentred=True,
         means_least_classes=3,
         title="equal norms",
         formula="std/mean of row norms, ddof = 1",
@@ -51,6 +52,7 @@ ROWS = (
     ),
     *_of_both(
         "nc2_equiangular",
+        weights_uncentred=True,
         least_classes=3,
         means_directions=("means",),
         weights_directions=("weight",),
@@ -64,6 +66,7 @@ ROWS = (
     ),
     *_of_both(
         "nc2_maxangle",
+        weights_uncentred=True,
         scale="folded",
         means_least_classes=3,
         means_directions=("means",),
@@ -123,6 +126,7 @@ ROWS = (
     *_of_both(
         "nc2_rank",
         scale="plain",
+        interval=Without("the noise of class means fills all directions"),
         least_classes=3,
         title="effective rank",
         formula="exp(-Σ p log p)/(K - 1), p = λ/Σλ of centred rows",

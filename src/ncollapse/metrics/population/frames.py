@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ncollapse.metrics.population.sample import CannotTellError, Sample
+from ncollapse.pairs.rows import TINY
 
 CENTRE = "the mean of some class is not told from the centre of all"
 ORIGIN = "the mean of some class is not told from zero"
@@ -21,7 +22,7 @@ ORIGIN = "the mean of some class is not told from zero"
 
 def _norms(gram: Tensor, why: str) -> Tensor:
     """Row norms from a Gram matrix; every one has to stand clear of noise."""
-    square = gram.diagonal()
+    square = gram.diagonal(dim1=-2, dim2=-1)
     if float(square.min()) <= 0:
         raise CannotTellError(why)
     return square.sqrt()
@@ -30,8 +31,9 @@ def _norms(gram: Tensor, why: str) -> Tensor:
 def _cosines(gram: Tensor, why: str) -> Tensor:
     """Cosines over all pairs."""
     norms = _norms(gram, why)
-    i, j = torch.triu_indices(len(gram), len(gram), 1)
-    return gram[i, j] / (norms[i] * norms[j])
+    size = gram.shape[-1]
+    i, j = torch.triu_indices(size, size, 1)
+    return gram[..., i, j] / (norms[..., i] * norms[..., j])
 
 
 def _frame(size: int, simplex: bool) -> Tensor:
@@ -40,22 +42,23 @@ def _frame(size: int, simplex: bool) -> Tensor:
 
 
 def _gap(gram: Tensor, *, simplex: bool) -> Tensor:
-    return ((gram / torch.linalg.matrix_norm(gram) - _frame(len(gram), simplex)) ** 2).sum()
+    length = torch.linalg.matrix_norm(gram)[..., None, None]
+    return ((gram / length - _frame(gram.shape[-1], simplex)) ** 2).sum((-2, -1))
 
 
 def _folded(signed: Tensor) -> Tensor:
-    return torch.stack([signed.abs().mean(), (signed**2).mean()])
+    return torch.stack([signed.abs().mean(-1), (signed**2).mean(-1)], -1)
 
 
-def nc2_equinorm(sample: Sample) -> Float[Tensor, ""]:
+def nc2_equinorm(sample: Sample) -> Float[Tensor, ...]:
     """Square of std/mean of the norms."""
     norms = _norms(sample.gram, CENTRE)
-    return norms.var() / norms.mean() ** 2
+    return norms.var(-1) / norms.mean(-1) ** 2
 
 
-def nc2_equiangular(sample: Sample) -> Float[Tensor, ""]:
+def nc2_equiangular(sample: Sample) -> Float[Tensor, ...]:
     """Variance of the cosines over pairs."""
-    return _cosines(sample.gram, CENTRE).var(correction=0)
+    return _cosines(sample.gram, CENTRE).var(-1, correction=0)
 
 
 def nc2_maxangle(sample: Sample) -> Float[Tensor, two]:
@@ -68,25 +71,24 @@ def nc2_gof(sample: Sample) -> Float[Tensor, two]:
     return _folded(_cosines(sample.raw_gram, ORIGIN))
 
 
-def nc2_etf(sample: Sample) -> Float[Tensor, ""]:
+def nc2_etf(sample: Sample) -> Float[Tensor, ...]:
     """‖G/‖G‖ - E‖², G the centred Gram matrix."""
     _norms(sample.gram, CENTRE)
     return _gap(sample.gram, simplex=True)
 
 
-def nc2_orthogonal(sample: Sample) -> Float[Tensor, ""]:
+def nc2_orthogonal(sample: Sample) -> Float[Tensor, ...]:
     """‖G/‖G‖ - I/√K‖², G the Gram matrix of raw means."""
     _norms(sample.raw_gram, ORIGIN)
     return _gap(sample.raw_gram, simplex=False)
 
 
-def nc2_rank(sample: Sample) -> Float[Tensor, ""]:
-    """exp of the entropy of the eigenvalues of the centred Gram matrix, over K - 1."""
-    _norms(sample.gram, CENTRE)
+def nc2_rank(sample: Sample) -> Float[Tensor, ...]:
+    """exp of the entropy of the eigenvalues of the centred Gram matrix, over K - 1; only of means
+    without noise, which fills all directions."""
     share = torch.linalg.eigvalsh(sample.gram).clamp_min(0)
-    share = share / share.sum()
-    share = share[share > 0]
-    return torch.exp(-(share * share.log()).sum()) / (sample.num_classes - 1)
+    share = (share / share.sum(-1, keepdim=True)).clamp_min(TINY)
+    return torch.exp(-(share * share.log()).sum(-1)) / (sample.num_classes - 1)
 
 
 # ---- NC3: rows of the classifier are fixed, so ⟨w_c, m_c⟩ has no bias, only lengths have --------
@@ -94,41 +96,41 @@ def _dots(sample: Sample) -> tuple[Tensor, Tensor]:
     head = sample.head
     if head is None:
         raise CannotTellError("no classifier was given")
-    return head, (head * sample.centred).sum(1)
+    return head, (head * sample.centred).sum(-1)
 
 
-def nc3_alignment(sample: Sample) -> Float[Tensor, ""]:
+def nc3_alignment(sample: Sample) -> Float[Tensor, ...]:
     """Mean of ⟨w_c, m_c⟩/(‖w_c‖ ‖m_c‖)."""
     head, dots = _dots(sample)
-    return (dots / (head.norm(dim=1) * _norms(sample.gram, CENTRE))).mean()
+    return (dots / (head.norm(dim=-1) * _norms(sample.gram, CENTRE))).mean(-1)
 
 
-def nc3_duality(sample: Sample) -> Float[Tensor, ""]:
+def nc3_duality(sample: Sample) -> Float[Tensor, ...]:
     """2 - 2 ⟨W, M⟩/(‖W‖ ‖M‖)."""
     head, dots = _dots(sample)
-    length = sample.gram.diagonal().sum()
-    _norms(sample.gram, CENTRE)
-    return 2 - 2 * dots.sum() / (head.norm() * length.sqrt())
+    length = (_norms(sample.gram, CENTRE) ** 2).sum(-1).sqrt()
+    return 2 - 2 * dots.sum(-1) / (head.norm() * length)
 
 
-def nc3_duality_raw(sample: Sample) -> Float[Tensor, ""]:
+def nc3_duality_raw(sample: Sample) -> Float[Tensor, ...]:
     """2 - 2 ⟨W, A⟩/(‖W‖ ‖A‖) of the raw means A."""
     head, _ = _dots(sample)
-    _norms(sample.raw_gram, ORIGIN)
-    length = sample.raw_gram.diagonal().sum().sqrt()
-    return 2 - 2 * (head * sample.means).sum() / (head.norm() * length)
+    length = (_norms(sample.raw_gram, ORIGIN) ** 2).sum(-1).sqrt()
+    return 2 - 2 * (head * sample.means).sum((-2, -1)) / (head.norm() * length)
 
 
-def nc3_product(sample: Sample) -> Float[Tensor, ""]:
+def nc3_product(sample: Sample) -> Float[Tensor, ...]:
     """2 - 2 ⟨WMᵀ, E⟩/‖WMᵀ‖, the square of the norm less (1 - 1/K) Σ tr(WΣ_cWᵀ)/n_c, the noise of
     the logits of class means, Σ_c taken proportional to Σ_W [approximation]."""
     head, _ = _dots(sample)
     _norms(sample.gram, CENTRE)
-    if sample.scatter is None:
-        raise CannotTellError("Σ_W was not kept, so the noise of the logits is unknown")
-    K, product = sample.num_classes, head @ sample.centred.T
-    logits = ((head @ sample.scatter) * head).sum()
-    square = (product**2).sum() - (1 - 1 / K) * (sample.noise / sample.within).sum() * logits
-    if float(square) <= 0:
+    K, product = sample.num_classes, head @ sample.centred.mT
+    square = (product**2).sum((-2, -1))
+    if bool(sample.noise.any()):
+        if sample.scatter is None:
+            raise CannotTellError("Σ_W was not kept, so the noise of the logits is unknown")
+        logits = ((head @ sample.scatter) * head).sum()
+        square = square - (1 - 1 / K) * (sample.noise / sample.within).sum() * logits
+    if bool((square <= 0).any()):
         raise CannotTellError("the logits of class means are not told from noise")
-    return 2 - 2 * (product * _frame(K, True)).sum() / square.sqrt()
+    return 2 - 2 * (product * _frame(K, True)).sum((-2, -1)) / square.sqrt()

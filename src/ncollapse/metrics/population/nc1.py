@@ -21,44 +21,44 @@ LARGEST_INFLATION = 3.0
 COINCIDE = "the class means are not told apart from one point"
 
 
-def nc1_ratio(sample: Sample) -> Float[Tensor, ""]:
+def nc1_ratio(sample: Sample) -> Float[Tensor, ...]:
     """tr Σ_W / tr Σ_B; numerator and denominator are exactly unbiased."""
-    if float(sample.between) <= 0:
+    if bool((sample.between <= 0).any()):
         raise CannotTellError(COINCIDE)
     return sample.within / sample.between
 
 
-def fisher_ratio(sample: Sample) -> Float[Tensor, ""]:
+def fisher_ratio(sample: Sample) -> Float[Tensor, ...]:
     """tr Σ_B / tr Σ_W."""
-    if float(sample.between) <= 0:
+    if bool((sample.between <= 0).any()):
         raise CannotTellError(COINCIDE)
     return sample.between / sample.within
 
 
-def class_share(sample: Sample) -> Float[Tensor, ""]:
+def class_share(sample: Sample) -> Float[Tensor, ...]:
     """tr Σ_B / (tr Σ_B + tr Σ_W), classes weighed alike."""
     total = sample.between + sample.within
-    if float(total) <= 0:
+    if bool((total <= 0).any()):
         raise CannotTellError("nothing varies")
     return sample.between / total
 
 
-def nc1_cdnv(sample: Sample) -> Float[Tensor, ""]:
+def nc1_cdnv(sample: Sample) -> Float[Tensor, ...]:
     """Mean over pairs of (s_i + s_j)/(2 d²_ij), d²_ij without the noise of the means."""
     distances, spreads = sample.squared_distances, sample.spreads
     pairs = ~torch.eye(sample.num_classes, dtype=torch.bool)
-    if float(distances[pairs].min()) <= 0:
+    if float(distances[..., pairs].min()) <= 0:
         raise CannotTellError("two class means are not told apart")
     both = (spreads[:, None] + spreads[None]) / 2
-    return (both[pairs] / distances[pairs]).mean()
+    return (both[pairs] / distances[..., pairs]).mean(-1)
 
 
-def worst_share(sample: Sample) -> Float[Tensor, " classes"]:
+def worst_share(sample: Sample) -> Float[Tensor, "*draws classes"]:
     """The shares of all classes, of which the least is read."""
     return shares(sample)[0]
 
 
-def shares(sample: Sample) -> tuple[Float[Tensor, " classes"], Int[Tensor, " classes"]]:
+def shares(sample: Sample) -> tuple[Float[Tensor, "*draws classes"], Int[Tensor, "*draws classes"]]:
     """Per class min_j d²_cj/(d²_cj + s_c + s_j), and j: the share of the mean squared distance
     between a sample of c and one of j that their means explain. 1 for collapse, 0 for merged
     classes; below 0 where their distance is less than noise."""
@@ -66,11 +66,12 @@ def shares(sample: Sample) -> tuple[Float[Tensor, " classes"], Int[Tensor, " cla
     both = spreads[:, None] + spreads[None]
     found = distances / (distances.clamp_min(0) + both)
     found = torch.where(both > 0, found, (distances > 0).to(torch.float64))
-    least = found.fill_diagonal_(torch.inf).min(1)
+    found.diagonal(dim1=-2, dim2=-1).fill_(torch.inf)
+    least = found.min(-1)
     return least.values, least.indices
 
 
-def nc1_fisher(sample: Sample) -> Float[Tensor, ""]:
+def nc1_fisher(sample: Sample) -> Float[Tensor, ...]:
     """tr(Σ_W Σ_B⁺)/K = tr(G⁻¹AG⁻¹)/K on the complement of √p, G = FFᵀ and A = FΣ_WFᵀ less their
     noise; that of A takes Σ_c proportional to Σ_W [approximation].
 
@@ -131,7 +132,7 @@ def inflation(sample: Sample, directions: int) -> float:
     return kappa
 
 
-def nc1_vci(sample: Sample) -> Float[Tensor, ""]:
+def nc1_vci(sample: Sample) -> Float[Tensor, ...]:
     """(1/r) Σ 1/(1 + λ), λ the eigenvalues of Σ_W⁻¹Σ_B and r = min(q, K - 1).
 
     Of S⁻¹ the factor κ is taken (`inflation`), and of F S⁻¹ Fᵀ the noise q p_c s_c/(s̄ n_c).

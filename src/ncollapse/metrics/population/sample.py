@@ -47,20 +47,22 @@ class Occupied:
 class Sample:
     """What the samples of K classes say, in float64.
 
-    counts: n_c. means: (K, d). spreads: s_c = SS_c/(n_c - 1), unbiased for tr Σ_c; a class of one
-    sample borrows the pooled one. weights: p_c of the weighting, sum 1. scatter: Σ_W = Σ p_c Σ_c
-    without bias, None where it was not kept. head: W (K, d). occupied: see there, None without a
-    scatter. part: whether some samples were left out, so that what all of them resolve need not
-    be asked again.
+    counts: n_c. means: (K, d), or many draws of them in front. spreads: s_c = SS_c/(n_c - 1),
+    unbiased for tr Σ_c; a class of one sample borrows the pooled one. weights: p_c of the
+    weighting, sum 1. scatter: Σ_W = Σ p_c Σ_c without bias, None where it was not kept. head: W
+    (K, d). occupied: see there, None without a scatter. centre: whether `centred` means are
+    centred. part: whether some samples were left out, so that what all of them resolve need not be
+    asked again.
     """
 
     counts: Float[Tensor, " classes"]
-    means: Float[Tensor, "classes dim"]
+    means: Float[Tensor, "*draws classes dim"]
     spreads: Float[Tensor, " classes"]
     weights: Float[Tensor, " classes"]
     scatter: Float[Tensor, "dim dim"] | None = None
     head: Float[Tensor, "classes dim"] | None = None
     occupied: Occupied | None = None
+    centre: bool = True
     part: bool = False
 
     @classmethod
@@ -101,20 +103,23 @@ class Sample:
         return (self.weights * self.spreads).sum()
 
     @cached_property
-    def centred(self) -> Float[Tensor, "classes dim"]:
+    def centred(self) -> Float[Tensor, "*draws classes dim"]:
         """M: means minus their mean, classes weighed alike."""
-        return self.means - self.means.mean(0)
+        if not self.centre:
+            return self.means
+        return self.means - self.means.mean(-2, keepdim=True)
 
     @cached_property
-    def factor(self) -> Float[Tensor, "classes dim"]:
+    def factor(self) -> Float[Tensor, "*draws classes dim"]:
         """F with Σ_B = FᵀF of the means as they are: rows √p_c (μ_c - Σ p_j μ_j)."""
-        return (self.means - self.weights @ self.means) * self.weights.sqrt()[:, None]
+        middle = (self.weights @ self.means)[..., None, :]
+        return (self.means - middle) * self.weights.sqrt()[:, None]
 
     @cached_property
-    def between(self) -> Float[Tensor, ""]:
+    def between(self) -> Float[Tensor, ...]:
         """tr Σ_B = Σ p_c ‖m_c‖² - Σ p_c (1 - p_c) s_c/n_c, unbiased."""
         p = self.weights
-        return (self.factor**2).sum() - (p * (1 - p) * self.noise).sum()
+        return (self.factor**2).sum((-2, -1)) - (p * (1 - p) * self.noise).sum()
 
     @cached_property
     def complement(self) -> Float[Tensor, "classes rest"]:
@@ -137,22 +142,22 @@ class Sample:
             )
 
     @cached_property
-    def gram(self) -> Float[Tensor, "classes classes"]:
+    def gram(self) -> Float[Tensor, "*draws classes classes"]:
         """MMᵀ - H D H."""
         self.small()
         K, noise = self.num_classes, self.noise
-        found = self.centred @ self.centred.T + (noise[:, None] + noise[None]) / K
+        found = self.centred @ self.centred.mT + (noise[:, None] + noise[None]) / K
         found = found - noise.sum() / K**2
         return found - torch.diag(noise)
 
     @cached_property
-    def raw_gram(self) -> Float[Tensor, "classes classes"]:
+    def raw_gram(self) -> Float[Tensor, "*draws classes classes"]:
         """AAᵀ - D of the raw means A."""
         self.small()
-        return self.means @ self.means.T - torch.diag(self.noise)
+        return self.means @ self.means.mT - torch.diag(self.noise)
 
     @cached_property
-    def squared_distances(self) -> Float[Tensor, "classes classes"]:
+    def squared_distances(self) -> Float[Tensor, "*draws classes classes"]:
         """‖μ_i - μ_j‖² - D_i - D_j, NaN on the diagonal; may be negative."""
         self.small()
         M, noise = self.centred, self.noise
@@ -160,10 +165,12 @@ class Sample:
             mode = "donot_use_mm_for_euclid_dist"
             found = torch.cdist(M, M, compute_mode=mode) ** 2
         else:
-            square = (M * M).sum(1)
-            found = (square[:, None] + square[None] - 2 * M @ M.T).clamp_min(0)
+            square = (M * M).sum(-1)
+            found = square[..., :, None] + square[..., None, :] - 2 * M @ M.mT
+            found = found.clamp_min(0)
         found = found - noise[:, None] - noise[None]
-        return found.fill_diagonal_(torch.nan)
+        found.diagonal(dim1=-2, dim2=-1).fill_(torch.nan)
+        return found
 
     @cached_property
     def trace_square(self) -> float:
