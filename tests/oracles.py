@@ -194,8 +194,10 @@ def decisions(
     parts: tuple,
     weight: Array | None,
     bias: Array | None,
+    mine: bool = True,
 ) -> dict[str, float]:
-    """Nearest centres by fair distances: own means without the sample, no noise of the means."""
+    """Nearest centres by fair distances: own means without the sample, where it is among
+    those of `parts`, and no noise of the means."""
     present, counts, means, centred = parts
     exact = features.astype(np.float64)
     free = max(counts.sum() - len(counts), 1)
@@ -210,7 +212,8 @@ def decisions(
         own, fair = place[int(label)], square - spread / counts
         others = max(counts[own] - 1, 1)
         gain = (counts[own] / others) ** 2 if counts[own] > 1 else 1.0
-        fair[own] = gain * square[own] - spread[own] / others
+        if mine:
+            fair[own] = gain * square[own] - spread[own] / others
         nearest.append(present[fair.argmin()])
     nearest = np.array(nearest, dtype=int)
     found = {"ncc_accuracy": float((nearest == labels).mean())}

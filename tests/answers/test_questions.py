@@ -45,7 +45,8 @@ def test_random_means_are_no_simplex() -> None:
     rng = np.random.default_rng(1)
     import torch
 
-    means = torch.from_numpy(rng.normal(size=(10, 64)))
+    # In many more dimensions than classes random means do lie near a simplex, and are called so.
+    means = torch.from_numpy(rng.normal(size=(10, 12)))
     assert answers(nc.Geometry(means, means), 0.01)[SIMPLEX].answer == "no"
 
 

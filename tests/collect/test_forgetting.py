@@ -64,6 +64,9 @@ def test_without_forgetting_it_is_class_moments(case) -> None:
         for moments in (mine, whole)
     ]
     for key in keys:
+        if values[1][key] is None:
+            assert values[0][key] is None, key
+            continue
         assert values[0][key] == pytest.approx(values[1][key], rel=2e-5, abs=1e-9), key
 
 

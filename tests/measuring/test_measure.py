@@ -11,7 +11,7 @@ import torch
 import ncollapse as nc
 from ncollapse.sources.features.arrays import ArraySource
 from tests.data import make
-from tests.oracles import decisions, oracle
+from tests.oracles import class_parts, decisions, oracle
 
 CASE = make("m", counts=[60, 50, 70], dim=7)
 
@@ -25,11 +25,9 @@ def test_splits_are_read_apart_with_the_training_means() -> None:
         wanted = oracle(CASE.features[mine], CASE.labels[mine], CASE.weight)
         assert m.value("nc1_fisher", name) == pytest.approx(wanted["nc1_fisher"], rel=1e-5)
     train = split == "train"
-    means = np.stack([CASE.features[train & (CASE.labels == c)].mean(0) for c in range(3)])
+    parts = class_parts(CASE.features[train], CASE.labels[train])
     test = split == "test"
-    wanted = decisions(
-        CASE.features[test], CASE.labels[test], means, np.arange(3), CASE.weight, None
-    )
+    wanted = decisions(CASE.features[test], CASE.labels[test], parts, CASE.weight, None, mine=False)
     for key, value in wanted.items():
         assert m.value(key, "test") == pytest.approx(value, rel=1e-5), key
 

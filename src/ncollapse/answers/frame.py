@@ -38,11 +38,12 @@ def simplex(asking: Asking, seen: Seen) -> Answer:
         )
     directions = min(asking.num_features, asking.directions or asking.num_features)
     if num_classes > directions + 1:
+        whole = directions == asking.num_features
+        room = f"{directions} features" if whole else f"the {directions} directions they span"
         return Answer(
             NO,
-            f"A simplex of {num_classes} classes does not fit into the {directions} directions "
-            f"that class means span: they lie {etf.best:.3f} from one; angles are "
-            f"{ratio.best:.2f} of random ones.",
+            f"A simplex of {num_classes} classes does not fit into {room}: the class means lie "
+            f"{etf.best:.3f} from one, their angles are {ratio.best:.2f} of random ones.",
             numbers,
         )
     random = "" if etf.null is None else f" (random directions: {etf.null.mean:.2f})"

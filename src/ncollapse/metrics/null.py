@@ -23,7 +23,7 @@ from ncollapse.geometry import LARGEST_GRAM, Geometry
 from ncollapse.metrics.catalog import METRICS
 from ncollapse.metrics.evidence import Evidence
 from ncollapse.metrics.nc1 import between_trace
-from ncollapse.metrics.population.sample import Sample
+from ncollapse.metrics.population.sample import CannotTellError, Sample
 from ncollapse.metrics.readings import read
 from ncollapse.metrics.shuffle import Features, fisher, share, vci
 from ncollapse.record.readings import Null
@@ -75,7 +75,7 @@ def _shuffled(
     seed: int,
 ) -> dict[str, Null]:
     """The same features under shuffled labels."""
-    if not wanted:
+    if not wanted or features.samples <= evidence.statistics.num_classes:
         return {}
     generator = torch.Generator().manual_seed(seed)
     counts = evidence.statistics.counts
@@ -154,7 +154,12 @@ def _together(
             left.append(key)
         elif sample.num_classes >= row.least_classes:
             own = replace(sample, centre=not row.uncentred)
-            found[key] = row.shown(row.population(own)).tolist()
+            try:
+                values = row.shown(row.population(own))
+            except CannotTellError:
+                continue
+            if bool(values.isfinite().all()):
+                found[key] = values.tolist()
     return left
 
 
