@@ -113,6 +113,8 @@ class Classification:
         assert blocks is None or isinstance(blocks, BlockMoments)
         statistics = moments.statistics()
         geometry = _geometry(moments, statistics, source.weight, source.bias, asked)
+        if geometry is not None:
+            _check_size(statistics, geometry, source.dtype, source.description)
         evidence = Evidence(statistics, geometry, decisions, blocks, torch.finfo(source.dtype).eps)
         readings, unread = compared(
             evidence,
@@ -126,8 +128,6 @@ class Classification:
         leading = collector.splits[0]
         if split is not leading:
             notes += _unseen(leading, moments, names)
-        if geometry is not None:
-            _check_size(statistics, geometry, source.dtype, source.description)
         spectrum: dict[str, Any] = {}
         if geometry is not None and geometry.pairs.exact:
             spectrum, short = _spectrum(geometry)
