@@ -55,14 +55,28 @@ def explain(
     say(textwrap.fill(row.meaning, 78, initial_indent="  ", subsequent_indent="  "))
 
 
+# What an estimate is, by what its interval is of.
+ESTIMATES = {
+    "samples": "the population value: the bias of sampling taken away",
+    "shares": "the share itself",
+}
+
+
 def _comparators(row: Metric) -> dict[str, str]:
     """What a reading is compared with, in words."""
     from ncollapse.metrics.metric import INTERVALS, NULLS, Without
 
-    floor = "what the dtype leaves" if row.floor == "rounding" else "what the dimensions allow"
-    said = {
+    floor: str | Without = row.floor
+    if isinstance(floor, str):
+        floor = "what the dtype leaves" if floor == "rounding" else "what the dimensions allow"
+    if row.scale in ("square", "folded") and row.interval == "samples":
+        floor = "what sampling leaves of an ideal frame" + (
+            f", or {floor}" if isinstance(floor, str) else ""
+        )
+    said: dict[str, str | Without] = {
         "null": row.null if isinstance(row.null, Without) else NULLS[row.null],
-        "floor": row.floor if isinstance(row.floor, Without) else floor,
+        "floor": floor,
+        "estimate": ESTIMATES.get(str(row.interval), row.interval),
         "interval": row.interval if isinstance(row.interval, Without) else INTERVALS[row.interval],
     }
     return {k: f"none: {v.why}" if isinstance(v, Without) else v for k, v in said.items()}

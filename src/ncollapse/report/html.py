@@ -206,6 +206,7 @@ def _cells(split: str, key: str, reading: Reading) -> tuple[str, ...]:
         split,
         key,
         _short(reading.value),
+        _short(reading.estimate),
         interval,
         _short(null),
         _short(reading.floor),

@@ -53,7 +53,9 @@ class Bar:
         low, high = reading.interval or (None, None)
         null = None if reading.null is None else reading.null.mean
         noise = None if reading.null is None else (reading.null.low, reading.null.high)
-        value, floor = reading.value, reading.floor
+        # An interval is of the population value.
+        value = reading.value if reading.estimate is None else reading.estimate
+        floor = reading.floor
         if row.ideal == 1:  # what is missing to the ideal
             value = 1 - value
             low, high = (None, None) if low is None or high is None else (1 - high, 1 - low)
