@@ -164,8 +164,8 @@ def main() -> None:
     for key in METRICS:
         shares = [100 * np.mean(hits[key]) for hits in found.values() if hits.get(key)]
         if shares:
-            print(
-                f"{key:24s} mean {np.mean(shares):5.1f} worst {min(shares):5.1f} of {len(shares)}"
+            sys.stdout.write(
+                f"{key:24s} mean {np.mean(shares):5.1f} worst {min(shares):5.1f} of {len(shares)}\n"
             )
     if given.figure:
         draw_figure(found, given.figure)
