@@ -65,6 +65,8 @@ class Claim:
     - "mean": mean over seeds with the 95 % interval of Student's t.
 
     seeds: fewer finite values than this are "cannot tell".
+    basis: where the bar comes from: theory, the paper, or a pilot run, and what would refute the
+    claim. history: what went by this id before, and why it changed.
     """
 
     id: str
@@ -74,12 +76,20 @@ class Claim:
     unit: str = ""
     rule: str = "worst"
     seeds: int = 1
+    basis: str = ""
+    history: str = ""
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:
             raise ValueError(f"rule {self.rule!r} is unknown; one of {', '.join(RULES)} is needed")
         if self.rule == "mean" and self.seeds < 2:
             raise ValueError(f"claim {self.id!r}: an interval of a mean needs seeds ≥ 2")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on where the bar comes from, and on what the claim was before."""
+        named = (("bar from", self.basis), ("history", self.history))
+        return tuple(f"{name}: {said}" for name, said in named if said)
 
     def judge(
         self, values: Sequence[float | None], failed: int = 0, trial: bool = False
@@ -136,14 +146,32 @@ class Claim:
         return f"{known} of at least {self.seeds} seeds"
 
 
-def worst(id: str, source: str, bar: Bar, unit: str = "", seeds: int = 1) -> Callable[[str], Claim]:
+def worst(
+    id: str,
+    source: str,
+    bar: Bar,
+    unit: str = "",
+    seeds: int = 1,
+    *,
+    basis: str = "",
+    history: str = "",
+) -> Callable[[str], Claim]:
     """A claim on every value, as worst(…)(text): the text, which is long, stands last."""
-    return lambda text: Claim(id, text, source, bar, unit, "worst", seeds)
+    return lambda text: Claim(id, text, source, bar, unit, "worst", seeds, basis, history)
 
 
-def mean(id: str, source: str, bar: Bar, unit: str = "", seeds: int = 3) -> Callable[[str], Claim]:
+def mean(
+    id: str,
+    source: str,
+    bar: Bar,
+    unit: str = "",
+    seeds: int = 3,
+    *,
+    basis: str = "",
+    history: str = "",
+) -> Callable[[str], Claim]:
     """A claim on the mean over seeds, as mean(…)(text)."""
-    return lambda text: Claim(id, text, source, bar, unit, "mean", seeds)
+    return lambda text: Claim(id, text, source, bar, unit, "mean", seeds, basis, history)
 
 
 def ids(claims: Iterable[Claim]) -> tuple[str, ...]:
@@ -175,13 +203,14 @@ class ClaimResult:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """`brief` with the bar's ends, the unit, the rule, the interval and every value."""
+        """`brief` with the bar's ends, the unit, the rule, notes, the interval and every value."""
         return {
             **self.brief(),
             "low": self.claim.bar.low,
             "high": self.claim.bar.high,
             "unit": self.claim.unit,
             "rule": self.claim.rule,
+            "notes": list(self.claim.notes),
             "interval": None if self.interval is None else list(self.interval),
             "values": list(self.values),
             "reason": self.reason,
