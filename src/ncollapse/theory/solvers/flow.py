@@ -96,14 +96,14 @@ def flow(
     """Follow Ẇ = -∇_W f, Ḣ = -∇_H f for f = (1/N) Σ cross-entropy from t = 0 to `until`.
 
     Integrated in s = log(1 + t) by an explicit Runge-Kutta method of order 8: curvature falls like
-    1/t, so in s the flow is not stiff and 10¹⁰⁰ units of time take about a second. Softmax residuals
-    are sums of the other classes' probabilities, so nothing cancels when they are 10⁻¹⁰⁰.
+    1/t, so in s the flow is not stiff and 10¹⁰⁰ units of time take a second. Softmax residuals are
+    sums of the other classes' probabilities, so nothing cancels when they are 10⁻¹⁰⁰.
 
     seed, scale: random start of normal entries (or `start`, a point). width: d, default the
     problem's or K. points: samples of the path, t = 0 and then evenly spaced in s. tolerance:
     relative and absolute, of a step; a second run with another one tells the error of integration.
-    Raises ValueError for until ≤ 0 or beyond 1e150, fewer than 2 points, scale or tolerance ≤ 0, and
-    another problem than ULPM.
+    Raises ValueError for until ≤ 0 or beyond 1e150, fewer than 2 points, scale or tolerance ≤ 0,
+    and another problem than ULPM.
     """
     from scipy.integrate import solve_ivp
 
