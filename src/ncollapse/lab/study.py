@@ -59,10 +59,10 @@ class Study:
 
     settings: by size, what the parts read; "seeds" is how many are run by default, "first_seed" the
     number of the first one (0): a claim that changed is judged on seeds that it has not seen.
-    "mini" tries the machinery in seconds and judges nothing. combine: from the data of all finished runs of each
-    part to numbers that need several seeds at once, {claim id: [values]}. draw: (units by part) →
-    {name: (alt text, matplotlib figure)}. place: lists are in the order of this number. retired:
-    ids of claims that are made no more, with the reason.
+    "mini" tries the machinery in seconds and judges nothing. combine: from the data of all finished
+    runs of each part to numbers that need several seeds at once, {claim id: [values]}. draw: (units
+    by part) → {name: (alt text, matplotlib figure)}. place: lists are in the order of this number.
+    retired: ids of claims that are made no more, with the reason.
     Raises ValueError for a missing size, claims without a part, or names used twice.
     """
 

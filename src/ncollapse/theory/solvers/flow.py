@@ -45,8 +45,8 @@ class FlowPath:
     loss: mean cross-entropy. weight_norm, feature_norm: Frobenius norms. normalised_margin:
     2 min (w_y - w_j)ᵀh / (‖W‖² + ‖H‖²); `largest_margin` is its maximum 1/(√n (K - 1)), None for
     unequal counts. nc1: tr Σ_W / tr Σ_B. nc2: ‖G/‖G‖_F - E‖_F of centred class means, E the simplex
-    of norm 1. nc3: ‖W/‖W‖_F - M/‖M‖_F‖_F, M the centred means. law: loss · 2 t log t / (√n (K - 1)), which tends to 1
-    as the direction tends to the simplex (balanced counts and t > 1 only, else nan).
+    of norm 1. nc3: ‖W/‖W‖_F - M/‖M‖_F‖_F, M the centred means. law: loss · 2 t log t / (√n (K-1)),
+    which tends to 1 as the direction does to the simplex (equal counts, t > 1 only, else nan).
     kkt_stationarity: sine of the angle between the point and -∇f, 0 at a KKT direction.
     kkt_complementarity: mean excess of the margins over the smallest, weighed by the softmax
     multipliers; nan until all samples are separated.
