@@ -64,8 +64,26 @@ NARROW = (
         Bar(high=0.95),
         basis="an earlier run: .830 in the worst of 20 starts; refuted where all exceed .95",
     )(
-        "Width exactly K: some starts stall below the largest margin. Measured: smallest share "
-        "reached at t = 1e100."
+        "Width exactly K, four classes: some starts stall below the largest margin. Measured: "
+        "smallest share reached at t = 1e100."
+    ),
+)
+SIX = (
+    worst(
+        "peeled-margin-six",
+        JI,
+        Bar(low=0.99),
+        basis=f"{ORDER}; eight pilot starts reached .9955 and more",
+    )("Six classes, width K + 2: every start reaches the largest margin. Measured: as above."),
+    worst(
+        "peeled-margin-six-narrow",
+        "observed; the theorems ask for d > K (remembered)",
+        Bar(high=0.95),
+        basis="eight pilot starts: .927 in the worst; refuted where all exceed .95",
+        history="added when four classes did not stall, judged on seeds that the pilot had not",
+    )(
+        "Six classes, width exactly K: some starts stall below the largest margin. Measured: "
+        "smallest share reached at t = 1e100."
     ),
 )
 POINTS = (
@@ -103,12 +121,13 @@ STUDY = Study(
         "points escapable, and at which imbalance do minority classifiers merge?"
     ),
     paper="Ji et al. 2022, An unconstrained layer-peeled perspective; Fang et al. 2021",
-    claims=(*FLOW, *NARROW, *POINTS, *THRESHOLD),
+    claims=(*FLOW, *NARROW, *SIX, *POINTS, *THRESHOLD),
     settings=sizes(
         seeds=By(1, 1, 3),
         first_seed=By(0, 100, 100),
         starts=By(1, 20, 20),
         narrow=By(1, 40, 40),
+        six={"classes": By(3, 6, 6), "count": By(1, 4, 4), "starts": By(1, 20, 20)},
         classes=By(3, 4, 6),
         count=By(2, 4, 5),
         features=By(4, 6, 8),
@@ -129,6 +148,7 @@ STUDY = Study(
     parts=(
         Part("flow", f"{RUNS}:flows", ids(FLOW)),
         Part("narrow", f"{RUNS}:narrow", ids(NARROW)),
+        Part("six", f"{RUNS}:six", ids(SIX)),
         Part("kkt", f"{RUNS}:points", ids(POINTS), seeded=False),
         Part("threshold", f"{RUNS}:threshold", ids(THRESHOLD), seeded=False),
     ),
