@@ -66,7 +66,8 @@ def late(problem: ULPM, seeds: Iterable[int], until: float) -> Late:
     kept = slice(int(LATE * len(paths[0].t)), None)
     clock = np.log(paths[0].t[kept])
     squares = [path.weight_norm**2 + path.feature_norm**2 for path in paths]
-    gaps = [1 - shares(path) for path in paths]
+    # Rounding may lift a start that is at the margin above it.
+    gaps = [np.maximum(1 - shares(path), 1e-16) for path in paths]
     aligned = aligned_loss(problem, until)
     readings = {name: [getattr(path, name) for path in paths] for name in FALLING}
     powers = {

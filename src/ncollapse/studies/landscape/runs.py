@@ -1,19 +1,28 @@
-"""Runs of the landscape study: random starts, the zero threshold, saddles, focal loss."""
+"""Runs of the landscape study: random starts, the zero threshold, a census, focal loss."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
+from itertools import product
 
+from ncollapse.lab.census import LOST, OTHER, census, tally
 from ncollapse.lab.critical import focal_point, saddle
 from ncollapse.lab.free import balanced, from_starts
 from ncollapse.lab.study import Outcome, Plan, outcome
 from ncollapse.losses import CrossEntropy, Focal, Loss, MeanSquaredError
+from ncollapse.theory.problems import UFM
 from ncollapse.theory.solvers.descent import descend
 
 LIMIT = 200_000
 # Far enough on either side of 1/(nK²) for descent to settle in float64.
 NEAR = 0.05
-LOSSES: dict[str, Loss] = {"ce": CrossEntropy(), "mse": MeanSquaredError()}
+LOSSES: dict[str, Loss] = {
+    "ce": CrossEntropy(),
+    "ls": CrossEntropy(smoothing=0.1),
+    "focal": Focal(2.0),
+    "mse": MeanSquaredError(),
+}
 
 
 def starts(settings: Plan, seed: int) -> Outcome:
@@ -41,22 +50,46 @@ def zero(settings: Plan, seed: int) -> Outcome:
     return outcome(values, margin=margin, wanted=wanted)
 
 
+def census_of(settings: Plan, seed: int) -> Outcome:
+    """Critical points from random starts, by loss, bias and counts: what each of them is."""
+    plan = settings["census"]
+    rows, tallies = [], []
+    for counts, name, bias in product(plan["counts"], plan["losses"], ("none", "free")):
+        problem = UFM(
+            tuple(counts),
+            weight_decay=plan["weight_decay"],
+            feature_decay=plan["feature_decay"],
+            loss=LOSSES[name],
+            bias=bias,
+            num_features=len(counts) + 1,
+        )
+        found = census(problem, plan["starts"], plan["scales"], seed=1000 * seed)
+        said = {"counts": counts, "loss": name, "bias": bias}
+        rows += [{**said, **asdict(one)} for one in found if one.kind != LOST]
+        tallies.append({**said, **tally(found)})
+    saddles = [row for row in rows if row["curvature"] is not None]
+    # A saddle with no free direction has an eigenvalue, and no formula to hold it against.
+    everywhere = [set(range(len(row["counts"]) - 1)) <= set(row["ranks"]) for row in tallies]
+    values = {
+        "other": sum(row[OTHER] for row in tallies),
+        "reach": sum(everywhere) / len(everywhere),
+        "curvature": max(abs(row["curvature"] - row["formula"]) for row in saddles),
+        "strict": max(row["curvature"] for row in saddles),
+    }
+    named = {f"landscape-saddle-{key}": value for key, value in values.items()}
+    return outcome(named, rows=rows, tallies=tallies)
+
+
 def saddles(settings: Plan, seed: int) -> Outcome:
     """The optimum cut to each rank r = 0 … K-2 and settled there: gradient, curvature, escape."""
     rows = []
-    for name, loss in LOSSES.items():
-        problem = balanced(settings["problem"], loss)
+    for name in ("ce", "mse"):
+        problem = balanced(settings["problem"], LOSSES[name])
         optimum = descend(problem, seed=seed).extra["point"]
         for rank in range(problem.num_classes - 1):
             found = saddle(problem, optimum, rank, seed=seed, max_iterations=LIMIT)
             rows.append({"loss": name, **found})
-    values = {
-        "landscape-saddle-gradient": max(row["gradient"] for row in rows),
-        "landscape-saddle-curvature": max(abs(r["curvature"] / r["formula"] - 1) for r in rows),
-        "landscape-saddle-strict": max(row["curvature"] / row["threshold"] for row in rows),
-        "landscape-escape": max(row["escaped"] for row in rows),
-    }
-    return outcome(values, rows=rows)
+    return outcome({"landscape-escape": max(row["escaped"] for row in rows)}, rows=rows)
 
 
 def focal(settings: Plan, seed: int) -> Outcome:

@@ -32,6 +32,18 @@ def narrow(settings: Plan, seed: int) -> Outcome:
     return outcome({"peeled-margin-narrow": min(found.share)}, **found.summary(), **_paths(found))
 
 
+def six(settings: Plan, seed: int) -> Outcome:
+    """Six classes, wide and narrow."""
+    plan, until = settings["six"], settings["until"]
+    widths = {"-narrow": plan["classes"], "": plan["classes"] + 2}
+    found = {
+        name: late(undecayed({**plan, "features": width}), _starts(seed, plan["starts"]), until)
+        for name, width in widths.items()
+    }
+    values = {f"peeled-margin-six{name}": min(one.share) for name, one in found.items()}
+    return outcome(values, rows=[one.summary() for one in found.values()])
+
+
 def _starts(seed: int, count: int) -> range:
     return range(1000 * seed, 1000 * seed + count)
 
