@@ -7,6 +7,7 @@ import torch
 from ncollapse.lab.compared import CLASSES, compare, largest_gap, two_groups
 from ncollapse.lab.cosines import block_means, closeness, cosines, filled, pairs
 from ncollapse.lab.data import geometric_counts
+from ncollapse.lab.debiased import nc1_debiased
 from ncollapse.lab.free import arrays, squared_error_lengths, trained, unbiased
 from ncollapse.lab.networks import train_network
 from ncollapse.lab.study import Outcome, Plan, outcome
@@ -73,12 +74,13 @@ def network(settings: Plan, seed: int) -> Outcome:
     balanced = train_network(level, wanted["decays"][0], epochs=epochs, seed=seed)
     found = {decay: compare(counts, decay, epochs, seed) for decay in wanted["decays"]}
     rows = [{"decay": decay, **one.facts(*FACTS)} for decay, one in found.items()]
+    debiased = [nc1_debiased(one) for one in (found[wanted["decays"][0]].network, balanced)]
     values = {
-        "imbalance-nc1": rows[0]["nc1"] / balanced.nc1,
+        "imbalance-nc1": debiased[0] / debiased[1],
         "imbalance-network-blocks": max(largest_gap(r["measured"], r["predicted"]) for r in rows),
         "imbalance-network-closer": min(closeness(*one.weights)[1] for one in found.values()),
     }
-    return outcome(values, rows=rows, balanced_nc1=balanced.nc1, counts=counts)
+    return outcome(values, rows=rows, balanced_nc1=balanced.nc1, debiased=debiased, counts=counts)
 
 
 def longtail(settings: Plan, seed: int) -> Outcome:
