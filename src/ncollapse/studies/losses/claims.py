@@ -90,7 +90,7 @@ STUDY = Study(
     paper="Zhou et al. 2022, Are all losses created equal: a neural collapse perspective",
     claims=(*FRAMES, *RATES, *SLOPES, *ACCURACY),
     settings=sizes(
-        seeds=By(1, 6, 6),
+        seeds=By(1, 4, 6),
         first_seed=By(0, 100, 100),
         ufm={
             "classes": By(3, 5, 10),
@@ -107,7 +107,7 @@ STUDY = Study(
         samples=By(300, 0, 0),
         slope={"epochs": By(6, 300, 1000), "from": By(2, 100, 200), "decay": 1e-3},
         # Without decay the clock is log t: one more decade of steps than with it.
-        undecayed=By(6, 3000, 10000),
+        undecayed=By(6, 2000, 10000),
     ),
     parts=(
         Part("frames", f"{RUNS}:frames", ids(FRAMES), seeded=False),
