@@ -7,8 +7,8 @@ statements are worded so that "holds" confirms them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 HOLDS, FAILS, UNKNOWN = "holds", "does not hold", "cannot tell"
@@ -146,32 +146,24 @@ class Claim:
         return f"{known} of at least {self.seeds} seeds"
 
 
-def worst(
-    id: str,
-    source: str,
-    bar: Bar,
-    unit: str = "",
-    seeds: int = 1,
-    *,
-    basis: str = "",
-    history: str = "",
-) -> Callable[[str], Claim]:
+def worst(id: str, source: str, bar: Bar, unit: str = "", seeds: int = 1) -> Callable[[str], Claim]:
     """A claim on every value, as worst(…)(text): the text, which is long, stands last."""
-    return lambda text: Claim(id, text, source, bar, unit, "worst", seeds, basis, history)
+    return lambda text: Claim(id, text, source, bar, unit, "worst", seeds)
 
 
-def mean(
-    id: str,
-    source: str,
-    bar: Bar,
-    unit: str = "",
-    seeds: int = 3,
-    *,
-    basis: str = "",
-    history: str = "",
-) -> Callable[[str], Claim]:
+def mean(id: str, source: str, bar: Bar, unit: str = "", seeds: int = 3) -> Callable[[str], Claim]:
     """A claim on the mean over seeds, as mean(…)(text)."""
-    return lambda text: Claim(id, text, source, bar, unit, "mean", seeds, basis, history)
+    return lambda text: Claim(id, text, source, bar, unit, "mean", seeds)
+
+
+def noted(
+    claims: Iterable[Claim], basis: Mapping[str, str], history: Mapping[str, str]
+) -> tuple[Claim, ...]:
+    """The claims with their basis and history, where these have one by id."""
+    return tuple(
+        replace(claim, basis=basis.get(claim.id, ""), history=history.get(claim.id, ""))
+        for claim in claims
+    )
 
 
 def ids(claims: Iterable[Claim]) -> tuple[str, ...]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from ncollapse.lab.claims import Bar, ids, mean, worst
+from ncollapse.lab.claims import Bar, ids, mean, noted, worst
 from ncollapse.lab.settings import By, sizes
 from ncollapse.lab.study import Part, Study
+from ncollapse.studies.bars import BASIS, HISTORY
 
 DANG = "Dang et al. 2023 (remembered, not read); this form is derived"
 HONG = "Hong & Ling 2023 (text not read); the block form is derived"
 FITTED = "derived; one scalar τ is fitted to the network's mean logits"
-PILOT = "a pilot run of one seed at 120/12: cosines of classifiers within .03 of the predicted"
-OURS = "ours: 1 would be no closer than the simplex"
 
 LENGTHS = (
     worst("imbalance-orthogonal", DANG, Bar(high=1e-3))(
@@ -38,31 +37,27 @@ NETWORK = (
         "imbalance-nc1",
         "Fang et al. 2021 and others (remembered, not read); equal rates are derived",
         Bar(high=1.25),
-        basis="theory: decay shrinks free features alike whatever their counts, so 1; a quarter "
-        "more refutes. Plug-in values on other seeds had read .87 [.60, 1.13]",
-        history="until version 0.2 plug-in NC1, high in small classes, with a bar of 2, which "
-        "nothing near collapse could miss",
     )(
         "NC1 survives imbalance in a network. Measured: debiased nc1_ratio at 120/12 samples a "
         "class over that at balanced data of equal size."
     ),
-    mean("imbalance-network-blocks", FITTED, Bar(high=0.03), basis=PILOT)(
+    mean("imbalance-network-blocks", FITTED, Bar(high=0.03))(
         "Two groups of digits, 120/12 samples a class, decays 5e-3 and 2e-2: predicted mean "
         "cosines of classifiers within the majority, across and within the minority. Measured: "
         "largest |difference|."
     ),
-    mean("imbalance-network-closer", FITTED, Bar(low=3.0), basis=OURS)(
+    mean("imbalance-network-closer", FITTED, Bar(low=3.0))(
         "The same networks, all pairs of classes: the prediction is closer than the simplex. "
         "Measured: root mean square distance of cosines to the simplex over that to the "
         "prediction."
     ),
 )
 LONGTAIL = (
-    mean("imbalance-longtail", FITTED, Bar(high=0.03), basis=PILOT)(
+    mean("imbalance-longtail", FITTED, Bar(high=0.03))(
         "Long-tailed digits (120 to 12 samples, geometric): predicted cosines of classifiers. "
         "Measured: mean |difference| over all pairs."
     ),
-    mean("imbalance-longtail-closer", FITTED, Bar(low=3.0), basis=OURS)(
+    mean("imbalance-longtail-closer", FITTED, Bar(low=3.0))(
         "Long-tailed digits: the prediction is closer than the simplex. Measured: root mean square "
         "distance of classifier cosines to the simplex over that to the prediction."
     ),
@@ -77,7 +72,7 @@ STUDY = Study(
         "free features describe a real network?"
     ),
     paper="Dang et al. 2023 (mean squared error); Hong & Ling 2023 (cross-entropy)",
-    claims=(*LENGTHS, *BLOCKS, *NETWORK, *LONGTAIL),
+    claims=noted((*LENGTHS, *BLOCKS, *NETWORK, *LONGTAIL), BASIS, HISTORY),
     settings=sizes(
         seeds=By(1, 4, 10),
         first_seed=By(0, 100, 100),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ncollapse.lab.claims import Bar, ids, worst
+from ncollapse.lab.claims import Bar, ids, noted, worst
 from ncollapse.lab.settings import By, sizes
 from ncollapse.lab.study import Part, Study
+from ncollapse.studies.bars import BASIS, HISTORY, RETIRED
 
 ZHU = "Zhu et al. 2021, theorems 3.1 and 3.2 (statements remembered, not read)"
 ZHOU = "Zhou et al. 2022 on mean squared error (remembered, not read)"
@@ -32,26 +33,13 @@ ZERO = (
     ),
 )
 CENSUS = (
-    worst(
-        "landscape-saddle-other",
-        f"{ZHU}; {ZHOU}",
-        Bar(high=0),
-        "points",
-        basis="theory, for convex losses; for the focal loss nothing is proved globally. One point "
-        "refutes",
-        history="until version 0.2 four claims looked at saddles that were made from the optimum",
-    )(
+    worst("landscape-saddle-other", f"{ZHU}; {ZHOU}", Bar(high=0), "points")(
         "Every critical point is a global optimum or a strict saddle: cross-entropy, label "
         "smoothing, focal loss and mean squared error, with and without a bias, equal and unequal "
         "counts, d = K + 1. Measured: critical points that are neither, of those reached from "
         "random starts of several scales and ranks (24 a setting, 384 in all; 960 at size full)."
     ),
-    worst(
-        "landscape-saddle-reach",
-        f"{ZHU}; ranks: derived",
-        Bar(low=1.0),
-        basis="theory: with decay this weak there are saddles of every rank below K - 1",
-    )(
+    worst("landscape-saddle-reach", f"{ZHU}; ranks: derived", Bar(low=1.0))(
         "The census reaches saddles of every rank 0…K-2 in every setting. Measured: share of "
         "settings where it does."
     ),
@@ -60,19 +48,13 @@ CENSUS = (
         f"{ZHU}; the exact value is derived",
         Bar(high=1e-6),
         "√(λ_W λ_H)",
-        basis="theory: 0 up to rounding",
-        history="until version 0.2 at saddles made from the optimum, for two losses",
     )(
         "At every saddle of the census the curvature along the stated direction is "
         "-2(‖∇‖₂ - √(λ_W λ_H)). Measured: largest difference from the exact second derivative."
     ),
-    worst(
-        "landscape-saddle-strict",
-        ZHU,
-        Bar(high=-1e-3),
-        "√(λ_W λ_H)",
-        history="until version 0.2 at saddles made from the optimum, for two losses",
-    )("Each of these saddles is strict by far. Measured: largest curvature along the direction."),
+    worst("landscape-saddle-strict", ZHU, Bar(high=-1e-3), "√(λ_W λ_H)")(
+        "Each of these saddles is strict by far. Measured: largest curvature along the direction."
+    ),
 )
 ESCAPE = (
     worst("landscape-escape", f"{ZHU}; perturbed descent: Jin et al. 2017", Bar(high=1e-8))(
@@ -104,7 +86,7 @@ STUDY = Study(
         "and is every other critical point a strict saddle?"
     ),
     paper="Zhu et al. 2021, A geometric analysis of neural collapse with unconstrained features",
-    claims=(*STARTS_CE, *STARTS_MSE, *ZERO, *CENSUS, *ESCAPE, *FOCAL),
+    claims=noted((*STARTS_CE, *STARTS_MSE, *ZERO, *CENSUS, *ESCAPE, *FOCAL), BASIS, HISTORY),
     settings=sizes(
         starts=By(2, 20, 100),
         seeds=By(1, 1, 5),
@@ -142,10 +124,5 @@ STUDY = Study(
     ),
     draw="ncollapse.studies.landscape.figures:draw",
     place=10,
-    retired={
-        "landscape-saddle-gradient": (
-            "Points that were settled until their gradient vanished have no gradient: it tested "
-            "the solver. The census searches for critical points instead."
-        )
-    },
+    retired=RETIRED["landscape"],
 )

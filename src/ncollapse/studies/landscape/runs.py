@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
-from itertools import product
 
-from ncollapse.lab.census import LOST, OTHER, census, tally
+from ncollapse.lab.census import survey, verdicts
 from ncollapse.lab.critical import focal_point, saddle
-from ncollapse.lab.free import balanced, from_starts
+from ncollapse.lab.free import LOSSES, balanced, from_starts
 from ncollapse.lab.study import Outcome, Plan, outcome
-from ncollapse.losses import CrossEntropy, Focal, Loss, MeanSquaredError
-from ncollapse.theory.problems import UFM
+from ncollapse.losses import CrossEntropy, Focal
 from ncollapse.theory.solvers.descent import descend
 
 LIMIT = 200_000
 # Far enough on either side of 1/(nK²) for descent to settle in float64.
 NEAR = 0.05
-LOSSES: dict[str, Loss] = {
-    "ce": CrossEntropy(),
-    "ls": CrossEntropy(smoothing=0.1),
-    "focal": Focal(2.0),
-    "mse": MeanSquaredError(),
-}
 
 
 def starts(settings: Plan, seed: int) -> Outcome:
@@ -52,32 +43,9 @@ def zero(settings: Plan, seed: int) -> Outcome:
 
 def census_of(settings: Plan, seed: int) -> Outcome:
     """Critical points from random starts, by loss, bias and counts: what each of them is."""
-    plan = settings["census"]
-    rows, tallies = [], []
-    for counts, name, bias in product(plan["counts"], plan["losses"], ("none", "free")):
-        problem = UFM(
-            tuple(counts),
-            weight_decay=plan["weight_decay"],
-            feature_decay=plan["feature_decay"],
-            loss=LOSSES[name],
-            bias=bias,
-            num_features=len(counts) + 1,
-        )
-        found = census(problem, plan["starts"], plan["scales"], seed=1000 * seed)
-        said = {"counts": counts, "loss": name, "bias": bias}
-        rows += [{**said, **asdict(one)} for one in found if one.kind != LOST]
-        tallies.append({**said, **tally(found)})
-    saddles = [row for row in rows if row["curvature"] is not None]
-    # A saddle with no free direction has an eigenvalue, and no formula to hold it against.
-    everywhere = [set(range(len(row["counts"]) - 1)) <= set(row["ranks"]) for row in tallies]
-    values = {
-        "other": sum(row[OTHER] for row in tallies),
-        "reach": sum(everywhere) / len(everywhere),
-        "curvature": max(abs(row["curvature"] - row["formula"]) for row in saddles),
-        "strict": max(row["curvature"] for row in saddles),
-    }
-    named = {f"landscape-saddle-{key}": value for key, value in values.items()}
-    return outcome(named, rows=rows, tallies=tallies)
+    rows, tallies = survey(settings["census"], seed)
+    values = {f"landscape-saddle-{key}": value for key, value in verdicts(rows, tallies).items()}
+    return outcome(values, rows=rows, tallies=tallies)
 
 
 def saddles(settings: Plan, seed: int) -> Outcome:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ncollapse.lab.claims import Bar, ids, mean, worst
+from ncollapse.lab.claims import Bar, ids, mean, noted, worst
 from ncollapse.lab.settings import By, sizes
 from ncollapse.lab.study import Part, Study
+from ncollapse.studies.bars import BASIS, HISTORY
 
 EQUAL = "Zhou et al. 2022, on whether all losses are created equal (remembered, not read)"
 MSE = "Zhou et al. 2022; Tirer & Bruna 2022 (remembered, not read); the path in λ_b is derived"
@@ -37,23 +38,11 @@ RATES = (
     ),
 )
 SLOPES = (
-    mean(
-        "losses-network-decay",
-        DECAY,
-        Bar(0.8, 1.25),
-        basis="theory: 1; wrong by a quarter refutes (version 0.2 had read .72 on other seeds)",
-        history="the bar was .5 to 2, which hardly any slope could miss",
-    )(
+    mean("losses-network-decay", DECAY, Bar(0.8, 1.25))(
         "A network past zero error, constant rate η, decay λ: NC1 falls by e^(-2ηλ) a step. "
         "Measured: fitted slope over -2ηλ (η over 1 - momentum)."
     ),
-    mean(
-        "losses-network-log",
-        RATE,
-        Bar(-2.0, -0.5),
-        basis="theory: -1; less than half of it, or twice, refutes",
-        history="until version 0.2 fitted from epoch 100 to 300, where it read -.12",
-    )(
+    mean("losses-network-log", RATE, Bar(-2.0, -0.5))(
         "A network past zero error without decay: NC1 falls like a power of log t near -1. "
         "Measured: fitted power of log(steps), over the last nine tenths of the steps."
     ),
@@ -63,16 +52,7 @@ ACCURACY = (
         "Wide network: the test accuracies of the four losses lie within one point. Measured: "
         "largest minus smallest mean accuracy, jackknife over seeds."
     ),
-    mean(
-        "losses-accuracy-narrow",
-        EQUAL,
-        Bar(low=1.0),
-        "points",
-        basis="the bar of the wide network from the other side; version 0.2 had read less than "
-        "three points for these losses",
-        history="until version 0.2 with mean squared error, which does not train a network as "
-        "narrow as this: the spread of 34 points was its failure alone",
-    )(
+    mean("losses-accuracy-narrow", EQUAL, Bar(low=1.0), "points")(
         "Narrow network: the test accuracies of the three losses that train it (cross-entropy, "
         "label smoothing, focal loss) differ by more than one point. Measured: largest minus "
         "smallest mean accuracy, jackknife over seeds."
@@ -88,7 +68,7 @@ STUDY = Study(
         "frame, how fast does NC1 fall with and without decay, and when do accuracies differ?"
     ),
     paper="Zhou et al. 2022, Are all losses created equal: a neural collapse perspective",
-    claims=(*FRAMES, *RATES, *SLOPES, *ACCURACY),
+    claims=noted((*FRAMES, *RATES, *SLOPES, *ACCURACY), BASIS, HISTORY),
     settings=sizes(
         seeds=By(1, 4, 6),
         first_seed=By(0, 100, 100),

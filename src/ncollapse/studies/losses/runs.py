@@ -8,22 +8,23 @@ import numpy as np
 
 from ncollapse.lab.cosines import frame_gap
 from ncollapse.lab.data import digits
-from ncollapse.lab.free import balanced, between_frames, descent_with_decay, trained, undecayed
+from ncollapse.lab.free import (
+    LOSSES,
+    balanced,
+    between_frames,
+    descent_with_decay,
+    trained,
+    undecayed,
+)
 from ncollapse.lab.models import mlp
 from ncollapse.lab.networks import nc1_curve
 from ncollapse.lab.samples import subset
 from ncollapse.lab.statistics import jackknife, slope
 from ncollapse.lab.study import Outcome, Plan, Units, outcome
 from ncollapse.lab.train import Settings, train
-from ncollapse.losses import CrossEntropy, Focal, Loss, MeanSquaredError
+from ncollapse.losses import CrossEntropy, Loss, MeanSquaredError
 from ncollapse.theory.solvers.flow import flow
 
-LOSSES: dict[str, Loss] = {
-    "ce": CrossEntropy(),
-    "ls": CrossEntropy(smoothing=0.1),
-    "focal": Focal(2.0),
-    "mse": MeanSquaredError(),
-}
 LEARNING_RATE = 0.05
 POINTS = 60
 DECAY = 5e-4

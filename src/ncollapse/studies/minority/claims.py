@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from ncollapse.lab.claims import Bar, ids, mean, worst
+from ncollapse.lab.claims import Bar, ids, mean, noted, worst
 from ncollapse.lab.settings import By, sizes
 from ncollapse.lab.study import Part, Study
+from ncollapse.studies.bars import BASIS, HISTORY
 
 EXACT = "derived; Hong & Ling 2023 state √n_B/N for cross-entropy (text not read)"
 OBSERVED = "observed; the theory of free features merges the means too"
 FITTED = "derived; one scalar τ is fitted to the network's mean logits"
 MERGED = "follows from merged classifiers"
-PILOT = "a pilot run of one seed, which read"
 
 GRID = (
     worst("minority-grid", EXACT, Bar(high=1.0), "grid steps")(
@@ -29,27 +29,27 @@ GRID = (
     ),
 )
 NETWORK = (
-    mean("minority-network-before", FITTED, Bar(high=0.3), basis=f"{PILOT} .016")(
+    mean("minority-network-before", FITTED, Bar(high=0.3))(
         "Digits at 120/12 samples a class and decay 5e-3, before the transition: minority "
         "classifiers stay apart. Measured: their mean cosine."
     ),
-    mean("minority-network-merge", FITTED, Bar(low=0.9), basis=f"{PILOT} .934 and .989")(
+    mean("minority-network-merge", FITTED, Bar(low=0.9))(
         "Digits at 150/5 (decay 5e-2) and 150/3 (decay 8e-2), past it: minority classifiers merge. "
         "Measured: the smaller of the two mean cosines."
     ),
-    mean("minority-network-blocks", FITTED, Bar(high=0.03), basis=f"{PILOT} .013 and less")(
+    mean("minority-network-blocks", FITTED, Bar(high=0.03))(
         "Past it, the predicted mean cosines of classifiers within the majority and across groups. "
         "Measured: largest |difference|."
     ),
-    mean("minority-network-inside", FITTED, Bar(high=0.03), basis=f"{PILOT} .066 and .011")(
+    mean("minority-network-inside", FITTED, Bar(high=0.03))(
         "Past it, the predicted cosine within the minority (1 exactly). Measured: largest "
         "|difference|."
     ),
-    mean("minority-head", MERGED, Bar(high=0.3), basis="chance is .2; half as much again refutes")(
+    mean("minority-head", MERGED, Bar(high=0.3))(
         "Past it, the head cannot tell minority classes apart. Measured: test accuracy of the head "
         "among the five minority classes alone (chance 0.2), the larger of the two settings."
     ),
-    mean("minority-centres", OBSERVED, Bar(low=0.1), basis="a pilot run of one seed")(
+    mean("minority-centres", OBSERVED, Bar(low=0.1))(
         "Past it, nearest class centres still tell minority classes apart. Measured: test accuracy "
         "of nearest centres minus the head's, among the minority classes, the smaller of the two "
         "settings."
@@ -58,17 +58,11 @@ NETWORK = (
         "minority-recall-head",
         f"{MERGED}, with logits below the majority's; Fang et al. 2021 (remembered)",
         Bar(high=0.01),
-        basis="theory: 0; one sample in a hundred refutes. Twelve networks on other seeds read 0",
     )(
         "Past it, the head names no minority class at all. Measured: recall of minority classes "
         "among all ten on test samples, the larger of the two settings."
     ),
-    mean(
-        "minority-recall-centres",
-        OBSERVED,
-        Bar(low=0.1),
-        basis="ours: the chance of ten classes; version 0.2 had seen .18 to .34 on other seeds",
-    )(
+    mean("minority-recall-centres", OBSERVED, Bar(low=0.1))(
         "Past it, nearest class centres still name some. Measured: their recall of minority "
         "classes among all ten on test samples, the smaller of the two settings."
     ),
@@ -83,7 +77,7 @@ STUDY = Study(
         "classifiers of a real network merge past the predicted transition?"
     ),
     paper="Fang et al. 2021, minority collapse; Hong & Ling 2023, its threshold",
-    claims=(*GRID, *NETWORK),
+    claims=noted((*GRID, *NETWORK), BASIS, HISTORY),
     settings=sizes(
         seeds=By(1, 4, 10),
         first_seed=By(0, 100, 100),

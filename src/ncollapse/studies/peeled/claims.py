@@ -2,85 +2,57 @@
 
 from __future__ import annotations
 
-from ncollapse.lab.claims import Bar, ids, worst
+from ncollapse.lab.claims import Bar, ids, noted, worst
 from ncollapse.lab.settings import By, sizes
 from ncollapse.lab.study import Part, Study
+from ncollapse.studies.bars import BASIS, HISTORY
 
 JI = "Ji et al. 2022 (statements remembered, not read)"
 FANG = "Fang et al. 2021 state the limit (remembered); the finite threshold is derived"
 
-ORDER = "gaps of order 1/log t (Soudry et al. 2018 on linear models, remembered)"
-EARLIER = "until version 0.2 the flow ended at t = 1e10, log t = 23"
 
 FLOW = (
-    worst(
-        "peeled-margin",
-        JI,
-        Bar(low=0.99),
-        basis=f"{ORDER}: about .004 is left at log t = 230, more than .01 refutes; an earlier run "
-        "had seen .998 in the worst of its starts",
-        history=f"{EARLIER}, with a bar of .97, which .969 missed",
-    )(
+    worst("peeled-margin", JI, Bar(low=0.99))(
         "Gradient flow of cross-entropy without decay, width above K: every start reaches the "
         "maximal normalised margin 1/(√n (K-1)). Measured: smallest share reached at t = 1e100."
     ),
-    worst(
-        "peeled-diverges",
-        JI,
-        Bar(1.8, 2.2),
-        basis="theory: squared norms are log t over the margin, so they double; else refutes",
-        history=f"{EARLIER}; the bar was growth by a tenth from t = 1e5, which could not fail",
-    )(
+    worst("peeled-diverges", JI, Bar(1.8, 2.2))(
         "There is no finite minimiser: squared norms grow like log t. Measured: ‖W‖² + ‖H‖² at "
         "t = 1e100 over that at t = 1e50, the start farthest from 2."
     ),
-    worst(
-        "peeled-loss-law",
-        f"{JI}; the closed form is derived",
-        Bar(0.99, 1.01),
-        basis="theory: 1; a start that ends at another KKT point has a loss larger by 1 over its "
-        "share of the margin",
-    )(
+    worst("peeled-loss-law", f"{JI}; the closed form is derived", Bar(0.99, 1.01))(
         "The loss tends to that of the aligned flow, which is √n (K-1)/(2 t log t) in the limit. "
         "Measured: loss over the aligned one at t = 1e100, the start farthest from 1."
     ),
-    worst("peeled-flow-nc1", JI, Bar(high=-0.5), basis=f"{ORDER}: -1; above half of it refutes")(
+    worst("peeled-flow-nc1", JI, Bar(high=-0.5))(
         "NC1 falls along the flow like 1/log t. Measured: fitted power of log t from t = 1e20 to "
         "1e100, the largest of all starts."
     ),
-    worst("peeled-flow-nc2", JI, Bar(high=-0.25), basis=f"{ORDER}: -½; above half of it refutes")(
+    worst("peeled-flow-nc2", JI, Bar(high=-0.25))(
         "NC2 falls along the flow like the root of 1/log t: centred class means tend to the "
         "simplex. Measured: fitted power of log t of ‖G/‖G‖ - E‖, the largest of all starts."
     ),
-    worst("peeled-flow-nc3", JI, Bar(high=-0.25), basis=f"{ORDER}: -½; above half of it refutes")(
+    worst("peeled-flow-nc3", JI, Bar(high=-0.25))(
         "NC3 falls along the flow like the root of 1/log t: classifiers tend to the class means. "
         "Measured: fitted power of log t of ‖W/‖W‖ - M/‖M‖‖, the largest of all starts."
     ),
 )
 NARROW = (
     worst(
-        "peeled-margin-narrow",
-        "observed; the theorems ask for d > K (remembered)",
-        Bar(high=0.95),
-        basis="an earlier run: .830 in the worst of 20 starts; refuted where all exceed .95",
+        "peeled-margin-narrow", "observed; the theorems ask for d > K (remembered)", Bar(high=0.95)
     )(
         "Width exactly K, four classes: some starts stall below the largest margin. Measured: "
         "smallest share reached at t = 1e100."
     ),
 )
 SIX = (
-    worst(
-        "peeled-margin-six",
-        JI,
-        Bar(low=0.99),
-        basis=f"{ORDER}; eight pilot starts reached .9955 and more",
-    )("Six classes, width K + 2: every start reaches the largest margin. Measured: as above."),
+    worst("peeled-margin-six", JI, Bar(low=0.99))(
+        "Six classes, width K + 2: every start reaches the largest margin. Measured: as above."
+    ),
     worst(
         "peeled-margin-six-narrow",
         "observed; the theorems ask for d > K (remembered)",
         Bar(high=0.95),
-        basis="eight pilot starts: .927 in the worst; refuted where all exceed .95",
-        history="added when four classes did not stall, judged on seeds that the pilot had not",
     )(
         "Six classes, width exactly K: some starts stall below the largest margin. Measured: "
         "smallest share reached at t = 1e100."
@@ -121,7 +93,7 @@ STUDY = Study(
         "points escapable, and at which imbalance do minority classifiers merge?"
     ),
     paper="Ji et al. 2022, An unconstrained layer-peeled perspective; Fang et al. 2021",
-    claims=(*FLOW, *NARROW, *SIX, *POINTS, *THRESHOLD),
+    claims=noted((*FLOW, *NARROW, *SIX, *POINTS, *THRESHOLD), BASIS, HISTORY),
     settings=sizes(
         seeds=By(1, 1, 3),
         first_seed=By(0, 100, 100),

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ncollapse.lab.critical import constructed
 from ncollapse.lab.free import undecayed
 from ncollapse.lab.merging import around
 from ncollapse.lab.study import Outcome, Plan, outcome
-from ncollapse.lab.undecayed import FALLING, Late, integration_error, late, shares
+from ncollapse.lab.undecayed import FALLING, integration_error, late
 
 
 def flows(settings: Plan, seed: int) -> Outcome:
@@ -22,36 +20,31 @@ def flows(settings: Plan, seed: int) -> Outcome:
         **{f"peeled-flow-{name}": max(found.powers[name]) for name in FALLING},
     }
     error = integration_error(problem, 1000 * seed, until)
-    return outcome(values, **found.summary(), **_paths(found), integration_error=error)
+    return outcome(values, **found.summary(), integration_error=error)
 
 
 def narrow(settings: Plan, seed: int) -> Outcome:
     """The same at a width of exactly K."""
     problem = undecayed({**settings, "features": settings["classes"]})
     found = late(problem, _starts(seed, settings["narrow"]), settings["until"])
-    return outcome({"peeled-margin-narrow": min(found.share)}, **found.summary(), **_paths(found))
+    return outcome({"peeled-margin-narrow": min(found.share)}, **found.summary())
 
 
 def six(settings: Plan, seed: int) -> Outcome:
     """Six classes, wide and narrow."""
-    plan, until = settings["six"], settings["until"]
-    widths = {"-narrow": plan["classes"], "": plan["classes"] + 2}
-    found = {
-        name: late(undecayed({**plan, "features": width}), _starts(seed, plan["starts"]), until)
-        for name, width in widths.items()
-    }
-    values = {f"peeled-margin-six{name}": min(one.share) for name, one in found.items()}
-    return outcome(values, rows=[one.summary() for one in found.values()])
+    plan = settings["six"]
+    rows = {}
+    for name, more in (("", 2), ("-narrow", 0)):
+        problem = undecayed({**plan, "features": plan["classes"] + more})
+        rows[f"peeled-margin-six{name}"] = late(
+            problem, _starts(seed, plan["starts"]), settings["until"]
+        )
+    values = {name: min(found.share) for name, found in rows.items()}
+    return outcome(values, rows=[found.summary() for found in rows.values()])
 
 
 def _starts(seed: int, count: int) -> range:
     return range(1000 * seed, 1000 * seed + count)
-
-
-def _paths(found: Late) -> dict[str, Any]:
-    """Shares along every path, from t = 1 on."""
-    times = found.paths[0].t
-    return {"t": times[times >= 1], "paths": [shares(p)[times >= 1] for p in found.paths]}
 
 
 def points(settings: Plan, seed: int) -> Outcome:

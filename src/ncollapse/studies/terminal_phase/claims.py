@@ -2,47 +2,25 @@
 
 from __future__ import annotations
 
-from ncollapse.lab.claims import Bar, ids, mean, worst
+from ncollapse.lab.claims import Bar, ids, mean, noted, worst
 from ncollapse.lab.settings import By, sizes
 from ncollapse.lab.study import Part, Study
+from ncollapse.studies.bars import BASIS, HISTORY, RETIRED
 
 PAPYAN = "Papyan, Han & Donoho 2020 (statements remembered, not read); the bar is ours"
 RANDOM = "Zhang et al. 2017 fit random labels (remembered, not read); the comparison is ours"
 
-FIRST = (
-    "until version 0.2 counted from the epoch from which error stays zero, which leaves too little "
-    "time; the bar is that of then"
-)
-SEEN = "ours; counted so, the runs of version 0.2 had read"
 
 PHASE = (
-    worst(
-        "terminal-phase-nc1",
-        PAPYAN,
-        Bar(high=0.1),
-        basis=f"{SEEN} at most .048 (four networks, other seeds)",
-        history=FIRST,
-    )(
+    worst("terminal-phase-nc1", PAPYAN, Bar(high=0.1))(
         "NC1 falls tenfold after training error first reached zero. Measured: nc1_fisher at the "
         "end over its value at the first epoch of zero error; the network where it fell least."
     ),
-    worst(
-        "terminal-phase-nc2",
-        PAPYAN,
-        Bar(high=0.5),
-        basis=f"{SEEN} .52 at most, above the bar",
-        history=FIRST,
-    )(
+    worst("terminal-phase-nc2", PAPYAN, Bar(high=0.5))(
         "NC2 halves after it. Measured: readings at the end over those at the first zero error, "
         "the largest of equal norms (means, weights) and distance to the simplex (means, weights)."
     ),
-    worst(
-        "terminal-phase-nc3",
-        PAPYAN,
-        Bar(high=0.5),
-        basis=f"{SEEN} at most .24",
-        history=FIRST,
-    )(
+    worst("terminal-phase-nc3", PAPYAN, Bar(high=0.5))(
         "NC3 halves after it. Measured: nc3_duality at the end over its value at the first zero "
         "error; the network where it fell least."
     ),
@@ -50,13 +28,7 @@ PHASE = (
         "All readings of NC1, NC2 and NC3 keep falling. Measured: slope of log10 reading against "
         "log10 step since error stays zero, upper end of its 95 % interval; the largest."
     ),
-    worst(
-        "terminal-phase-margin",
-        PAPYAN,
-        Bar(low=2.0),
-        basis=f"{SEEN} at least 4.4",
-        history=FIRST,
-    )(
+    worst("terminal-phase-margin", PAPYAN, Bar(low=2.0))(
         "The smallest training margin at least doubles after it. Measured: margin_min (logit of "
         "the label minus the next) at the end over that at the first zero error; the smallest "
         "ratio."
@@ -93,10 +65,6 @@ SHUFFLED = (
         "Measured: nc1_fisher under true labels over its null for shuffled labels."
     ),
 )
-LOTTERY = (
-    "Labels of a lottery cannot be guessed, whatever the network: it could fail only if the null "
-    "or the labels were wrong."
-)
 RUNS = "ncollapse.studies.terminal_phase.runs"
 
 STUDY = Study(
@@ -106,7 +74,7 @@ STUDY = Study(
         "while decisions stay, and does it imply generalisation?"
     ),
     paper="Papyan, Han & Donoho 2020, Prevalence of neural collapse in the terminal phase",
-    claims=(*PHASE, *SHUFFLED),
+    claims=noted((*PHASE, *SHUFFLED), BASIS, HISTORY),
     settings=sizes(
         model=["mlp", "conv"],
         data="digits",
@@ -131,8 +99,5 @@ STUDY = Study(
     ),
     draw="ncollapse.studies.terminal_phase.figures:draw",
     place=60,
-    retired={
-        "terminal-phase-random-null": f"{LOTTERY} It read .96 of its null.",
-        "terminal-phase-random-accuracy": f"{LOTTERY} It read 1.0 of chance.",
-    },
+    retired=RETIRED["terminal-phase"],
 )
