@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -17,8 +19,10 @@ from ncollapse.lab.census import (
     derivatives,
     settle,
     starts,
+    survey,
     tally,
     values,
+    verdicts,
 )
 from ncollapse.losses import CrossEntropy, Focal
 from ncollapse.theory.problems import UFM
@@ -97,3 +101,24 @@ def test_a_point_elsewhere_is_not_counted() -> None:
     objective = Objective(known)
     assert classify(known, objective, objective.start(0, 1.0)).kind == LOST
     assert classify(known, objective, torch.zeros(objective.size).double()).rank == 0
+
+
+def test_verdicts_of_a_survey_count_what_is_neither_and_what_is_missing() -> None:
+    plan = {
+        "counts": [[1, 1, 1]],
+        "losses": ["ce"],
+        "scales": SCALES,
+        "starts": 8,
+        "weight_decay": 0.02,
+        "feature_decay": 0.02,
+    }
+    rows, tallies = survey(plan, seed=0)
+    assert [row["bias"] for row in tallies] == ["none", "free"]
+    assert len(rows) == sum(row[kind] for row in tallies for kind in (GLOBAL, SADDLE, OTHER))
+    found = verdicts(rows, tallies)
+    assert (found["other"], found["reach"]) == (0, 1.0)
+    assert found["curvature"] < 1e-9 and found["strict"] < 0
+    tallies[0] |= {OTHER: 2, "ranks": [1]}
+    found = verdicts(rows, tallies)
+    assert (found["other"], found["reach"]) == (2, 0.5)
+    assert math.isnan(verdicts([], tallies)["strict"])

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from ncollapse.lab.claims import FAILS, HOLDS, UNKNOWN, worst
+from ncollapse.lab.claims import FAILS, HOLDS, UNKNOWN
 from ncollapse.lab.page import page
 from ncollapse.lab.result import StudyResult
 from ncollapse.lab.scoreboard import describe
@@ -117,10 +117,10 @@ def test_seeds_begin_where_the_settings_say() -> None:
 
 
 def test_pages_say_where_a_bar_comes_from_and_what_was_retired() -> None:
-    noted = worst("a", "source", Bar(high=1), basis="a pilot run", history="was b <before>")("text")
-    study = made(claims=(noted,), retired={"b": "it could not fail"})
-    assert noted.notes == ("bar from: a pilot run", "history: was b <before>")
-    result = StudyResult(study, "quick", (noted.judge([0.5]),), ())
+    told = Claim("a", "t", "s", Bar(high=1), basis="a pilot run", history="was b <before>")
+    study = made(claims=(told,), retired={"b": "it could not fail"})
+    assert told.notes == ("bar from: a pilot run", "history: was b <before>")
+    result = StudyResult(study, "quick", (told.judge([0.5]),), ())
     for shown in (describe(study), page(result.document(), {})):
         assert "bar from: a pilot run" in shown and "it could not fail" in shown
     assert "was b &lt;before&gt;" in page(result.document(), {})

@@ -7,14 +7,17 @@ zero at saddles too: Levenberg-Marquardt on ∇f = 0, all starts of a problem at
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ncollapse.lab.free import LOSSES
+from ncollapse.lab.study import Plan
 from ncollapse.theory.problems import UFM
 from ncollapse.theory.problems.objective import Objective
 from ncollapse.theory.solvers.descent import descend
@@ -161,3 +164,40 @@ def tally(rows: Sequence[Found]) -> dict[str, Any]:
     kinds = [row.kind for row in rows]
     counts = {kind: kinds.count(kind) for kind in (GLOBAL, SADDLE, OTHER, LOST)}
     return {**counts, "ranks": sorted({row.rank for row in rows if row.kind == SADDLE})}
+
+
+def survey(plan: Plan, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The census of every problem of `counts` × `losses` × no bias or a free one, at width K + 1:
+    a row for every critical point found, and the tally of each problem."""
+    rows, tallies = [], []
+    for counts, name, bias in product(plan["counts"], plan["losses"], ("none", "free")):
+        problem = UFM(
+            tuple(counts),
+            weight_decay=plan["weight_decay"],
+            feature_decay=plan["feature_decay"],
+            loss=LOSSES[name],
+            bias=bias,
+            num_features=len(counts) + 1,
+        )
+        found = census(problem, plan["starts"], plan["scales"], seed=1000 * seed)
+        said = {"counts": counts, "loss": name, "bias": bias}
+        rows += [{**said, **asdict(one)} for one in found if one.kind != LOST]
+        tallies.append({**said, **tally(found)})
+    return rows, tallies
+
+
+def verdicts(
+    rows: Sequence[Mapping[str, Any]], tallies: Sequence[Mapping[str, Any]]
+) -> dict[str, float]:
+    """Of a survey. other: critical points that are neither global nor strict saddles. reach: share
+    of problems with saddles of every rank below K - 1. curvature: largest difference to the
+    formula, and strict: largest curvature, both in units of √(λ_W λ_H); nan without a saddle."""
+    saddles = [row for row in rows if row["curvature"] is not None]
+    reached = [set(range(len(row["counts"]) - 1)) <= set(row["ranks"]) for row in tallies]
+    errors = [abs(row["curvature"] - row["formula"]) for row in saddles]
+    return {
+        "other": sum(row[OTHER] for row in tallies),
+        "reach": sum(reached) / len(reached),
+        "curvature": max(errors, default=math.nan),
+        "strict": max((row["curvature"] for row in saddles), default=math.nan),
+    }

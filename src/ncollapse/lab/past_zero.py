@@ -69,6 +69,25 @@ def reading(row: Mapping[str, Any], key: str) -> tuple[NDArray[np.float64], NDAr
     return epochs, values
 
 
+def collapse_by_labels(
+    runs: Sequence[Mapping[str, Any]],
+) -> tuple[dict[str, list[float]], float]:
+    """Of runs on random and true labels: NC1 by split and labels, and the mean null of held-out
+    samples after random ones."""
+    held, nulls = (
+        [float(np.mean([row[key] for row in run["labellings"]])) for run in runs]
+        for key in ("nc1", "null")
+    )
+    columns = {
+        "train,\nrandom": [run["random"]["train_nc1"] for run in runs],
+        "train,\ntrue": [run["true"]["train_nc1"] for run in runs],
+        "held out,\nrandom": held,
+        "random net,\ntrue labels": [run["random"]["held_out"]["nc1"] for run in runs],
+        "held out,\ntrue": [run["true"]["held_out"]["nc1"] for run in runs],
+    }
+    return columns, float(np.mean(nulls))
+
+
 def _series(trace: Trace, key: str, split: str = "train") -> list[float | None]:
     return trace.series(split, "head", key)[1]
 

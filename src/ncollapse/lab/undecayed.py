@@ -40,7 +40,9 @@ class Late:
     stationarity: list[float]
 
     def summary(self) -> dict[str, Any]:
-        """Every number of every start, with mean and standard deviation of the constants."""
+        """Every number of every start, with mean and standard deviation of the constants, and the
+        shares along every path from t = 1 on."""
+        times = self.paths[0].t
         spread = {key: [float(np.mean(v)), float(np.std(v))] for key, v in self.constants.items()}
         return {
             "share": self.share,
@@ -49,6 +51,8 @@ class Late:
             "powers": self.powers,
             "constants": spread,
             "stationarity": self.stationarity,
+            "t": times[times >= 1],
+            "paths": [shares(path)[times >= 1] for path in self.paths],
         }
 
 
