@@ -49,13 +49,19 @@ def train_network(
     loss: str | Loss = "ce",
     widths: Sequence[int] = WIDTHS,
     bias: bool = False,
+    learning_rate: float = 0.05,
 ) -> Network:
-    """MLP with BatchNorm, no ReLU after the last one, decay on everything, SGD 0.05 with momentum
-    0.9, batches of 64 and a cosine schedule, on counts[k] digits of class k. bias: in the head."""
+    """MLP with BatchNorm, no ReLU after the last one, decay on everything, SGD with momentum 0.9,
+    batches of 64 and a cosine schedule, on counts[k] digits of class k. bias: in the head."""
     data = long_tailed(digits(TEST_SHARE, seed), counts, seed)
     model = bare(data, seed, widths, bias)
     settings = Settings(
-        epochs=epochs, batch_size=BATCH, weight_decay=weight_decay, loss=loss, seed=seed
+        epochs=epochs,
+        batch_size=BATCH,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        loss=loss,
+        seed=seed,
     )
     last = train(model, data, settings).history[-1]
     geometry, nc1 = read(model, data)

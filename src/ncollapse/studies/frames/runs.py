@@ -20,7 +20,7 @@ HEADS = {
 def networks(settings: Plan, seed: int) -> Outcome:
     """Every loss with a bias, and mean squared error without one too."""
     counts = (settings["count"],) * CLASSES
-    how = {"epochs": settings["epochs"], "seed": seed}
+    how = {"seed": seed, **{key: settings[key] for key in ("epochs", "learning_rate")}}
     rows = {}
     for name, (loss, bias) in HEADS.items():
         found = train_network(counts, settings["weight_decay"], loss=loss, bias=bias, **how)

@@ -22,11 +22,10 @@ def blocks(settings: Plan, seed: int) -> Outcome:
 def lengths(settings: Plan, seed: int) -> Outcome:
     """Networks on long-tailed digits without a bias: how lengths go with counts."""
     counts = geometric_counts(settings["largest"], settings["smallest"], CLASSES)
+    how = {key: settings[key] for key in ("epochs", "learning_rate")}
     rows = {}
     for loss in ("mse", "ce"):
-        found = train_network(
-            counts, settings["decay"], epochs=settings["epochs"], seed=seed, loss=loss
-        )
+        found = train_network(counts, settings["decay"], seed=seed, loss=loss, **how)
         weight, means = (rows.norm(dim=1).numpy() for rows in arrays(found.geometry))
         powers = [slope(np.log(counts), np.log(norms)) for norms in (means, weight)]
         errors = {"nc1": found.nc1, "train_error": found.train_error}
