@@ -10,7 +10,6 @@ from ncollapse.studies.bars import BASIS, HISTORY
 JI = "Ji et al. 2022 (statements remembered, not read)"
 FANG = "Fang et al. 2021 state the limit (remembered); the finite threshold is derived"
 
-
 FLOW = (
     worst("peeled-margin", JI, Bar(low=0.99))(
         "Gradient flow of cross-entropy without decay, width above K: every start reaches the "
@@ -100,9 +99,9 @@ STUDY = Study(
         starts=By(1, 20, 20),
         narrow=By(1, 40, 40),
         six={"classes": By(3, 6, 6), "count": By(2, 4, 4), "starts": By(1, 20, 20)},
-        classes=By(3, 4, 6),
+        classes=By(3, 4, 4),
         count=By(2, 4, 5),
-        features=By(4, 6, 8),
+        features=By(4, 6, 6),
         until=By(1e40, 1e100, 1e100),
         points=By(
             _points(range(4, 5), 4, ()),

@@ -10,7 +10,6 @@ from ncollapse.studies.bars import BASIS, HISTORY, RETIRED
 PAPYAN = "Papyan, Han & Donoho 2020 (statements remembered, not read); the bar is ours"
 RANDOM = "Zhang et al. 2017 fit random labels (remembered, not read); the comparison is ours"
 
-
 PHASE = (
     worst("terminal-phase-nc1", PAPYAN, Bar(high=0.1))(
         "NC1 falls tenfold after training error first reached zero. Measured: nc1_fisher at the "
