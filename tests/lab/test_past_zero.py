@@ -30,19 +30,26 @@ def looks(errors: list[float], reading=lambda epoch: 1 / epoch) -> Looks:
     return made
 
 
-def test_readings_are_compared_from_lasting_zero_error() -> None:
+def test_readings_are_compared_from_the_first_zero_error() -> None:
+    found = phase_of(looks([0.5, 0.0, 0.1, 0.0, *[0.0] * 12]))
+    numbers = found["numbers"]
+    assert numbers["nc1"] == numbers["nc2"] == numbers["nc3"] == pytest.approx(2 / 16)
+    assert numbers["margin"] == pytest.approx(8.0)
+    first = found["since_first_zero"]
+    assert (first["look"], first["later_errors"]) == (1, 1)
+    assert first["nc1"] == numbers["nc1"] and first["margin"] == numbers["margin"]
+
+
+def test_slopes_and_decisions_are_read_from_lasting_zero_error() -> None:
     found = phase_of(looks([0.5, 0.0, 0.1, 0.0, *[0.0] * 12]))
     assert found["zero_error_epoch"] == 4
+    ends = found["readings"]["train"]["nc1_fisher"]
+    assert ends["end"] / ends["zero"] == pytest.approx(4 / 16)
     numbers = found["numbers"]
-    assert numbers["nc1"] == numbers["nc2"] == numbers["nc3"] == pytest.approx(4 / 16)
     assert numbers["slopes"] == pytest.approx(-1.0)
-    assert numbers["margin"] == pytest.approx(4.0)
     assert (numbers["decisions"], numbers["decisions-kept"]) == (0.0, 100.0)
     # The margin grew with the weights alone: over their norm it stands still.
     assert set(found["curves"]["margin_normalised"]) == {0.5}
-    first = found["since_first_zero"]
-    assert (first["look"], first["later_errors"]) == (1, 1)
-    assert first["nc1"] == pytest.approx(2 / 16) and first["margin"] == pytest.approx(8.0)
 
 
 def test_a_reading_that_rises_is_seen() -> None:

@@ -7,6 +7,9 @@ import math
 import pytest
 
 from ncollapse.lab.claims import FAILS, HOLDS, UNKNOWN
+from ncollapse.lab.page import page
+from ncollapse.lab.result import StudyResult
+from ncollapse.lab.scoreboard import describe
 from ncollapse.lab.study import SIZES
 from ncollapse.studies import Bar, Claim, Part, Study, find
 
@@ -82,6 +85,7 @@ def test_bars_read_as_they_mean() -> None:
         (lambda: made(settings={"mini": {}}), "no settings for quick, full"),
         (lambda: made(claims=(WORST, WORST)), "twice"),
         (lambda: made(parts=(Part("p", len, ("b",)),)), "a, b has a part or a claim"),
+        (lambda: made(retired={"a": "why"}), "a is retired and claimed"),
     ],
 )
 def test_what_is_wrong_is_explained(make, said: str) -> None:
@@ -99,6 +103,28 @@ def made(**changes: object) -> Study:
         "parts": (Part("p", len, ("a",)),),
     }
     return Study(**{**base, **changes})
+
+
+def test_seeds_begin_where_the_settings_say() -> None:
+    study = made(settings={size: {"seeds": 2, "first_seed": 7} for size in SIZES})
+    assert [unit.seed for unit in study.units("quick")] == [7, 8]
+    assert [unit.seed for unit in study.units("quick", 3)] == [7, 8, 9]
+    once = made(
+        settings={size: {"first_seed": 7} for size in SIZES},
+        parts=(Part("p", len, ("a",), seeded=False),),
+    )
+    assert [unit.seed for unit in once.units("full", 5)] == [7]
+
+
+def test_pages_say_where_a_bar_comes_from_and_what_was_retired() -> None:
+    told = Claim("a", "t", "s", Bar(high=1), basis="a pilot run", history="was b <before>")
+    study = made(claims=(told,), retired={"b": "it could not fail"})
+    assert told.notes == ("bar from: a pilot run", "history: was b <before>")
+    result = StudyResult(study, "quick", (told.judge([0.5]),), ())
+    for shown in (describe(study), page(result.document(), {})):
+        assert "bar from: a pilot run" in shown and "it could not fail" in shown
+    assert "was b &lt;before&gt;" in page(result.document(), {})
+    assert made().claims[0].notes == ()
 
 
 def test_runs_with_other_settings_have_other_fingerprints() -> None:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from ncollapse.metrics.nc2 import nc2_etf
+from ncollapse.metrics.nc3 import nc3_duality
 from ncollapse.theory.problems import UFM, ULPM
 from ncollapse.theory.problems.objective import Objective
 from ncollapse.theory.solvers.flow import SHAPES, Point, aligned_margin, flow, kkt, kkt_point
@@ -131,6 +133,10 @@ def test_bad_input_is_named() -> None:
         flow(UFM((2, 2)))
     with pytest.raises(ValueError, match="until=0"):
         flow(PROBLEM, until=0.0)
+    with pytest.raises(ValueError, match="until=1e\\+200; squares"):
+        flow(PROBLEM, until=1e200)
+    with pytest.raises(ValueError, match="tolerance=0"):
+        flow(PROBLEM, tolerance=0.0)
     with pytest.raises(ValueError, match="initial=0"):
         aligned_margin(1.0, num_classes=3, per_class=1, initial=0.0)
     with pytest.raises(ValueError, match="separates"):
@@ -141,3 +147,20 @@ def test_bad_input_is_named() -> None:
         kkt_point("cube", PROBLEM)
     with pytest.raises(ValueError, match="at least 3"):
         kkt_point("simplex", PROBLEM, width=2)
+
+
+def test_the_flow_reaches_a_hundred_decades() -> None:
+    far = flow(PROBLEM, seed=0, until=1e100, points=41, width=5)
+    loose = flow(PROBLEM, seed=0, until=1e100, points=41, width=5, tolerance=1e-9)
+    share, other = (one.normalised_margin / one.largest_margin for one in (far, loose))
+    assert far.loss[-1] < 1e-100 and far.balance_drift.max() < 1e-9
+    assert 0.99 < share[-1] < 1
+    assert abs(share[-1] - other[-1]) < 1e-7
+    late = far.t > 1e20
+    for falling in (far.nc1, far.nc2, far.nc3):
+        assert (np.diff(falling[late]) < 0).all()
+
+
+def test_frame_gaps_along_the_flow_are_those_of_the_metrics(path) -> None:
+    assert path.nc2[-1] == pytest.approx(float(nc2_etf(path.geometry)), rel=1e-9)
+    assert path.nc3[-1] == pytest.approx(float(nc3_duality(path.geometry)), rel=1e-9)

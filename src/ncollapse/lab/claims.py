@@ -7,8 +7,8 @@ statements are worded so that "holds" confirms them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 HOLDS, FAILS, UNKNOWN = "holds", "does not hold", "cannot tell"
@@ -65,6 +65,8 @@ class Claim:
     - "mean": mean over seeds with the 95 % interval of Student's t.
 
     seeds: fewer finite values than this are "cannot tell".
+    basis: where the bar comes from: theory, the paper, or a pilot run, and what would refute the
+    claim. history: what went by this id before, and why it changed.
     """
 
     id: str
@@ -74,12 +76,20 @@ class Claim:
     unit: str = ""
     rule: str = "worst"
     seeds: int = 1
+    basis: str = ""
+    history: str = ""
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:
             raise ValueError(f"rule {self.rule!r} is unknown; one of {', '.join(RULES)} is needed")
         if self.rule == "mean" and self.seeds < 2:
             raise ValueError(f"claim {self.id!r}: an interval of a mean needs seeds ≥ 2")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on where the bar comes from, and on what the claim was before."""
+        named = (("bar from", self.basis), ("history", self.history))
+        return tuple(f"{name}: {said}" for name, said in named if said)
 
     def judge(
         self, values: Sequence[float | None], failed: int = 0, trial: bool = False
@@ -146,6 +156,16 @@ def mean(id: str, source: str, bar: Bar, unit: str = "", seeds: int = 3) -> Call
     return lambda text: Claim(id, text, source, bar, unit, "mean", seeds)
 
 
+def noted(
+    claims: Iterable[Claim], basis: Mapping[str, str], history: Mapping[str, str]
+) -> tuple[Claim, ...]:
+    """The claims with their basis and history, where these have one by id."""
+    return tuple(
+        replace(claim, basis=basis.get(claim.id, ""), history=history.get(claim.id, ""))
+        for claim in claims
+    )
+
+
 def ids(claims: Iterable[Claim]) -> tuple[str, ...]:
     """The ids of claims, in order."""
     return tuple(claim.id for claim in claims)
@@ -175,13 +195,14 @@ class ClaimResult:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """`brief` with the bar's ends, the unit, the rule, the interval and every value."""
+        """`brief` with the bar's ends, the unit, the rule, notes, the interval and every value."""
         return {
             **self.brief(),
             "low": self.claim.bar.low,
             "high": self.claim.bar.high,
             "unit": self.claim.unit,
             "rule": self.claim.rule,
+            "notes": list(self.claim.notes),
             "interval": None if self.interval is None else list(self.interval),
             "values": list(self.values),
             "reason": self.reason,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -27,6 +28,19 @@ def block_means(square: Tensor, majority: int) -> tuple[float, float, float]:
         float(square[:majority, majority:].mean()),
         float(pairs(square[majority:, majority:]).mean()),
     )
+
+
+def apart(square: Tensor, sizes: Sequence[int]) -> float:
+    """Largest distance of an off-diagonal entry to the mean of those of its block, where classes
+    stand in groups of these sizes."""
+    off = ~torch.eye(square.shape[0], dtype=torch.bool)
+    worst = 0.0
+    for rows, kept in zip(square.split(list(sizes)), off.split(list(sizes)), strict=True):
+        parts = zip(rows.split(list(sizes), 1), kept.split(list(sizes), 1), strict=True)
+        for block in (part[mask] for part, mask in parts):
+            if block.numel():
+                worst = max(worst, float((block - block.mean()).abs().max()))
+    return worst
 
 
 def frame_gap(rows: Tensor, centred: bool) -> float:

@@ -13,11 +13,17 @@ from torch import Tensor
 from ncollapse.geometry import Geometry
 from ncollapse.lab.cosines import cosines, pairs
 from ncollapse.lab.study import Plan
-from ncollapse.losses import Loss, MeanSquaredError
+from ncollapse.losses import CrossEntropy, Focal, Loss, MeanSquaredError
 from ncollapse.theory.problems import UFM, ULPM
 from ncollapse.theory.solution import Solution
 from ncollapse.theory.solvers.descent import descend
 
+LOSSES: dict[str, Loss] = {
+    "ce": CrossEntropy(),
+    "ls": CrossEntropy(smoothing=0.1),
+    "focal": Focal(2.0),
+    "mse": MeanSquaredError(),
+}
 # A gap of 1e-8 is first order in what is left of the gradient, divided by √(λ_W λ_H).
 SETTLED = 1e-11
 

@@ -48,23 +48,31 @@ def train_network(
     seed: int = 0,
     loss: str | Loss = "ce",
     widths: Sequence[int] = WIDTHS,
+    bias: bool = False,
+    learning_rate: float = 0.05,
 ) -> Network:
-    """MLP with BatchNorm, no ReLU after the last one, no bias in the head, decay on everything,
-    SGD 0.05 with momentum 0.9, batches of 64 and a cosine schedule, on counts[k] digits of class
-    k."""
+    """MLP with BatchNorm, no ReLU after the last one, decay on everything, SGD with momentum 0.9,
+    batches of 64 and a cosine schedule, on counts[k] digits of class k. bias: in the head."""
     data = long_tailed(digits(TEST_SHARE, seed), counts, seed)
-    model = bare(data, seed, widths)
+    model = bare(data, seed, widths, bias)
     settings = Settings(
-        epochs=epochs, batch_size=BATCH, weight_decay=weight_decay, loss=loss, seed=seed
+        epochs=epochs,
+        batch_size=BATCH,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        loss=loss,
+        seed=seed,
     )
     last = train(model, data, settings).history[-1]
     geometry, nc1 = read(model, data)
     return Network(model, data, tuple(counts), geometry, nc1, last.train_error, last.test_error)
 
 
-def bare(data: Dataset, seed: int, widths: Sequence[int] = WIDTHS) -> nn.Sequential:
-    """An MLP as theory has it: features of either sign, and no bias in the head."""
-    return mlp(data.num_features, widths, data.num_classes, bias=False, last_relu=False, seed=seed)
+def bare(
+    data: Dataset, seed: int, widths: Sequence[int] = WIDTHS, bias: bool = False
+) -> nn.Sequential:
+    """An MLP as theory has it: features of either sign, and no bias in the head unless asked."""
+    return mlp(data.num_features, widths, data.num_classes, bias=bias, last_relu=False, seed=seed)
 
 
 def read(model: nn.Sequential, data: Dataset) -> tuple[Geometry, float]:

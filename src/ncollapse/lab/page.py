@@ -70,6 +70,11 @@ def page(document: Mapping[str, Any], drawn: Pictures) -> str:
         for run in document["runs"]
         if run["error"]
     )
+    # Documents of former versions know neither notes nor retired claims.
+    retired = "".join(
+        f"<p><small>Retired: {_text(name)}. {_text(why)}</small></p>"
+        for name, why in document.get("retired", {}).items()
+    )
     shown = "".join(
         f"<figure>{svg}<figcaption>{_text(alt)}</figcaption></figure>"
         for alt, svg in drawn.values()
@@ -83,7 +88,7 @@ def page(document: Mapping[str, Any], drawn: Pictures) -> str:
         f"</head><body><h1>{name}</h1><p>{question}</p>"
         f"<p><small>{paper} · size {document['size']}</small></p>"
         "<table><thead><tr><th>claim</th><th>measured</th><th>bar</th><th>verdict</th></tr></thead>"
-        f"<tbody>{rows}</tbody></table>{failed}{shown}</body></html>\n"
+        f"<tbody>{rows}</tbody></table>{failed}{retired}{shown}</body></html>\n"
     )
 
 
@@ -94,8 +99,9 @@ def _row(claim: Mapping[str, Any]) -> str:
         measured += f" <small>[{low}, {high}]</small>"
     shown = {key: _text(claim[key]) for key in ("text", "id", "source", "unit", "bar", "reason")}
     said = claim["verdict"] + (f"<br><small>{shown['reason']}</small>" if shown["reason"] else "")
+    under = [f"{shown['id']} · {shown['source']}", *map(_text, claim.get("notes", ()))]
     return (
-        f"<tr><td>{shown['text']}<br><small>{shown['id']} · {shown['source']}</small></td>"
+        f"<tr><td>{shown['text']}<br><small>{'<br>'.join(under)}</small></td>"
         f"<td>{measured} {shown['unit']}</td><td>{shown['bar']}</td><td>{said}</td></tr>"
     )
 

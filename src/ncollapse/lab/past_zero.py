@@ -24,9 +24,11 @@ KEYS = (*FALLING, "nc4_mismatch", "accuracy", "margin_min")
 def phase_of(looks: Looks) -> dict[str, Any]:
     """What the looks of one network say: a number for each claim, curves, both splits' readings.
 
-    The terminal phase begins at the first look from which training error stays zero; numbers are
-    nan where it did not end there. margin_normalised: margin_min over the mean norm of features
-    times the Frobenius norm of the classifier, so that it cannot grow by scale alone.
+    Readings and margins are compared with the first look of zero training error, where the paper's
+    terminal phase begins; slopes and decisions with the first look from which error stays zero.
+    Numbers are nan where fewer than four looks follow, or error did not end at zero.
+    margin_normalised: margin_min over the mean norm of features times the Frobenius norm of the
+    classifier, so that it cannot grow by scale alone.
     """
     trace = looks.trace
     steps, errors = trace.series("train", "head", "train_error")
@@ -34,6 +36,7 @@ def phase_of(looks: Looks) -> dict[str, Any]:
     changed = looks.changed()
     phase = terminal_phase(trace, keys=(*FALLING, "margin_min"))
     start = None if phase is None or phase.start is None else steps.index(phase.start.step)
+    first = _since_first(looks, [error == 0 for error in errors])
     return {
         "zero_error_epoch": None if start is None else epochs[start],
         "readings": _ends(trace, start),
@@ -45,8 +48,8 @@ def phase_of(looks: Looks) -> dict[str, Any]:
             **{key: _series(trace, key) for key in KEYS},
         },
         "test_accuracy": _series(trace, "accuracy", "test")[-1],
-        "numbers": _numbers(looks, phase, start, changed),
-        "since_first_zero": _since_first(looks, [error == 0 for error in errors]),
+        "numbers": _numbers(looks, phase, start, changed, first),
+        "since_first_zero": first,
     }
 
 
@@ -66,13 +69,32 @@ def reading(row: Mapping[str, Any], key: str) -> tuple[NDArray[np.float64], NDAr
     return epochs, values
 
 
+def collapse_by_labels(
+    runs: Sequence[Mapping[str, Any]],
+) -> tuple[dict[str, list[float]], float]:
+    """Of runs on random and true labels: NC1 by split and labels, and the mean null of held-out
+    samples after random ones."""
+    held, nulls = (
+        [float(np.mean([row[key] for row in run["labellings"]])) for run in runs]
+        for key in ("nc1", "null")
+    )
+    columns = {
+        "train,\nrandom": [run["random"]["train_nc1"] for run in runs],
+        "train,\ntrue": [run["true"]["train_nc1"] for run in runs],
+        "held out,\nrandom": held,
+        "random net,\ntrue labels": [run["random"]["held_out"]["nc1"] for run in runs],
+        "held out,\ntrue": [run["true"]["held_out"]["nc1"] for run in runs],
+    }
+    return columns, float(np.mean(nulls))
+
+
 def _series(trace: Trace, key: str, split: str = "train") -> list[float | None]:
     return trace.series(split, "head", key)[1]
 
 
 def _since_first(looks: Looks, zeros: Sequence[bool]) -> dict[str, float | int] | None:
-    """The same ratios from the first look at zero training error, after which it may come back:
-    the other reading of where the terminal phase begins. No claim is judged by it."""
+    """Ratios of the end to the first look at zero training error, after which error may come back:
+    where the paper's terminal phase begins (remembered, not read)."""
     if True not in zeros:
         return None
     first = list(zeros).index(True)
@@ -123,29 +145,26 @@ def normalised_margin(trace: Trace) -> list[float]:
 
 
 def _numbers(
-    looks: Looks, phase: Phase | None, start: int | None, changed: Sequence[float]
+    looks: Looks,
+    phase: Phase | None,
+    start: int | None,
+    changed: Sequence[float],
+    first: Mapping[str, float | int] | None,
 ) -> dict[str, float]:
     """What the claims read, one for each of `NUMBERS` and nc4."""
     mismatch = _series(looks.trace, "nc4_mismatch")[-1]
     nc4 = {"nc4": math.nan if mismatch is None else 100 * mismatch}
-    if phase is None or start is None or len(changed) - start < 4:
+    if phase is None or start is None or first is None or len(changed) - start < 4:
         return {**dict.fromkeys(NUMBERS, math.nan), **nc4}
     changes = phase.changes
-
-    def ratio(keys: Sequence[str]) -> float:
-        return max(changes[key].last / changes[key].first for key in keys)
-
     upper = [
         math.nan if change.slope is None or change.error is None else change.slope + change.error
         for change in (changes[key] for key in FALLING)
     ]
     late = changed[start + 1 :]
     return {
-        "nc1": ratio(NC1),
-        "nc2": ratio(NC2),
-        "nc3": ratio(NC3),
+        **{key: float(first[key]) for key in ("nc1", "nc2", "nc3", "margin")},
         "slopes": max(upper),
-        "margin": changes["margin_min"].last / changes["margin_min"].first,
         "decisions": 100 * max(late[-max(1, len(late) // 4) :]),
         "decisions-kept": looks.differ(start),
         **nc4,

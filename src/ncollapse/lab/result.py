@@ -69,6 +69,7 @@ class StudyResult:
             "settings": dict(self.study.settings[self.size]),
             "seconds": round(self.seconds, 3),
             "claims": [claim.to_dict() for claim in self.claims],
+            "retired": dict(self.study.retired),
             "runs": [{**asdict(unit), "seconds": round(unit.seconds, 3)} for unit in self.units],
         }
 

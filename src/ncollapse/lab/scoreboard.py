@@ -46,7 +46,7 @@ def tally(claims: Iterable[ClaimResult]) -> str:
 
 
 def describe(study: Study) -> str:
-    """Question, paper and every claim with its source and bar."""
+    """Question, paper, every claim with its source, bar and notes, and the claims made no more."""
     parts = [study.name, textwrap.fill(study.question, WIDTH), f"paper  {study.paper}", ""]
     for claim in study.claims:
         how = f"worst over runs, {claim.seeds} or more"
@@ -54,7 +54,8 @@ def describe(study: Study) -> str:
             how = f"mean over {claim.seeds} or more seeds"
         unit = f" {claim.unit}" if claim.unit else ""
         parts.append(f"  {claim.id:<27} bar {claim.bar}{unit} ({how})")
-        parts += [_indented(claim.text), _indented(f"source: {claim.source}")]
+        parts += map(_indented, (claim.text, f"source: {claim.source}", *claim.notes))
+    parts += [_indented(f"retired: {name}. {why}") for name, why in study.retired.items()]
     return "\n".join(parts)
 
 

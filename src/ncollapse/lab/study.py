@@ -57,10 +57,12 @@ class Part:
 class Study:
     """A question that runs can answer.
 
-    settings: by size, what the parts read; "seeds" is how many are run by default. "mini" tries the
-    machinery in seconds and judges nothing. combine: from the data of all finished runs of each
-    part to numbers that need several seeds at once, {claim id: [values]}. draw: (units by part) →
-    {name: (alt text, matplotlib figure)}. place: lists are in the order of this number.
+    settings: by size, what the parts read; "seeds" is how many are run by default, "first_seed" the
+    number of the first one (0): a claim that changed is judged on seeds that it has not seen.
+    "mini" tries the machinery in seconds and judges nothing. combine: from the data of all finished
+    runs of each part to numbers that need several seeds at once, {claim id: [values]}. draw: (units
+    by part) → {name: (alt text, matplotlib figure)}. place: lists are in the order of this number.
+    retired: ids of claims that are made no more, with the reason.
     Raises ValueError for a missing size, claims without a part, or names used twice.
     """
 
@@ -73,6 +75,7 @@ class Study:
     combine: str | Callable[[Units], Mapping[str, Sequence[float]]] | None = None
     draw: Draw | None = None
     place: int = 1000
+    retired: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         missing = [size for size in SIZES if size not in self.settings]
@@ -81,6 +84,9 @@ class Study:
         own = ids(self.claims)
         if len(set(own)) < len(own) or len({p.name for p in self.parts}) < len(self.parts):
             raise ValueError(f"study {self.name!r} uses the name of a claim or part twice")
+        alive = sorted(set(own) & set(self.retired))
+        if alive:
+            raise ValueError(f"study {self.name!r}: {', '.join(alive)} is retired and claimed")
         given = {name for part in self.parts for name in part.claims}
         if given != set(own):
             odd = ", ".join(sorted(given ^ set(own)))
@@ -94,8 +100,9 @@ class Study:
         count = int(settings.get("seeds", 1)) if seeds is None else seeds
         if count < 1:
             raise ValueError(f"seeds={count}; at least 1 is needed")
+        first = int(settings.get("first_seed", 0))
         return [
-            Unit(self.name, part, {**settings, **part.given}, seed)
+            Unit(self.name, part, {**settings, **part.given}, first + seed)
             for part in self.parts
             for seed in range(count if part.seeded else 1)
         ]

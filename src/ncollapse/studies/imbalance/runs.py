@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import torch
 
+from ncollapse.lab.blocks import block_errors
 from ncollapse.lab.compared import CLASSES, compare, largest_gap, two_groups
-from ncollapse.lab.cosines import block_means, closeness, cosines, filled, pairs
+from ncollapse.lab.cosines import closeness, cosines, pairs
 from ncollapse.lab.data import geometric_counts
-from ncollapse.lab.free import arrays, squared_error_lengths, trained, unbiased
+from ncollapse.lab.debiased import nc1_debiased
+from ncollapse.lab.free import squared_error_lengths, trained, unbiased
 from ncollapse.lab.networks import train_network
 from ncollapse.lab.study import Outcome, Plan, outcome
-from ncollapse.losses import CrossEntropy, MeanSquaredError
-from ncollapse.theory.solve import solve
+from ncollapse.losses import MeanSquaredError
 
+BLOCK_DECAY = 5e-3
 FACTS = (
     "measured", "predicted", "norm_ratio", "norm_ratio_predicted", "tau", "logit_error", "nc1",
     "train_error", "test_error", "distance",
@@ -50,19 +52,8 @@ def lengths(settings: Plan, seed: int) -> Outcome:
 
 def blocks(settings: Plan, seed: int) -> Outcome:
     """Cross-entropy with two groups of counts by descent: blocks, and the solver's blocks."""
-    groups = settings["blocks"]
-    counts = tuple(count for size, count in groups for _ in range(size))
-    problem = unbiased(counts, 5e-3, CrossEntropy())
-    weights = trained(problem, seed)[0], arrays(solve(problem).geometry)[0]
-    majority = groups[0][0]
-    found, certified = (block_means(cosines(weight), majority) for weight in weights)
-    aim = filled(certified, majority, len(counts))
-    worst = max(float(pairs(cosines(weight) - aim).abs().max()) for weight in weights)
-    norms, aims = (weight.norm(dim=1) for weight in weights)
-    for part in (slice(0, majority), slice(majority, None)):
-        for ideal in (norms[part].mean(), aims[part].mean()):
-            worst = max(worst, float((norms[part] / ideal - 1).abs().max()))
-    return outcome({"imbalance-blocks": worst}, counts=counts, cosines=found, certified=certified)
+    found = block_errors(settings["blocks"], BLOCK_DECAY, seed)
+    return outcome({"imbalance-blocks": max(found["errors"].values())}, **found)
 
 
 def network(settings: Plan, seed: int) -> Outcome:
@@ -73,12 +64,13 @@ def network(settings: Plan, seed: int) -> Outcome:
     balanced = train_network(level, wanted["decays"][0], epochs=epochs, seed=seed)
     found = {decay: compare(counts, decay, epochs, seed) for decay in wanted["decays"]}
     rows = [{"decay": decay, **one.facts(*FACTS)} for decay, one in found.items()]
+    debiased = [nc1_debiased(one) for one in (found[wanted["decays"][0]].network, balanced)]
     values = {
-        "imbalance-nc1": rows[0]["nc1"] / balanced.nc1,
+        "imbalance-nc1": debiased[0] / debiased[1],
         "imbalance-network-blocks": max(largest_gap(r["measured"], r["predicted"]) for r in rows),
         "imbalance-network-closer": min(closeness(*one.weights)[1] for one in found.values()),
     }
-    return outcome(values, rows=rows, balanced_nc1=balanced.nc1, counts=counts)
+    return outcome(values, rows=rows, balanced_nc1=balanced.nc1, debiased=debiased, counts=counts)
 
 
 def longtail(settings: Plan, seed: int) -> Outcome:

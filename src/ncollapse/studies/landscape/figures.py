@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from ncollapse.lab.figures import Axes, Drawing, Ink, Runs, curves, grouped
+from ncollapse.lab.figures import Axes, Drawing, Ink, Runs, columns, curves, grouped
 
 draw = Drawing()
 
 
-@draw.figure("saddles", x="rank r", y="curvature along the direction, √(λ_W λ_H)")
+@draw.figure("census", x="curvature by the formula, √(λ_W λ_H)", y="by the Hessian")
 def saddles(area: Axes, ink: Ink, found: Runs) -> None:
-    """Curvature at the saddle of every rank: dots measured, lines the formula."""
-    rows = found[0]["rows"]
+    """Curvature at every saddle of the census: the formula against the Hessian."""
+    rows = [row for run in found for row in run["rows"] if row["curvature"] is not None]
     for (loss, mine), colour in zip(grouped(rows, "loss").items(), ink.all, strict=False):
-        ranks = [row["rank"] for row in mine]
-        area.plot(ranks, [row["formula"] / row["threshold"] for row in mine], color=ink.faint)
-        measured = [row["curvature"] / row["threshold"] for row in mine]
-        area.plot(ranks, measured, "o", color=colour, label=loss)
-    area.set_xticks(sorted({row["rank"] for row in rows}))
+        known, measured = columns(mine, "formula", "curvature")
+        area.plot(known, measured, "o", color=colour, markersize=3, label=loss)
+    area.axline((-1, -1), slope=1, color=ink.line)
+
+
+@draw.figure("census", x="rank of W", y="objective")
+def points(area: Axes, ink: Ink, found: Runs) -> None:
+    """Critical points of the census by rank of W: global optima, and saddles above them."""
+    rows = [row for run in found for row in run["rows"]]
+    for (kind, mine), colour in zip(grouped(rows, "kind").items(), ink.all, strict=False):
+        area.plot(*columns(mine, "rank", "objective"), "o", color=colour, markersize=3, label=kind)
 
 
 @draw.figure("focal", x="p_y - p₀(γ)", y="relative gap", log="y")

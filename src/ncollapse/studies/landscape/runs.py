@@ -1,19 +1,19 @@
-"""Runs of the landscape study: random starts, the zero threshold, saddles, focal loss."""
+"""Runs of the landscape study: random starts, the zero threshold, a census, focal loss."""
 
 from __future__ import annotations
 
 import math
 
+from ncollapse.lab.census import survey, verdicts
 from ncollapse.lab.critical import focal_point, saddle
-from ncollapse.lab.free import balanced, from_starts
+from ncollapse.lab.free import LOSSES, balanced, from_starts
 from ncollapse.lab.study import Outcome, Plan, outcome
-from ncollapse.losses import CrossEntropy, Focal, Loss, MeanSquaredError
+from ncollapse.losses import CrossEntropy, Focal
 from ncollapse.theory.solvers.descent import descend
 
 LIMIT = 200_000
 # Far enough on either side of 1/(nK²) for descent to settle in float64.
 NEAR = 0.05
-LOSSES: dict[str, Loss] = {"ce": CrossEntropy(), "mse": MeanSquaredError()}
 
 
 def starts(settings: Plan, seed: int) -> Outcome:
@@ -41,22 +41,23 @@ def zero(settings: Plan, seed: int) -> Outcome:
     return outcome(values, margin=margin, wanted=wanted)
 
 
+def census_of(settings: Plan, seed: int) -> Outcome:
+    """Critical points from random starts, by loss, bias and counts: what each of them is."""
+    rows, tallies = survey(settings["census"], seed)
+    values = {f"landscape-saddle-{key}": value for key, value in verdicts(rows, tallies).items()}
+    return outcome(values, rows=rows, tallies=tallies)
+
+
 def saddles(settings: Plan, seed: int) -> Outcome:
     """The optimum cut to each rank r = 0 … K-2 and settled there: gradient, curvature, escape."""
     rows = []
-    for name, loss in LOSSES.items():
-        problem = balanced(settings["problem"], loss)
+    for name in ("ce", "mse"):
+        problem = balanced(settings["problem"], LOSSES[name])
         optimum = descend(problem, seed=seed).extra["point"]
         for rank in range(problem.num_classes - 1):
             found = saddle(problem, optimum, rank, seed=seed, max_iterations=LIMIT)
             rows.append({"loss": name, **found})
-    values = {
-        "landscape-saddle-gradient": max(row["gradient"] for row in rows),
-        "landscape-saddle-curvature": max(abs(r["curvature"] / r["formula"] - 1) for r in rows),
-        "landscape-saddle-strict": max(row["curvature"] / row["threshold"] for row in rows),
-        "landscape-escape": max(row["escaped"] for row in rows),
-    }
-    return outcome(values, rows=rows)
+    return outcome({"landscape-escape": max(row["escaped"] for row in rows)}, rows=rows)
 
 
 def focal(settings: Plan, seed: int) -> Outcome:

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ncollapse.lab.cosines import frame_gap
 from ncollapse.lab.data import digits
-from ncollapse.lab.free import balanced, between_frames, descent_with_decay, trained, undecayed
+from ncollapse.lab.free import (
+    LOSSES,
+    balanced,
+    between_frames,
+    descent_with_decay,
+    trained,
+    undecayed,
+)
 from ncollapse.lab.models import mlp
 from ncollapse.lab.networks import nc1_curve
 from ncollapse.lab.samples import subset
 from ncollapse.lab.statistics import jackknife, slope
 from ncollapse.lab.study import Outcome, Plan, Units, outcome
 from ncollapse.lab.train import Settings, train
-from ncollapse.losses import CrossEntropy, Focal, Loss, MeanSquaredError
+from ncollapse.losses import CrossEntropy, Loss, MeanSquaredError
 from ncollapse.theory.solvers.flow import flow
 
-LOSSES: dict[str, Loss] = {
-    "ce": CrossEntropy(),
-    "ls": CrossEntropy(smoothing=0.1),
-    "focal": Focal(2.0),
-    "mse": MeanSquaredError(),
-}
 LEARNING_RATE = 0.05
 POINTS = 60
 DECAY = 5e-4
@@ -84,28 +87,30 @@ def combine(units: Units) -> dict[str, list[float]]:
     """The spread of mean accuracies over losses, as one jackknife value a seed: its mean corrects
     the bias that noise gives a spread, its scatter is the uncertainty."""
     rows = [unit["accuracy"] for unit in units["networks"]]
+    judged = {"wide": list(LOSSES), "narrow": [name for name in LOSSES if name != "mse"]}
     return {
-        f"losses-accuracy-{name}": jackknife([[row[name][loss] for loss in LOSSES] for row in rows])
-        for name in (rows[0] if rows else ())
+        f"losses-accuracy-{name}": jackknife([[row[name][loss] for loss in some] for row in rows])
+        for name, some in (judged.items() if rows else ())
     }
 
 
 def slopes(settings: Plan, seed: int) -> Outcome:
-    """NC1 of a network at a constant rate, with and without decay; fitted after `from` epochs."""
+    """NC1 of a network at a constant rate: with decay, fitted after `from` epochs; and longer
+    without, fitted after a tenth of all steps."""
     plan = settings["slope"]
     some = subset(digits(seed=seed), settings["samples"], seed)
-    rates = {"decay": plan["decay"], "none": 0.0}
-    how = {
-        name: Settings(epochs=plan["epochs"], weight_decay=rate, schedule="constant", seed=seed)
-        for name, rate in rates.items()
-    }
-    curves = {name: nc1_curve(some, chosen) for name, chosen in how.items()}
-    first = plan["from"] * curves["decay"].steps[-1] / plan["epochs"]
-    predicted = -2 * how["decay"].learning_rate / (1 - how["decay"].momentum) * plan["decay"]
-    (steps, nc1), (late, within) = (curves[name].since(first) for name in rates)
+    how = Settings(
+        epochs=plan["epochs"], weight_decay=plan["decay"], schedule="constant", seed=seed
+    )
+    bare = replace(how, epochs=settings["undecayed"], weight_decay=0.0)
+    decayed, free = nc1_curve(some, how), nc1_curve(some, bare)
+    predicted = -2 * how.learning_rate / (1 - how.momentum) * plan["decay"]
+    steps, nc1 = decayed.since(plan["from"] * decayed.steps[-1] / plan["epochs"])
+    late, within = free.since(free.steps[-1] / 10)
     values = {
         "losses-network-decay": slope(steps, np.log(nc1)) / predicted,
         "losses-network-log": slope(np.log(np.log(late)), np.log(within)),
     }
-    looks = {name: {"steps": curve.steps, "nc1": curve.values} for name, curve in curves.items()}
-    return outcome(values, first=first, predicted=predicted, **looks)
+    looks = {"decay": decayed, "none": free}
+    curves = {name: {"steps": one.steps, "nc1": one.values} for name, one in looks.items()}
+    return outcome(values, predicted=predicted, **curves)

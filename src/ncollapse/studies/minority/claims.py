@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from ncollapse.lab.claims import Bar, ids, mean, worst
+from ncollapse.lab.claims import Bar, ids, mean, noted, worst
 from ncollapse.lab.settings import By, sizes
 from ncollapse.lab.study import Part, Study
+from ncollapse.studies.bars import BASIS, HISTORY
 
 EXACT = "derived; Hong & Ling 2023 state √n_B/N for cross-entropy (text not read)"
 OBSERVED = "observed; the theory of free features merges the means too"
 FITTED = "derived; one scalar τ is fitted to the network's mean logits"
+MERGED = "follows from merged classifiers"
 
 GRID = (
     worst("minority-grid", EXACT, Bar(high=1.0), "grid steps")(
@@ -43,7 +45,7 @@ NETWORK = (
         "Past it, the predicted cosine within the minority (1 exactly). Measured: largest "
         "|difference|."
     ),
-    mean("minority-head", "follows from merged classifiers", Bar(high=0.3))(
+    mean("minority-head", MERGED, Bar(high=0.3))(
         "Past it, the head cannot tell minority classes apart. Measured: test accuracy of the head "
         "among the five minority classes alone (chance 0.2), the larger of the two settings."
     ),
@@ -51,6 +53,18 @@ NETWORK = (
         "Past it, nearest class centres still tell minority classes apart. Measured: test accuracy "
         "of nearest centres minus the head's, among the minority classes, the smaller of the two "
         "settings."
+    ),
+    mean(
+        "minority-recall-head",
+        f"{MERGED}, with logits below the majority's; Fang et al. 2021 (remembered)",
+        Bar(high=0.01),
+    )(
+        "Past it, the head names no minority class at all. Measured: recall of minority classes "
+        "among all ten on test samples, the larger of the two settings."
+    ),
+    mean("minority-recall-centres", OBSERVED, Bar(low=0.1))(
+        "Past it, nearest class centres still name some. Measured: their recall of minority "
+        "classes among all ten on test samples, the smaller of the two settings."
     ),
 )
 RUNS = "ncollapse.studies.minority.runs"
@@ -63,9 +77,10 @@ STUDY = Study(
         "classifiers of a real network merge past the predicted transition?"
     ),
     paper="Fang et al. 2021, minority collapse; Hong & Ling 2023, its threshold",
-    claims=(*GRID, *NETWORK),
+    claims=noted((*GRID, *NETWORK), BASIS, HISTORY),
     settings=sizes(
-        seeds=By(1, 6, 10),
+        seeds=By(1, 4, 10),
+        first_seed=By(0, 100, 100),
         classes=By([2, 2], [3, 3], [5, 5]),
         minority=By(2, 4, 5),
         ratios=By([2, 4], [2, 5, 10, 20], [2, 5, 10, 20, 50]),

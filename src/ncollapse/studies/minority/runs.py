@@ -44,6 +44,8 @@ def network(settings: Plan, seed: int) -> Outcome:
         "minority-network-inside": max(largest_gap(a[2:], b[2:]) for a, b in cosines),
         "minority-head": max(row["head_among"] for row in past),
         "minority-centres": min(row["centres_among"] - row["head_among"] for row in past),
+        "minority-recall-head": max(row["head"] for row in past),
+        "minority-recall-centres": min(row["centres"] for row in past),
     }
     return outcome(values, before=before, past=past)
 

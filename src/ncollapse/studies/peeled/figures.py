@@ -7,13 +7,13 @@ from ncollapse.lab.figures import Axes, Drawing, Ink, Runs, columns, curves, gro
 draw = Drawing()
 
 
-@draw.figure("flow", x="t", y="share of the maximal normalised margin", log="x")
-def margin(area: Axes, ink: Ink, flow: Runs) -> None:
-    """Gradient flow without decay: every start nears the maximal normalised margin."""
-    data = flow[0]
-    for path in data["paths"]:
-        label = f"{len(data['paths'])} starts"
-        area.plot(data["t"], path, color=ink.first, linewidth=0.8, label=label)
+@draw.figure("flow", "narrow", x="t", y="share of the maximal normalised margin", log="x")
+def margin(area: Axes, ink: Ink, flow: Runs, narrow: Runs) -> None:
+    """Gradient flow without decay: above width K every start nears the largest margin, at width
+    K some stall."""
+    for runs, colour, said in ((narrow, ink.second, "width K"), (flow, ink.first, "above")):
+        for path in (path for run in runs for path in run["paths"]):
+            area.plot(runs[0]["t"], path, color=colour, linewidth=0.8, label=said)
     area.axhline(1, color=ink.line)
     area.set_ylim(0, 1.03)
 

@@ -2,30 +2,49 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from ncollapse.lab.critical import constructed
 from ncollapse.lab.free import undecayed
 from ncollapse.lab.merging import around
 from ncollapse.lab.study import Outcome, Plan, outcome
-from ncollapse.theory.solvers.flow import flow
+from ncollapse.lab.undecayed import FALLING, integration_error, late
 
 
 def flows(settings: Plan, seed: int) -> Outcome:
-    """Gradient flow from random starts: share of the maximal margin, growth of the norms."""
-    problem = undecayed(settings)
-    shares, growth, paths = [], [], []
-    for start in range(settings["starts"]):
-        path = flow(problem, seed=1000 * seed + start, until=settings["until"])
-        assert path.largest_margin is not None
-        share = path.normalised_margin / path.largest_margin
-        square = path.weight_norm**2 + path.feature_norm**2
-        early = int(np.searchsorted(path.t, 1e5))
-        shares.append(float(share[-1]))
-        growth.append(float(square[-1] / square[early]))
-        paths.append(share[path.t >= 1])
-    values = {"peeled-margin": min(shares), "peeled-diverges": min(growth)}
-    return outcome(values, shares=shares, growth=growth, t=path.t[path.t >= 1], paths=paths)
+    """Gradient flow from random starts: the margin, norms, loss, and NC1 to NC3 at its end."""
+    problem, until = undecayed(settings), settings["until"]
+    found = late(problem, _starts(seed, settings["starts"]), until)
+    values = {
+        "peeled-margin": min(found.share),
+        "peeled-diverges": max(found.growth, key=lambda ratio: abs(ratio - 2)),
+        "peeled-loss-law": max(found.loss, key=lambda ratio: abs(ratio - 1)),
+        **{f"peeled-flow-{name}": max(found.powers[name]) for name in FALLING},
+    }
+    error = integration_error(problem, 1000 * seed, until)
+    return outcome(values, **found.summary(), integration_error=error)
+
+
+def narrow(settings: Plan, seed: int) -> Outcome:
+    """The same at a width of exactly K."""
+    problem = undecayed({**settings, "features": settings["classes"]})
+    found = late(problem, _starts(seed, settings["narrow"]), settings["until"])
+    return outcome({"peeled-margin-narrow": min(found.share)}, **found.summary())
+
+
+def six(settings: Plan, seed: int) -> Outcome:
+    """Six classes, wide and narrow."""
+    plan = settings["six"]
+    rows = {}
+    for name, more in (("", 2), ("-narrow", 0)):
+        problem = undecayed({**plan, "features": plan["classes"] + more})
+        rows[f"peeled-margin-six{name}"] = late(
+            problem, _starts(seed, plan["starts"]), settings["until"]
+        )
+    values = {name: min(found.share) for name, found in rows.items()}
+    return outcome(values, rows=[found.summary() for found in rows.values()])
+
+
+def _starts(seed: int, count: int) -> range:
+    return range(1000 * seed, 1000 * seed + count)
 
 
 def points(settings: Plan, seed: int) -> Outcome:

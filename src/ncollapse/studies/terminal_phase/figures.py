@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ncollapse.lab.figures import Axes, Drawing, Ink, Runs, curves
-from ncollapse.lab.past_zero import by_network, reading
+from ncollapse.lab.past_zero import by_network, collapse_by_labels, reading
 
 draw = Drawing()
 SHOWN = {
@@ -69,19 +69,11 @@ def decisions(area: Axes, ink: Ink, *parts: Runs) -> None:
 def random(area: Axes, ink: Ink, runs: Runs) -> None:
     """NC1 of networks trained on random and on true labels: both collapse in training, held-out
     samples only after true labels."""
-    held = [float(np.mean([row["nc1"] for row in run["labellings"]])) for run in runs]
-    nulls = [float(np.mean([row["null"] for row in run["labellings"]])) for run in runs]
-    columns = {
-        "train,\nrandom": [run["random"]["train_nc1"] for run in runs],
-        "train,\ntrue": [run["true"]["train_nc1"] for run in runs],
-        "held out,\nrandom": held,
-        "random net,\ntrue labels": [run["random"]["held_out"]["nc1"] for run in runs],
-        "held out,\ntrue": [run["true"]["held_out"]["nc1"] for run in runs],
-    }
+    columns, null = collapse_by_labels(runs)
     for place, (name, values) in enumerate(columns.items()):
         colour = ink.second if "random" in name else ink.first
         area.plot([place] * len(values), values, "o", color=colour)
-    area.axhline(float(np.mean(nulls)), color=ink.faint, linewidth=1, label="null, random net")
+    area.axhline(null, color=ink.faint, linewidth=1, label="null, random net")
     area.set_xlim(-0.5, len(columns) - 0.5)
     area.set_xticks(range(len(columns)), list(columns))
     area.tick_params(axis="x", labelsize=9)

@@ -44,10 +44,11 @@ def random_labels(settings: Plan, seed: int) -> Outcome:
     held_true = random["held_out"]
     values = {
         "nc1": random["train_nc1"] if fits else math.nan,
-        "null": mean["nc1"] / mean["null"],
-        "accuracy": mean["accuracy"] * classes,
         "apart": mean["nc1"] / real["held_out"]["nc1"] if both else math.nan,
         "true-accuracy": held_true["accuracy"] * classes,
         "true-nc1": held_true["nc1"] / held_true["null"],
     }
-    return outcome({f"terminal-phase-random-{key}": values[key] for key in values}, **found)
+    named = {f"terminal-phase-random-{key}": value for key, value in values.items()}
+    # What follows from the lottery is kept as data.
+    lottery = {"null": mean["nc1"] / mean["null"], "accuracy": mean["accuracy"] * classes}
+    return outcome(named, lottery=lottery, **found)

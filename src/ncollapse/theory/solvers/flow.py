@@ -23,11 +23,18 @@ from numpy.typing import NDArray
 
 from ncollapse.geometry import Geometry
 from ncollapse.theory.problems.objective import Objective
-from ncollapse.theory.problems.point import Point, class_labels, within_class_share
+from ncollapse.theory.problems.point import (
+    Point,
+    class_labels,
+    class_means,
+    within_class_share,
+)
 from ncollapse.theory.problems.problem import Problem
 from ncollapse.theory.problems.ulpm import ULPM
 
 Array = NDArray[np.float64]
+# |∇f|² falls like 1/t² and has to stay above the smallest float64.
+LATEST = 1e150
 SHAPES = ("simplex", "polygon", "cross-polytope", "product")
 
 
@@ -37,8 +44,9 @@ class FlowPath:
 
     loss: mean cross-entropy. weight_norm, feature_norm: Frobenius norms. normalised_margin:
     2 min (w_y - w_j)ᵀh / (‖W‖² + ‖H‖²); `largest_margin` is its maximum 1/(√n (K - 1)), None for
-    unequal counts. nc1: tr Σ_W / tr Σ_B. law: loss · 2 t log t / (√n (K - 1)), which tends to 1
-    as the direction tends to the simplex (balanced counts and t > 1 only, else nan).
+    unequal counts. nc1: tr Σ_W / tr Σ_B. nc2: ‖G/‖G‖_F - E‖_F of centred class means, E the simplex
+    of norm 1. nc3: ‖W/‖W‖_F - M/‖M‖_F‖_F, M the centred means. law: loss · 2 t log t / (√n (K-1)),
+    which tends to 1 as the direction does to the simplex (equal counts, t > 1 only, else nan).
     kkt_stationarity: sine of the angle between the point and -∇f, 0 at a KKT direction.
     kkt_complementarity: mean excess of the margins over the smallest, weighed by the softmax
     multipliers; nan until all samples are separated.
@@ -53,6 +61,8 @@ class FlowPath:
     feature_norm: Array
     normalised_margin: Array
     nc1: Array
+    nc2: Array
+    nc3: Array
     law: Array
     kkt_stationarity: Array
     kkt_complementarity: Array
@@ -81,24 +91,34 @@ def flow(
     width: int | None = None,
     scale: float = 0.3,
     start: Point | None = None,
+    tolerance: float = 1e-11,
 ) -> FlowPath:
     """Follow Ẇ = -∇_W f, Ḣ = -∇_H f for f = (1/N) Σ cross-entropy from t = 0 to `until`.
 
     Integrated in s = log(1 + t) by an explicit Runge-Kutta method of order 8: curvature falls like
-    1/t, so in s the flow is not stiff and 10¹⁰ units of time take under a second. Softmax residuals
-    are sums of the other classes' probabilities, so nothing cancels when they are 10⁻¹¹.
+    1/t, so in s the flow is not stiff and 10¹⁰⁰ units of time take a second. Softmax residuals are
+    sums of the other classes' probabilities, so nothing cancels when they are 10⁻¹⁰⁰.
 
     seed, scale: random start of normal entries (or `start`, a point). width: d, default the
-    problem's or K. points: samples of the path, t = 0 and then evenly spaced in s.
-    Raises ValueError for until ≤ 0, fewer than 2 points, scale ≤ 0 and another problem than ULPM.
+    problem's or K. points: samples of the path, t = 0 and then evenly spaced in s. tolerance:
+    relative and absolute, of a step; a second run with another one tells the error of integration.
+    Raises ValueError for until ≤ 0 or beyond 1e150, fewer than 2 points, scale or tolerance ≤ 0,
+    and another problem than ULPM.
     """
     from scipy.integrate import solve_ivp
 
     if not isinstance(problem, ULPM):
         raise ValueError(f"{type(problem).__name__} has a minimiser; flow follows ULPM only")
-    for name, value, least in (("until", until, 0), ("points", points, 1), ("scale", scale, 0)):
+    for name, value, least in (
+        ("until", until, 0),
+        ("points", points, 1),
+        ("scale", scale, 0),
+        ("tolerance", tolerance, 0),
+    ):
         if not (value > least and math.isfinite(value)):
             raise ValueError(f"{name}={value}; a finite number above {least} is needed")
+    if until > LATEST:
+        raise ValueError(f"until={until:g}; squares of the gradient vanish after t = {LATEST:g}")
     if start is not None and width is None:
         width = start.weight.shape[1]
     objective = Objective(problem, width)
@@ -111,8 +131,8 @@ def flow(
         first.numpy(),
         method="DOP853",
         t_eval=clock,
-        rtol=1e-11,
-        atol=1e-11,
+        rtol=tolerance,
+        atol=tolerance,
     )
     if not done.success:
         raise RuntimeError(f"the flow could not be followed to t = {until:g}: {done.message}")
@@ -321,7 +341,9 @@ def _reading(field: _Field, t: float, x: Array) -> dict[str, float]:
     if field.largest is not None and t > 1:
         law = loss * 2 * t * math.log(t) * field.largest
         # largest = 1/(√n (K-1)), so this is loss over √n (K-1)/(2 t log t).
-    within = within_class_share(torch.from_numpy(np.array(H)), field.counts)
+    features = torch.from_numpy(np.array(H))
+    within = within_class_share(features, field.counts)
+    nc2, nc3 = _frame_gaps(W, class_means(features, field.counts).numpy())
     return {
         "t": float(t),
         "loss": loss,
@@ -329,10 +351,22 @@ def _reading(field: _Field, t: float, x: Array) -> dict[str, float]:
         "feature_norm": float(np.linalg.norm(H)),
         "normalised_margin": 2 * margin / square,
         "nc1": np.nan if within is None else within,
+        "nc2": nc2,
+        "nc3": nc3,
         "law": law,
         "kkt_stationarity": math.sqrt(max(0.0, 1 - cosine**2)),
         "kkt_complementarity": float((probability * excess).sum() / probability.sum()),
     }
+
+
+def _frame_gaps(W: Array, means: Array) -> tuple[float, float]:
+    """‖G/‖G‖ - E‖ of centred means, and ‖W/‖W‖ - M/‖M‖‖."""
+    M = means - means.mean(0)
+    gram, size = M @ M.T, len(M)
+    simplex = (np.eye(size) - 1 / size) / math.sqrt(size - 1)
+    frame = np.linalg.norm(gram / np.linalg.norm(gram) - simplex)
+    dual = np.linalg.norm(W / np.linalg.norm(W) - M / np.linalg.norm(M))
+    return float(frame), float(dual)
 
 
 def _multipliers(
