@@ -215,6 +215,10 @@ def _searched(
 ) -> tuple[Array, Array]:
     """The longest of the steps 1, ½, ¼, … that descends enough, class by class, brought back to
     the sphere or into the ball; and the classes where none does, which stay."""
+    if problem.form.absolute:
+        # Nearly linear: Newton's step may be astronomic, and no halving brings it back.
+        length = np.linalg.norm(step, axis=0)
+        step = step * np.minimum(1.0, 2 * problem.radius / np.maximum(length, 1e-200))
     change = problem.rows @ step
     squares, along = (features**2).sum(0), (features * step).sum(0)
     length_squares = (step**2).sum(0)

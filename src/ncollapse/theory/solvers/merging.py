@@ -24,7 +24,7 @@ from ncollapse.theory.solvers.relaxation import Point, Relaxation
 SHARPNESS = 1e-6
 TOLERANCE = 1e-5
 # A search takes some ten solutions a group: with more kinds of classes than this none is made.
-KINDS = 32
+KINDS = 16
 # Below this share of the τ where everything vanishes no group is looked for.
 SMALLEST = 1e-9
 ROUNDS = 60
@@ -32,7 +32,7 @@ ROUNDS = 60
 
 def merging_thresholds(problem: UFM, members: Sequence[int]) -> list[float | None]:
     """N² λ_W λ_H from which on the group of each class in `members` merges; None where no decay is
-    found at which it is apart, and with more than 32 kinds of classes."""
+    found at which it is apart, and with more than 16 kinds of classes."""
     relaxed = relaxation_of(problem)
     if relaxed.groups.number > KINDS:
         return [None] * len(members)

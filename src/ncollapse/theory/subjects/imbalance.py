@@ -1,8 +1,8 @@
 """When small classes merge: exact thresholds on the decay, per group of equal classes.
 
-All thresholds are in one unit, N² λ_W λ_H, so that they can be read against the class counts. Where
-the pull between two classes does not depend on the logits there is a formula; elsewhere the threshold
-is searched for by solving.
+All thresholds are in one unit, N² λ_W λ_H, so that they can be read against the class counts.
+Where the pull between two classes does not depend on the logits there is a formula; elsewhere the
+threshold is searched for by solving.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def minority_thresholds(
     By `merge_value` where that knows it. Focal loss, and rescaled squared error with a bias: the
     decay at which the solution changes, searched for by solving with the group held merged, to a
     millionth; for the focal loss that of its convex envelope, which the certified solver minimises.
-    None there for H ≥ 0, for widths that bind and with more than 32 kinds of classes.
+    None there for H ≥ 0, for widths that bind and with more than 16 kinds of classes.
 
     collapsed: classes merged in the solution. logits: not needed any more; thresholds are a
     property of the problem, not of its solution.
@@ -95,21 +95,14 @@ def minority_thresholds(
     if current is None:
         return ()
     groups = groups_of(problem)
-    values = [merge_value(problem, group) for group in groups]
+    values = {i: merge_value(problem, group) for i, group in enumerate(groups)}
+    sought: list[int] = []
     if problem.logit_loss.pull() is None:
-        sought = [
-            i for i, (group, value) in enumerate(zip(groups, values, strict=True))
-            if value is None and group.size > 1
-        ]  # fmt: skip
-        for i, value in zip(
-            sought, problem.merging_thresholds([groups[i].classes[0] for i in sought]), strict=True
-        ):
-            values[i] = value
-        shown = [value is not None or i in sought for i, value in enumerate(values)]
-    else:
-        shown = [value is not None for value in values]
+        sought = [i for i, group in enumerate(groups) if values[i] is None and group.size > 1]
+        members = [groups[i].classes[0] for i in sought]
+        values.update(zip(sought, problem.merging_thresholds(members), strict=True))
     return tuple(
-        Threshold(group, value, current, all(k in merged for k in group.classes))
-        for group, value, show in zip(groups, values, shown, strict=True)
-        if show
+        Threshold(group, values[i], current, all(k in merged for k in group.classes))
+        for i, group in enumerate(groups)
+        if values[i] is not None or i in sought
     )

@@ -41,3 +41,22 @@ class GroupedGap(GroupedLoss):
         moved = self.scale[:, None] * self._gap(own, others)[1]
         none = np.zeros_like(own)
         return Curvature(none, self.scale[:, None] * moved, ((none - 1.0, none, moved),))
+
+    def conjugate(self, own: Array, others: Array) -> Array:
+        """Σ p log(p/copies) - p·ι - (q_y/δ_y) ι_y, p = q/δ of the others."""
+        p = others / self.scale[:, None]
+        share = np.divide(p, self.copies, out=np.ones_like(p), where=self.copies > 0)
+        found = np.where(p > 0, p * np.log(np.maximum(share, 1e-300)), 0.0).sum(0)
+        return np.asarray(found - self.shift @ p - self.shift * own / self.scale)
+
+    def largest_curvature(self) -> float:
+        return 0.5 * float(self.scale.max()) ** 2
+
+    def sample_gradients(self, logits: Array, labels: Array) -> Array:
+        at = np.arange(len(labels))
+        moved = logits * self.scale + self.shift
+        moved[at, labels] = -np.inf
+        found: Array = np.exp(moved - moved.max(1)[:, None])
+        found /= found.sum(1)[:, None]
+        found[at, labels] = -1.0
+        return found * self.scale
