@@ -67,10 +67,10 @@ def fit_tau(
     """Fit τ to a measured geometry (raw means, weight, bias if there is one).
 
     Balanced plain or smoothed cross-entropy: the mean margin a gives c = 1/(e^a + K - 1) - ε/K and
-    τ = c √K. Otherwise a search in log τ on the certified solver for the smallest relative error of
-    the class-mean logits Z = W Mᵀ + b (K, K); cross-entropy ignores a constant in a column, so
-    columns are centred. counts: default those of the geometry. bias: default "free" where the
-    geometry has one, else "none".
+    τ = c √K. Otherwise a search in log τ on the certified solver, to a millionth, for the smallest
+    relative error of the class-mean logits Z = W Mᵀ + b (K, K); cross-entropy ignores a constant in
+    a column, so columns are centred. counts: default those of the geometry. bias: default "free"
+    where the geometry has one, else "none".
 
     Raises ValueError when means or weight are missing, counts are unknown or do not match, and for
     more than 4,096 unbalanced classes. Source: derived from Zhu et al. 2021.

@@ -40,7 +40,8 @@ class GroupedCrossEntropy(GroupedLoss):
         theirs *= self.copies
         rest = theirs.sum(0)
         total = mine + rest
-        surprise = np.where(top > own, np.log(total) + (top - own), np.log1p(rest))
+        # log(total), without its 1 where the own logit leads.
+        surprise = (top - own) + np.log1p(rest + (mine - 1))
         return surprise, mine / total, theirs / total, rest / total
 
     def _smoothed(self, surprise: Array, own: Array, others: Array) -> Array:
