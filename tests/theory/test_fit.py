@@ -42,6 +42,40 @@ def test_tau_is_recovered_from_a_predicted_geometry(case) -> None:
     assert fit.prediction.collapsed_classes == p.collapsed_classes
 
 
+def error_of_the_fit(tau: float, counts: list[int], loss: str, bias: str) -> float:
+    """Of τ, relative, on theory's own geometry."""
+    decay = tau / math.sqrt(sum(counts))
+    p = predict(counts, loss=loss, bias=bias, weight_decay=decay, feature_decay=decay)
+    return abs(fit_tau(p.geometry, loss=named(loss, counts), bias=bias).tau / tau - 1)
+
+
+BALANCED, UNEQUAL = [60] * 5, [120] * 3 + [12] * 3
+
+
+@pytest.mark.parametrize("tau", [1e-6, 1e-3])
+@pytest.mark.parametrize(
+    ("counts", "loss", "bias"),
+    [(UNEQUAL, "ce", "free"), (UNEQUAL, "mse", "none"), (BALANCED, "ce", "none")],
+)
+def test_tau_is_recovered_however_small_it_is(counts, loss, bias, tau) -> None:
+    assert error_of_the_fit(tau, counts, loss, bias) <= 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tau", [10.0**k for k in range(-6, 1)])
+@pytest.mark.parametrize("bias", ["none", "free"])
+@pytest.mark.parametrize("loss", ["ce", "mse", "focal", "ls"])
+@pytest.mark.parametrize("counts", [BALANCED, UNEQUAL], ids=["balanced", "two groups"])
+def test_tau_is_recovered_from_a_millionth_to_one(counts, loss, bias, tau) -> None:
+    """Up to where everything vanishes: beyond, the geometry is zero and knows no τ."""
+    decay = tau / math.sqrt(sum(counts))
+    found = predict(counts, loss=loss, bias=bias, weight_decay=decay, feature_decay=decay)
+    if found.rank == 0:
+        assert tau == 1.0
+    else:
+        assert error_of_the_fit(tau, counts, loss, bias) <= 1e-3
+
+
 def test_scale_of_features_against_classifier_does_not_matter() -> None:
     g = predict([60] * 3 + [6] * 3, weight_decay=1e-2).geometry
     scaled = nc.Geometry(g.means * 7, g.weight / 7, g.bias, g.counts)

@@ -89,12 +89,68 @@ def test_rescaled_squares_with_a_bias_merge_by_the_pull_at_their_logit(bias) -> 
         middle = 0.5 * (low + high)
         merged = bool(set(at(middle, RESCALED, bias).collapsed_classes) & {3, 4, 5, 6})
         low, high = (low, middle) if merged else (middle, high)
-    assert at(low * 0.999, RESCALED, bias).minority_threshold[-1].value is None
-    row = at(high * (1 + 1e-9), RESCALED, bias).minority_threshold[-1]
-    assert row.collapsed
-    assert row.factor == pytest.approx(1, rel=1e-6)
-    text = str(at(low * 0.9, RESCALED, bias))
-    assert "no closed threshold" in text
+    apart, row = (at(value, RESCALED, bias).minority_threshold[-1] for value in (low / 2, 2 * high))
+    assert row.collapsed and not apart.collapsed
+    assert apart.value == pytest.approx(row.value, rel=1e-5)
+    assert row.value == pytest.approx(high, rel=1e-5)
+    problem = UFM(COUNTS, loss=RESCALED, bias=bias)
+    logit = float(at(high * (1 + 1e-7), RESCALED, bias).solution.logits[3, 3])
+    assert merge_value(problem, row.group, logit=logit) == pytest.approx(high, rel=1e-5)
+    assert "apart, 2× below the merging threshold" in str(at(row.value / 2, RESCALED, bias))
+
+
+SOUGHT = {
+    "focal": Focal(2.0),
+    "gentle focal": Focal(0.5),
+    "weighted focal": Focal(3.0, weight=(1.0,) * 3 + (2.0,) * 4),
+    "rescaled": RESCALED,
+    "rescaled down": RescaledSquaredError(0.2, 3.0),
+    "weighted rescaled": RescaledSquaredError(5.0, 2.0, weight=(1.0,) * 3 + (3.0,) * 4),
+}
+
+
+@pytest.mark.parametrize("bias", ["none", "free", 0.05])
+@pytest.mark.parametrize("name", SOUGHT)
+def test_thresholds_found_by_solving_are_where_the_solution_changes(name, bias) -> None:
+    """A hundredth below its value every group stands apart, a hundredth above it is one; and the
+    value is of the problem, not of the decay at which it was asked."""
+    loss = SOUGHT[name]
+    rows = minority_thresholds(UFM(COUNTS, loss=loss, bias=bias))
+    assert [row.group.count for row in rows] == [90, 20]
+    for i, row in enumerate(rows):
+        assert row.value is not None
+        below, above = (at(share * row.value, loss, bias) for share in (0.99, 1.01))
+        assert not set(row.group.classes) & set(below.collapsed_classes)
+        assert set(row.group.classes) <= set(above.collapsed_classes)
+        assert above.minority_threshold[i].value == pytest.approx(row.value, rel=1e-5)
+
+
+@pytest.mark.parametrize("bias", ["none", "free", 0.05])
+def test_the_search_finds_what_formulas_say(bias) -> None:
+    """γ = 0 is cross-entropy and κ = M = 1 mean squared error, but the search does not know."""
+    problem = UFM((90, 90, 40, 40, 10, 10, 3), loss=Focal(0.0), bias=bias)
+    values = [row.value for row in minority_thresholds(problem)]
+    assert values == pytest.approx([90, 40, 10], rel=1e-5)
+    squares = UFM((90, 90, 40, 40, 10, 10, 3), loss=MeanSquaredError(), bias=bias)
+    assert squares.merging_thresholds([0, 3, 4]) == pytest.approx([90, 40, 10], rel=1e-5)
+
+
+def test_balanced_focal_classes_merge_where_everything_vanishes() -> None:
+    problem = UFM((30,) * 5, loss=Focal(2.0), bias="none")
+    (row,) = minority_thresholds(problem)
+    assert row.value == pytest.approx(problem.zero_threshold(), rel=1e-6)
+
+
+def test_where_no_search_is_made_there_is_no_value() -> None:
+    focal = Focal(2.0)
+    for problem in (
+        UFM((90, 90, 10, 10), loss=focal, nonnegative=True, bias="none"),
+        UFM((90, 90, 10, 10), loss=focal, num_features=2),
+        UFM(tuple(range(1, 20)) * 2, loss=focal),
+    ):
+        assert {row.value for row in minority_thresholds(problem)} == {None}
+    text = str(predict([90, 90, 10, 10], loss=focal, num_features=2))
+    assert "no merging threshold is known" in text
 
 
 def test_a_class_of_its_own_has_no_threshold_and_a_note() -> None:

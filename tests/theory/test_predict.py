@@ -48,7 +48,7 @@ def test_documents_fit_the_schema_and_hold_the_promised_keys(prediction) -> None
     size = prediction.problem.num_classes
     assert np.array(data["geometry"]["mean_cosines"]).shape == (size, size)
     assert len(data["logit_margins"]) == size
-    assert data["relative_gap"] == data["gap"] / max(1, abs(data["objective"]))
+    assert data["relative_gap"] == data["gap"] / abs(data["objective"])
     assert data == prediction.to_dict()
 
 

@@ -69,7 +69,7 @@ class Prediction:
 
     @property
     def relative_gap(self) -> float | None:
-        """gap over the larger of 1 and the absolute objective."""
+        """gap / |f|: relative to the objective, however small it is; None without a bound."""
         return self.solution.relative_gap
 
     @property
@@ -101,11 +101,7 @@ class Prediction:
     @cached_property
     def minority_threshold(self) -> tuple[Threshold, ...]:
         """Per group of equal classes the N² λ_W λ_H from which on it merges."""
-        return minority_thresholds(self.problem, self.collapsed_classes, self._few_logits)
-
-    @property
-    def _few_logits(self) -> Tensor | None:
-        return self.solution.logits if self.problem.num_classes <= 2048 else None
+        return minority_thresholds(self.problem, self.collapsed_classes)
 
     @property
     def zero_threshold(self) -> float | None:

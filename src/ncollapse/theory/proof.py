@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+
+
+def relative_gap(gap: float, objective: float) -> float:
+    """gap / |f|, however small f is; an objective of exactly 0 counts as the smallest normal
+    number."""
+    return gap / max(abs(objective), sys.float_info.min)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ncollapse.geometry import Geometry
 from ncollapse.theory.problems.problem import Problem
-from ncollapse.theory.proof import Certificate
+from ncollapse.theory.proof import Certificate, relative_gap
 
 STATUSES = ("optimal", "not certified", "not converged")
 RANK_CUT = 1e-6
@@ -61,8 +61,8 @@ class Solution:
 
     @property
     def relative_gap(self) -> float | None:
-        """gap over the larger of 1 and the absolute objective."""
-        return None if self.gap is None else self.gap / max(1.0, abs(self.objective))
+        """gap / |f|: relative to the objective, however small it is; None without a bound."""
+        return None if self.gap is None else relative_gap(self.gap, self.objective)
 
     @property
     def rank(self) -> int:

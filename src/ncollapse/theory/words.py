@@ -160,7 +160,8 @@ def threshold_words(document: dict[str, Any]) -> list[str]:
         if row["weight"] != 1:
             who += f" (weight {row['weight']:.3g})"
         if row["value"] is None:
-            lines.append(f"{who}: apart; this loss has no closed threshold")
+            state = "merged" if row["collapsed"] else "apart"
+            lines.append(f"{who}: {state}; no {what} threshold is known")
             continue
         factor = row["value"] / row["current"]
         state = "merged" if row["collapsed"] else "apart"

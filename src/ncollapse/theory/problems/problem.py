@@ -6,7 +6,7 @@ which one it is. It knows its solvers by name only, so that solvers may import p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
@@ -166,6 +166,11 @@ class Problem(Protocol):
     def zero_threshold(self) -> float | None:
         """The decay product from which on only the zero solution is optimal; None if unknown."""
         return None
+
+    def merging_thresholds(self, members: Sequence[int]) -> list[float | None]:
+        """The decay products from which on the groups of these classes merge, by a search; None
+        where none is found."""
+        return [None] * len(members)
 
     def rank_rule(self) -> tuple[int, int] | None:
         """The conjectured range of the optimum's rank, None where there is none."""

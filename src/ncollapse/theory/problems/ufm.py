@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -214,6 +214,14 @@ class UFM(Counted):
         """
         found = by_name("closed_form:zero_threshold")(self)
         return None if found is None else self.num_samples**2 * float(found)
+
+    def merging_thresholds(self, members: Sequence[int]) -> list[float | None]:
+        """By solving with each group held merged; None for H ≥ 0 and widths that may bind."""
+        width = self.num_features
+        if self.nonnegative or (width is not None and width < self.num_classes - 1):
+            return [None] * len(members)
+        found: list[float | None] = by_name("merging:merging_thresholds")(self, members)
+        return found
 
     def rank_rule(self) -> tuple[int, int] | None:
         """{m - 1, m}, m = #{k: n_k w_k² (1-ε)² > N² λ_W λ_H}.

@@ -117,12 +117,20 @@ def _descend(
         return slope.value + energy, np.concatenate(flat_parts)
 
     flat = np.concatenate([left.ravel(), right.ravel()] + ([offset] if with_bias else []))
-    iterations = 0
-    # Restarted: a fresh memory gets past the rounding that stops the first run.
-    for _ in range(3):
+    iterations, unit = 0, 1.0
+
+    def in_units(flat: Array, unit: float) -> tuple[float, Array]:
+        found, gradient = value(flat)
+        return found / unit, gradient / unit
+
+    # Restarted: a fresh memory gets past the rounding that stops the first run. L-BFGS takes f for
+    # at least 1 where it compares values: a smaller one is its own unit.
+    for _ in range(4):
+        unit = float(np.clip(value(flat)[0], 1e-300, 1.0))
         result = scipy_minimize(
-            value,
+            in_units,
             flat,
+            args=(unit,),
             jac=True,
             method="L-BFGS-B",
             options={
@@ -135,7 +143,8 @@ def _descend(
         )
         flat = result.x
         iterations += int(result.nit)
-        if np.abs(result.jac).max() <= tolerance:
+        share = float(result.fun) if result.fun < 0.5 else 1.0
+        if np.abs(result.jac).max() <= tolerance * share:
             break
     L, R, point = unpack(flat)
     found, gradient = value(flat)

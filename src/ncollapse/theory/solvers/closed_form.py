@@ -285,9 +285,7 @@ def zero_threshold(problem: UFM) -> float | None:
     if problem.nonnegative:
         return None
     relaxed = relaxation_of(problem)
-    point = relaxed.polish_bias(relaxed.zero(), rounds=100)
-    slope = relaxed.slope(point)
-    own, others = relaxed.logits(point)
+    own, others = relaxed.logits(relaxed.vanished())
     if not np.allclose(relaxed.form.exact(own, others), relaxed.form.value(own, others)):
         return None
-    return relaxed.spectral_norm(slope.spread, slope.core) ** 2 / problem.num_samples
+    return relaxed.vanishing() ** 2 / problem.num_samples

@@ -44,7 +44,7 @@ def from_logits(problem: Relaxation, own: Array, others: Array, bias: Array | No
     """The point whose logits (bias left out) are given."""
     sizes = problem.groups.sizes
     among = np.diag(others)
-    spread = np.where(problem.groups.several, np.maximum(own - among, 0.0) * problem.root, 0.0)
+    spread = np.where(problem.free, np.maximum(own - among, 0.0) * problem.root, 0.0)
     core = others / problem.to_logits
     core[problem.diagonal] = (own + among * (sizes - 1)) * problem.root
     return Point(spread, core, bias)

@@ -16,21 +16,29 @@ from typing import Any
 
 import numpy as np
 
+from ncollapse.theory.proof import relative_gap
 from ncollapse.theory.solvers.coarse import coarse_start
 from ncollapse.theory.solvers.newton import Spectrum, newton_direction
 from ncollapse.theory.solvers.relaxation import Bound, Point, Relaxation, Slope
 
 Array = np.ndarray
-# Values that differ by less are taken for equal.
-ROUNDING = 4e-16
-# Gaps above SHARP are worth one more Newton step with at most SMALL groups.
+# Values that differ by a smaller share of them are taken for equal.
+ROUNDING = 1e-15
+# Relative gaps above SHARP are worth one more Newton step with at most SMALL groups.
 SHARP = 1e-14
 SMALL = 256
+# Rounds without progress, at a relative gap below CLOSE, after which rounding is taken to be
+# reached; progress halves the gap or lowers the objective by more than a rounding error.
+STALLED = 15
+CLOSE = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
 class Relaxed:
-    """Where the solver ended: a point, its value of (P) and the best lower bound seen."""
+    """Where the solver ended: a point, its value of (P) and the best lower bound seen.
+
+    stalled: rounding keeps the gap open, and more steps would not close it.
+    """
 
     point: Point
     objective: float
@@ -38,10 +46,11 @@ class Relaxed:
     lower_bound: float
     iterations: int
     converged: bool
+    stalled: bool = False
 
     @property
     def relative_gap(self) -> float:
-        return (self.objective - self.lower_bound) / max(1.0, abs(self.objective))
+        return relative_gap(self.objective - self.lower_bound, self.objective)
 
 
 def minimize(
@@ -78,6 +87,8 @@ class _Search:
         self.lipschitz = ratio * problem.form.largest_curvature()
         self.used = 0
         self.best = -np.inf
+        # Of the relative gap and the objective, and rounds since either fell.
+        self.lowest, self.least, self.idle = np.inf, np.inf, 0
 
     def run(self, start: Point) -> Relaxed:
         state = self.proximal_phase(self.state(start), 12)
@@ -85,19 +96,27 @@ class _Search:
         while True:
             state = self.settled(state)
             state, bound = self.certified(state)
-            gap = state.objective - self.best
-            done = gap <= self.tolerance * max(1.0, abs(state.objective))
+            gap = relative_gap(state.objective - self.best, state.objective)
+            done = gap <= self.tolerance
             if done and gap > SHARP and self.problem.groups.number <= SMALL:
                 state, bound = self.sharpened(state, bound)
-            if done or self.used >= self.most:
+            stalled = not done and self.stalls(gap, state.objective)
+            if done or stalled or self.used >= self.most:
                 # Rounding may lift the bound above the value: a lower one holds as well.
                 lower = min(self.best, state.objective)
-                return Relaxed(state.point, state.objective, bound, lower, self.used, done)
+                return Relaxed(state.point, state.objective, bound, lower, self.used, done, stalled)
             moved = self.newton_step(state, bound)
             if moved is None:
                 round_ = min(2 * round_, 200)
                 moved = self.proximal_phase(state, round_)
             state = moved
+
+    def stalls(self, gap: float, objective: float) -> bool:
+        """Whether the gap is small and has not moved for long."""
+        moved = gap <= 0.5 * self.lowest or objective < self.least - 1e-13 * abs(self.least)
+        self.idle = 0 if moved or gap > CLOSE else self.idle + 1
+        self.lowest, self.least = min(gap, self.lowest), min(objective, self.least)
+        return self.idle > STALLED
 
     # ---- states -------------------------------------------------------------------------------
     def state(self, point: Point) -> _State:
@@ -116,7 +135,7 @@ class _Search:
         problem = self.problem
         cut = problem.tau / lipschitz
         spread = point.spread - slope.spread / problem.rest / lipschitz - cut
-        spread = np.where(problem.groups.several, np.maximum(spread, 0.0), 0.0)
+        spread = np.where(problem.free, np.maximum(spread, 0.0), 0.0)
         left, values, right = np.linalg.svd(point.core - slope.core / lipschitz)
         values = np.maximum(values - cut, 0.0)
         core = (left * values) @ right
@@ -138,7 +157,7 @@ class _Search:
                 bent = self._dot(_minus(point, ahead), _minus(point, ahead))
                 model = ahead_slope.value + self._linear(ahead_slope, _minus(point, ahead))
                 model += 0.5 * self.lipschitz * bent
-                if there.slope.value <= model + 1e-14 * max(1.0, abs(model)):
+                if there.slope.value <= model + 1e-14 * abs(ahead_slope.value):
                     break
                 self.lipschitz *= 2
             following = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
@@ -184,7 +203,7 @@ class _Search:
             ahead = Point(np.maximum(ahead.spread, 0.0), ahead.core, ahead.bias)
             lipschitz = self.lipschitz
             there = self._state(*self.proximal(ahead, problem.slope(ahead), lipschitz))
-            if there.objective <= state.objective + ROUNDING * max(1.0, abs(state.objective)):
+            if there.objective <= state.objective + ROUNDING * abs(state.objective):
                 return there
             length /= 4
         return None
@@ -196,7 +215,8 @@ class _Search:
         if moved is None:
             return state, bound
         moved, closer = self.certified(self.settled(moved))
-        better = closer.value >= bound.value and moved.objective <= state.objective + ROUNDING
+        slack = ROUNDING * abs(state.objective)
+        better = closer.value >= bound.value and moved.objective <= state.objective + slack
         return (moved, closer) if better else (state, bound)
 
     # ---- ends ---------------------------------------------------------------------------------
@@ -214,7 +234,7 @@ class _Search:
             return state
         spread = np.where(gone, 0.0, state.point.spread)
         there = self._state(Point(spread, state.point.core, state.point.bias), state.spectrum)
-        return there if there.objective <= state.objective + 1e-12 else state
+        return there if there.objective <= state.objective * (1 + 1e-12) else state
 
     def absorbed(self, state: _State) -> _State:
         """A free bias takes over A√π: the logits stay and |A|_* shrinks."""
@@ -223,7 +243,7 @@ class _Search:
             return state
         root = np.sqrt(groups.sizes * groups.counts / groups.num_samples)
         along = state.point.core @ root
-        if np.abs(along).max() <= 1e-13 * max(1.0, float(state.spectrum.values[0])):
+        if np.abs(along).max() <= 1e-13 * float(state.spectrum.values[0]):
             return state
         assert state.point.bias is not None
         bias = state.point.bias + along / np.sqrt(groups.sizes)

@@ -22,7 +22,7 @@ from torch import Tensor
 from ncollapse.theory.problems.objective import Objective
 from ncollapse.theory.problems.point import Point, within_class_share
 from ncollapse.theory.problems.problem import Ask, Problem
-from ncollapse.theory.proof import Certificate
+from ncollapse.theory.proof import Certificate, relative_gap
 from ncollapse.theory.solution import Solution
 
 METHODS = ("lbfgs", "accelerated", "gradient")
@@ -124,7 +124,7 @@ def conclude(
     stationarity = objective.stationarity(flat)
     certificate = certificate_of(objective, point, stationarity)
     bound = certificate.lower_bound
-    gap = None if bound is None else max(value - bound, 0.0) / max(1.0, abs(value))
+    gap = None if bound is None else relative_gap(max(value - bound, 0.0), value)
     if gap is not None and gap <= GAP:
         status, advice = "optimal", ""
     elif stationarity > tolerance:
@@ -172,9 +172,9 @@ def _lbfgs(
 ) -> tuple[Tensor, int]:
     from scipy.optimize import minimize
 
-    def both(x: Any) -> tuple[float, Any]:
+    def both(x: Any, unit: float) -> tuple[float, Any]:
         value, gradient = objective.value_and_gradient(torch.from_numpy(np.array(x)))
-        return value, gradient.numpy()
+        return value / unit, gradient.numpy() / unit
 
     bounds = None
     if objective.nonnegative:
@@ -182,6 +182,8 @@ def _lbfgs(
     iterations, value = 0, np.inf
     # Restarts drop a memory gone stale near the optimum; one that gains nothing is the last.
     for _ in range(6):
+        # L-BFGS takes f for at least 1 where it compares values: a smaller one is its own unit.
+        unit = min(max(abs(objective.value(flat)), 1e-300), 1.0)
         options = {
             "maxiter": max_iterations - iterations,
             "maxfun": 2 * max_iterations,
@@ -190,14 +192,15 @@ def _lbfgs(
             "maxcor": 30,
         }
         done = minimize(
-            both, flat.numpy(), jac=True, method="L-BFGS-B", bounds=bounds, options=options
+            both, flat.numpy(), (unit,), "L-BFGS-B", jac=True, bounds=bounds, options=options
         )
         flat = torch.from_numpy(np.array(done.x))
         iterations += int(done.nit)
-        gained, value = value - float(done.fun), float(done.fun)
-        if iterations >= max_iterations or gained <= 1e-15 * max(1.0, abs(value)):
+        gained, value = value - unit * float(done.fun), unit * float(done.fun)
+        if iterations >= max_iterations or gained <= 1e-15 * abs(value):
             break
-    return objective.polish(flat, goal=min(tolerance, 1e-12)), iterations
+    goal = min(tolerance, 1e-12) * min(abs(value), 1.0)
+    return objective.polish(flat, goal=goal), iterations
 
 
 def _first_order(
@@ -221,7 +224,7 @@ def _first_order(
             length = float(step @ step)
             there, slope = objective.value_and_gradient(moved)
             promised = value + float(gradient @ step) + curvature / 2 * length
-            if abs(there - value) > NOISE * max(1.0, abs(value)):
+            if abs(there - value) > NOISE * abs(value):
                 enough = there <= promised
             else:
                 # Too close for values to tell: ask the gradients for the curvature along the step.

@@ -15,7 +15,7 @@ Derived here; the dot regression that made fixed heads known is of Yang et al. 2
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from scipy.optimize import brentq
 from ncollapse.geometry import Geometry
 from ncollapse.theory.problems.fixed_head import FixedHead
 from ncollapse.theory.problems.problem import Ask
-from ncollapse.theory.proof import Certificate
+from ncollapse.theory.proof import Certificate, relative_gap
 from ncollapse.theory.solution import RANK_CUT, Solution
 from ncollapse.theory.solvers.blocks import Groups, complement_of_ones
 from ncollapse.theory.solvers.convex import one_thread
@@ -37,6 +37,7 @@ from ncollapse.theory.solvers.fixed_newton import (
     minimize_classes,
     spread_out,
 )
+from ncollapse.theory.solvers.forms.gap import GroupedGap
 from ncollapse.theory.solvers.grouped import grouped, sole
 from ncollapse.theory.solvers.readout import direct_solution
 
@@ -46,6 +47,10 @@ SEEN = 1e-12
 # Newton's method goes on until the gap is this share of what was asked.
 SHARPER = 1e-3
 SLOWEST = 200
+# Of objectives below it, rounding may hide the last digits.
+SMALL = 1e-6
+# Squares of residuals that are rounding errors, as a share of the loss at zero logits, are zero.
+NOTHING = 1e-29
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,22 +142,29 @@ def bounds(
     bias: Float[Array, " classes"],
     features: Float[Array, "dim classes"],
 ) -> tuple[float, float]:
-    """f at class features (as columns) and a lower bound on f over all features."""
+    """f at class features (as columns) and a lower bound on f over all features.
+
+    Losses are at least 0, so that 0 is a bound too. Squared losses that reach their targets to
+    within rounding are 0.
+    """
     share = np.array(problem.counts) / problem.num_samples
     omega = np.array(problem.logit_loss.weight or (1.0,) * problem.num_classes)
     logits = weight @ features + bias[:, None]
     squares = (features**2).sum(0)
     decay = problem.effective_decay
     form, own = sole(problem.logit_loss, problem.num_classes), np.diagonal(logits)
-    value = float(share @ (omega * form.exact(own, logits) + 0.5 * decay * squares))
+    exact = form.exact(own, logits)
+    if not problem.logit_loss.softmax:
+        exact = np.where(exact <= NOTHING * form.exact(0 * own, 0 * logits), 0.0, exact)
+    value = float(share @ (omega * exact + 0.5 * decay * squares))
     if decay > 0:
         gradient = omega * (weight.T @ full_gradient(form, logits)) + decay * features
         slack = (gradient**2).sum(0) / (2 * decay)
         below = omega * form.value(own, logits) + 0.5 * decay * squares - slack
-        return value, float(share @ below)
+        return value, max(float(share @ below), 0.0)
     by_own, by_others = form.order_gradient(own, logits)
     gap = ball_gap(features, weight.T @ spread_out(by_own, by_others), problem.radius)
-    return value, float(share @ (omega * form.lowered(own, logits, gap)))
+    return value, max(float(share @ (omega * form.lowered(own, logits, gap))), 0.0)
 
 
 # ---- closed forms -------------------------------------------------------------------------------
@@ -224,8 +236,22 @@ def _numerical(problem: FixedHead, head: _Head, ask: Ask) -> tuple[Array, int]:
         radius=problem.radius,
     )
     most = min(ask.max_iterations, SLOWEST)
-    found, used = minimize_classes(classes, _start(classes), SHARPER * ask.tolerance, most)
+    goal = SHARPER * ask.tolerance
+    found, used = minimize_classes(classes, _start(classes), goal, most)
+    if classes.decay == 0 and loss.softmax and not loss.smoothing and _worst(classes, found) > goal:
+        # The loss is all but flat far out in a large ball; what it increases with is not.
+        groups = Groups.of((1,) * problem.num_classes, None, loss.scale, loss.shift, merge=False)
+        ordered = replace(classes, form=GroupedGap(groups), weight=np.ones_like(classes.weight))
+        found, more = minimize_classes(ordered, found, goal, most)
+        used += more
     return np.asarray(basis.T @ found), used
+
+
+def _worst(classes: ClassProblems, features: Array) -> float:
+    """The largest share of its value by which a class may lie above its minimum."""
+    logits = classes.logits(features)
+    gaps = classes.gaps(features, classes.gradient(features, logits))
+    return float(classes.shares(gaps, classes.values(logits, (features**2).sum(0))).max())
 
 
 def _start(classes: ClassProblems) -> Array:
@@ -246,15 +272,20 @@ def _start(classes: ClassProblems) -> Array:
 
 # ---- words --------------------------------------------------------------------------------------
 def _judged(problem: FixedHead, value: float, bound: float, tolerance: float) -> tuple[str, str]:
-    gap = value - bound
-    if gap <= tolerance * max(1.0, abs(value)):
+    gap = relative_gap(max(value - bound, 0.0), value)
+    if gap <= tolerance:
         return "optimal", ""
     if not problem.logit_loss.convex and problem.effective_decay > 0:
         return "not certified", (
-            f"some class ends where the focal loss is not convex, and a gap of {gap:.1e} stays "
-            "open; feature_energy in the place of feature_decay has a certificate"
+            f"some class ends where the focal loss is not convex, and a relative gap of {gap:.1e} "
+            "stays open; feature_energy in the place of feature_decay has a certificate"
         )
-    return "not converged", f"the gap is still {gap:.1e}; raise max_iterations or the tolerance"
+    return "not converged", (
+        f"the relative gap is still {gap:.1e}; raise max_iterations or the tolerance (rounding "
+        "may hide the rest of an objective this small)"
+        if value < SMALL
+        else f"the relative gap is still {gap:.1e}; raise max_iterations or the tolerance"
+    )
 
 
 def _statement(problem: FixedHead) -> str:

@@ -20,7 +20,9 @@ from ncollapse.theory.solvers.forms.form import Curvature, GroupedLoss
 Array = np.ndarray
 # Within this share of R a feature lies on the sphere.
 ON_SPHERE = 1e-12
-ROUNDING = 4e-16
+# As shares of the value.
+ROUNDING = 1e-15
+TINY = float(np.finfo(np.float64).tiny)
 HALVINGS = 30
 MOST_PRODUCTS = 60
 # Largest entry of a step, in radii.
@@ -61,6 +63,10 @@ class ClassProblems:
             return np.asarray((gradient**2).sum(0) / (2 * self.decay))
         return ball_gap(features, gradient, self.radius)
 
+    def shares(self, gaps: Array, values: Array) -> Array:
+        """The gaps as what is asked of them: shares of the values, unless the form says else."""
+        return gaps if self.form.absolute else np.asarray(gaps / np.maximum(values, TINY))
+
 
 def ball_gap(features: Array, gradient: Array, radius: float) -> Array:
     """max(∇·h + R ‖∇‖, 0), column by column: how far a convex function can fall in the ball."""
@@ -84,8 +90,8 @@ def minimize_classes(
     problem: ClassProblems, start: Float[Array, "rank classes"], goal: float, most: int
 ) -> tuple[Float[Array, "rank classes"], int]:
     """The columns with the smallest gaps seen and how many Newton steps were taken; stops when no
-    class is further from its minimum than `goal` times the larger of 1 and its value, or when no
-    step helps any more."""
+    class is further from its minimum than `goal` (times its value, for a loss), or when no step
+    helps any more."""
     features, best = start, start.copy()
     best_gaps = np.full(start.shape[1], np.inf)
     plain = np.zeros(start.shape[1], dtype=bool)
@@ -97,9 +103,9 @@ def minimize_classes(
         better = gaps < best_gaps
         best[:, better], best_gaps = features[:, better], np.minimum(gaps, best_gaps)
         values = problem.values(logits, (features**2).sum(0))
-        shares = best_gaps / np.maximum(1.0, values)
+        shares = problem.shares(best_gaps, values)
         total = float(values.sum())
-        gained = shares.max() <= 0.9 * worst or not total >= lowest * (1 - 1e-12)
+        gained = shares.max() <= 0.9 * worst or not total >= lowest - 1e-12 * abs(lowest)
         since = 0 if gained else since + 1
         worst, lowest = min(worst, float(shares.max())), min(lowest, total)
         if worst <= goal or used == most or since > STALLED:
@@ -209,6 +215,10 @@ def _searched(
 ) -> tuple[Array, Array]:
     """The longest of the steps 1, ½, ¼, … that descends enough, class by class, brought back to
     the sphere or into the ball; and the classes where none does, which stay."""
+    if problem.form.absolute:
+        # Nearly linear: Newton's step may be astronomic, and no halving brings it back.
+        length = np.linalg.norm(step, axis=0)
+        step = step * np.minimum(1.0, 2 * problem.radius / np.maximum(length, 1e-200))
     change = problem.rows @ step
     squares, along = (features**2).sum(0), (features * step).sum(0)
     length_squares = (step**2).sum(0)
@@ -231,7 +241,7 @@ def _searched(
             (logits - bias + size * change) * shrink + bias, (norm * shrink) ** 2
         )
         promised = shrink * (straight + size * slope) - straight
-        slack = ROUNDING * np.maximum(1.0, np.abs(here))
+        slack = ROUNDING * np.abs(here)
         # On the sphere the way back inwards costs what the multiplier pays for.
         needed = np.where(sphere, 1e-4 * size * slope, 1e-4 * np.minimum(promised, 0.0))
         fine = open_ & (there <= here + needed + slack)

@@ -185,7 +185,9 @@ def _smooth(
         top = logits.max()
         mass = many * np.exp(logits - top)
         probability = mass / mass.sum()
-        own = float(top + np.log(mass.sum()) - logits[0])
+        # Where the own logit leads, the loss has all digits of the others' share.
+        leads = logits[0] == top
+        own = float(np.log1p(mass[1:].sum()) if leads else top + np.log(mass.sum()) - logits[0])
         # Where the own class is sure, 1 - p is the sum of the others.
         residual = probability.copy()
         residual[0] = -probability[1:].sum()
@@ -240,9 +242,10 @@ def _solve(majority: int, minority: int, ratio: float, radius: float, merged: bo
     free = min(starts, key=lambda start: reduced(start)[0] if full(start)[0] > 0 else math.inf)
     for _ in range(200):
         value, gradient, hessian = reduced(free)
-        if np.abs(gradient).max() < 1e-16:
+        if np.abs(gradient).max() < 1e-16 * value:
             break
-        step = -np.linalg.solve(hessian + 1e-18 * np.eye(len(free)), gradient)
+        level = 1e-18 * float(np.trace(np.abs(hessian)))
+        step = -np.linalg.solve(hessian + level * np.eye(len(free)), gradient)
         if gradient @ step > 0:
             step = -gradient
         if -float(gradient @ step) < 1e-13 * value:

@@ -55,7 +55,7 @@ class _System:
         number, rank = problem.groups.number, spectrum.rank
         tau = problem.tau
         self.rank = rank
-        self.active = (point.spread > 0) & problem.groups.several
+        self.active = (point.spread > 0) & problem.free
         left, right = spectrum.left, spectrum.right
         gradient = left.T @ slope.core @ right
         self.beyond = gradient[rank:, rank:].copy()

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ncollapse.theory.problems.lpm import LPM
 from ncollapse.theory.problems.problem import Ask
-from ncollapse.theory.proof import Certificate
+from ncollapse.theory.proof import Certificate, relative_gap
 from ncollapse.theory.solution import Solution
 from ncollapse.theory.solvers.convex import minimize
 from ncollapse.theory.solvers.descent import trained
@@ -50,7 +50,7 @@ def _certified(problem: LPM, tolerance: float, max_iterations: int) -> Solution:
         multiplier = search.multiplier
         relaxed = _relaxed(problem, multiplier)
         found = minimize(
-            relaxed, tolerance=0.1 * tolerance, max_iterations=max_iterations, start=start
+            relaxed, tolerance=0.01 * tolerance, max_iterations=max_iterations, start=start
         )
         used += found.iterations
         start = found.point
@@ -62,11 +62,11 @@ def _certified(problem: LPM, tolerance: float, max_iterations: int) -> Solution:
             factors.append(1.0)
         for factor in factors:
             point = Point(factor * found.point.spread, factor * found.point.core, None)
-            value = relaxed.exact_objective(point) - multiplier * relaxed.nuclear(point)
+            value = relaxed.exact_loss(point)
             if best is None or value < best[0]:
                 best = value, multiplier, relaxed, point
         assert best is not None
-        done = best[0] - bound <= tolerance * max(1.0, best[0])
+        done = relative_gap(best[0] - bound, best[0]) <= tolerance
         if done:
             break
         search.learn(size)
@@ -84,7 +84,10 @@ def _certified(problem: LPM, tolerance: float, max_iterations: int) -> Solution:
             ),
             status="optimal" if done else "not certified",
             solver="convex",
-            advice="" if done else f"the gap is {value - bound:.1e}; raise max_iterations",
+            advice=""
+            if done
+            else f"the relative gap is {relative_gap(value - bound, value):.1e}; raise "
+            "max_iterations or the tolerance",
             iterations=used,
         ),
         gain=(problem.weight_energy / problem.feature_energy) ** 0.25,

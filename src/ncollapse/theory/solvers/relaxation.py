@@ -11,6 +11,7 @@ original problem from below: `Relaxation.bound` makes one of any point.
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,8 +111,18 @@ class Relaxation:
         self.root = np.sqrt(share) if share_weighted else np.ones(number)
         self.mass = sizes * share * groups.weight
         self.rest = np.maximum(sizes - 1, 1)
+        # Groups whose spread may differ from 0: all of several classes, but for one held merged.
+        self.free = groups.several
         self.to_logits = 1 / np.sqrt(np.outer(sizes, sizes)) / self.root
         self.diagonal = np.diag_indices(number)
+
+    def at(self, tau: float, held: int | None = None) -> Relaxation:
+        """The same problem at another τ; held: a group whose spread must be 0."""
+        made = copy(self)
+        made.tau = tau
+        if held is not None:
+            made.free = self.free & (np.arange(self.groups.number) != held)
+        return made
 
     # ---- logits and the smooth part -----------------------------------------------------------
     def zero(self) -> Point:
@@ -141,7 +152,7 @@ class Relaxation:
         by_core[self.diagonal] = per_root * (own + among) / sizes
         by_spread = per_root * (own * (1 - 1 / sizes) - among / sizes)
         by_bias = others @ self.mass + self.mass * own
-        return np.where(self.groups.several, by_spread, 0.0), by_core, by_bias
+        return np.where(self.free, by_spread, 0.0), by_core, by_bias
 
     def smooth(self, point: Point) -> float:
         """Losses and bias decay."""
@@ -177,8 +188,20 @@ class Relaxation:
 
     def exact_objective(self, point: Point) -> float:
         """Value of (P) with the loss itself."""
-        exact = float(self.mass @ self.form.exact(*self.logits(point)))
-        return exact + self._decay(point.bias) + self.tau * self.nuclear(point)
+        return self.exact_loss(point) + self._decay(point.bias) + self.tau * self.nuclear(point)
+
+    def exact_loss(self, point: Point) -> float:
+        """The mean loss itself, without decay."""
+        return float(self.mass @ self.form.exact(*self.logits(point)))
+
+    def vanished(self) -> Point:
+        """A = 0 with the best bias."""
+        return self.polish_bias(self.zero(), rounds=100)
+
+    def vanishing(self) -> float:
+        """The τ from which on A = 0 is a minimiser: ‖∇F‖₂ at equal logits with the best bias."""
+        slope = self.slope(self.vanished())
+        return self.spectral_norm(slope.spread, slope.core)
 
     def matrix(self, point: Point) -> BlockMatrix:
         return BlockMatrix(self.groups, point.spread, point.core)
@@ -188,11 +211,12 @@ class Relaxation:
         """Newton's method on the bias alone, A fixed."""
         if point.bias is None:
             return point
-        scale = float(np.abs(self.mass).max())
         bias, here = point.bias, self.slope(point)
         for _ in range(rounds):
             pull = here.bias
             assert pull is not None
+            # What the gradient is the difference of: its rounding is a share of that.
+            scale = float((np.abs(here.others) @ self.mass + self.mass * np.abs(here.own)).max())
             if np.abs(pull).max() <= 1e-16 * scale:
                 break
             step = np.linalg.solve(self.bias_hessian(point), pull)
@@ -200,7 +224,7 @@ class Relaxation:
             while length > 1e-6:
                 there = Point(point.spread, point.core, bias - length * step)
                 beyond = self.slope(there)
-                if beyond.value <= here.value + 1e-15 * max(1.0, abs(here.value)):
+                if beyond.value <= here.value + 1e-15 * abs(here.value):
                     break
                 length /= 4
             else:
@@ -210,7 +234,7 @@ class Relaxation:
             # At the level of rounding Newton's method no longer halves the gradient.
             stalls = bool(np.abs(left).max() >= 0.5 * np.abs(pull).max())
             point, bias, here = there, there.bias, beyond
-            if stalls and np.abs(left).max() < 1e-13 * max(scale, 1e-3):
+            if stalls and np.abs(left).max() < 1e-8 * scale:
                 break
         if not self.bias_decay and self.form.simplex and self.groups.scale is None:
             # A common shift of all logits changes nothing: the mean bias is 0 by choice.
@@ -279,6 +303,7 @@ class Relaxation:
             return own * scale, others * scale[:, None]
         mix = ratio / (1 + ratio)
         common = (aim - excess / ratio) / (total * self.groups.sizes)
-        own = (1 - mix) * (own + hit) + mix * common - hit
-        others = (1 - mix) * (others + target_others) + mix * common[:, None] * self.form.copies
-        return own * scale, (others - target_others) * scale[:, None]
+        # Of q = p - y, never of p: where p_y → 1, q is small and must keep its digits.
+        own = (1 - mix) * own + mix * (common - hit)
+        others = (1 - mix) * others + mix * (common[:, None] * self.form.copies - target_others)
+        return own * scale, others * scale[:, None]

@@ -6,7 +6,7 @@ from __future__ import annotations
 from ncollapse.losses import LogitLoss
 from ncollapse.theory.problems.problem import Ask
 from ncollapse.theory.problems.ufm import UFM
-from ncollapse.theory.proof import Certificate
+from ncollapse.theory.proof import Certificate, relative_gap
 from ncollapse.theory.solution import RANK_CUT, Solution
 from ncollapse.theory.solvers.burer_monteiro import factor
 from ncollapse.theory.solvers.convex import Relaxed, minimize
@@ -56,9 +56,7 @@ def _relaxed(problem: UFM, relaxed: Relaxed, tolerance: float) -> Solution:
     """The convex solver's end, as a solution of the problem with its own loss."""
     relaxed_problem = relaxation_of(problem)
     objective = relaxed_problem.exact_objective(relaxed.point)
-    status, advice = _judged(
-        objective, relaxed.lower_bound, tolerance, relaxed.converged, problem.logit_loss
-    )
+    status, advice = _judged(objective, relaxed, tolerance, problem.logit_loss)
     found = Found(
         problem=relaxed_problem,
         point=relaxed.point,
@@ -78,23 +76,28 @@ def _relaxed(problem: UFM, relaxed: Relaxed, tolerance: float) -> Solution:
 
 
 def _judged(
-    objective: float, bound: float, tolerance: float, converged: bool, loss: LogitLoss
+    objective: float, relaxed: Relaxed, tolerance: float, loss: LogitLoss
 ) -> tuple[str, str]:
-    gap = objective - bound
-    if gap <= tolerance * max(1.0, abs(objective)):
+    gap = relative_gap(objective - relaxed.lower_bound, objective)
+    if gap <= tolerance:
         return "optimal", ""
-    if not converged:
+    if relaxed.stalled:
+        return "not certified", (
+            f"a relative gap of {gap:.1e} stays open: at decays this small the rounding of float64 "
+            f"hides the rest; raise the decays, or the tolerance above {gap:.0e}"
+        )
+    if not relaxed.converged:
         return "not converged", (
-            f"the gap is still {gap:.1e}; raise max_iterations or the tolerance, which is "
+            f"the relative gap is still {gap:.1e}; raise max_iterations or the tolerance, which is "
             f"{tolerance:.0e}"
         )
     if not loss.convex:
         return "not certified", (
-            f"some class ends where the {loss.name} is not convex, and a gap "
+            f"some class ends where the {loss.name} is not convex, and a relative gap "
             f'of {gap:.1e} stays open; compare with several seeds of solver="descent", or '
             "lower the decays"
         )
-    return "not certified", f"a gap of {gap:.1e} stays open"
+    return "not certified", f"a relative gap of {gap:.1e} stays open"
 
 
 def _statement(problem: UFM) -> str:
@@ -121,10 +124,10 @@ def _factored(problem: UFM, relaxed: Relaxed, rank: int, ask: Ask) -> Solution:
     per_class = None if bias is None else bias[grouped.groups.index]
     found = factor(single, width, start=matrix, bias=per_class, max_iterations=ask.max_iterations)
     gap = found.objective - relaxed.lower_bound
-    if gap <= ask.tolerance * max(1.0, abs(found.objective)):
+    if relative_gap(gap, found.objective) <= ask.tolerance:
         status, advice = "optimal", ""
     else:
-        settled = found.stationarity <= 1e-6
+        settled = found.stationarity <= 1e-6 * min(1.0, found.objective)
         status = "not certified" if settled else "not converged"
         advice = (
             f"the best of {found.starts} starts at width {width}, {gap:.1e} above the bound for "

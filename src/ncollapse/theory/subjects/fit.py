@@ -23,10 +23,14 @@ from ncollapse.theory.problems.ufm import UFM
 
 # A K × K logit matrix is formed up to here.
 LARGEST = 4096
-# The scan of log τ: from nothing learnt down to margins of some twenty nats.
-DECADES, POINTS = 7.0, 15
-# While searching, solutions need no more digits than the fit has.
-ROUGH = 1e-5
+# The scan of log τ, from nothing learnt downwards: two points a decade, this many at first and so
+# many more while the error still falls.
+STEP, POINTS, MORE = 0.5 * math.log(10), 15, 10
+# Relative gaps of the solutions of the scan and of the search: errors of the logits are their
+# roots, and those of squared losses are told from each other by τ times the logits.
+ROUGH, SHARP = 1e-5, 1e-12
+# Of log τ.
+ACCURACY = 1e-6
 POOR = 0.5
 
 
@@ -63,10 +67,10 @@ def fit_tau(
     """Fit τ to a measured geometry (raw means, weight, bias if there is one).
 
     Balanced plain or smoothed cross-entropy: the mean margin a gives c = 1/(e^a + K - 1) - ε/K and
-    τ = c √K. Otherwise a search in log τ on the certified solver for the smallest relative error of
-    the class-mean logits Z = W Mᵀ + b (K, K); cross-entropy ignores a constant in a column, so
-    columns are centred. counts: default those of the geometry. bias: default "free" where the
-    geometry has one, else "none".
+    τ = c √K. Otherwise a search in log τ on the certified solver, to a millionth, for the smallest
+    relative error of the class-mean logits Z = W Mᵀ + b (K, K); cross-entropy ignores a constant in
+    a column, so columns are centred. counts: default those of the geometry. bias: default "free"
+    where the geometry has one, else "none".
 
     Raises ValueError when means or weight are missing, counts are unknown or do not match, and for
     more than 4,096 unbalanced classes. Source: derived from Zhu et al. 2021.
@@ -165,64 +169,52 @@ def _search(
     bias: str | float,
     tolerance: float,
 ) -> Fit:
-    """Scan log τ, then close in on the best point (golden section)."""
+    """Scan log τ, then close in on the best point (Brent's method on the squared error)."""
+    from scipy.optimize import minimize_scalar
+
     from ncollapse.theory.solve import solve
+    from ncollapse.theory.solvers.readout import relaxation_of
 
     scale, centre = float(measured.norm()), loss.softmax
     if scale == 0:
         raise ValueError("the class-mean logits are all equal; there is nothing to fit τ to")
     evaluations = 0
 
-    def error(log_tau: float) -> float:
+    def error(log_tau: float, tolerance: float) -> float:
         nonlocal evaluations
         evaluations += 1
-        found = solve(_problem(math.exp(log_tau), counts, loss, bias), tolerance=ROUGH).logits
+        found = solve(_problem(math.exp(log_tau), counts, loss, bias), tolerance=tolerance).logits
         found = found - found.mean(0) if centre else found
         return float((found - measured).norm()) / scale
 
-    # ‖√π_k w_k ∇ℓ_k‖ is largest at constant logits: above this τ the solution is zero.
-    weights = loss.weight or (1.0,)
-    pull = 1.0 if loss.softmax else loss.pull(logit=0.0) or 1.0
-    top = math.log(pull * max(weights) * math.sqrt(max(counts) / sum(counts)))
-    step = DECADES * math.log(10) / (POINTS - 1)
-    places = [top - i * step for i in range(POINTS)]
+    # Above this τ the solution is zero.
+    top = math.log(relaxation_of(_problem(1.0, counts, loss, bias)).vanishing())
     errors: list[float] = []
-    for place in places:
-        errors.append(error(place))
+    while len(errors) < POINTS + MORE:
+        errors.append(error(top - STEP * len(errors), ROUGH))
         # Past the best point smaller τ only grow the logits further away.
         if len(errors) > 3 and errors[-1] > errors[-2] > min(errors) and errors[-1] > 1:
             break
+        if len(errors) >= POINTS and not errors[-1] < (1 - ACCURACY) * min(errors[:-1]):
+            break
     best = min(range(len(errors)), key=errors.__getitem__)
-    low = places[min(best + 1, POINTS - 1)]
-    high = places[max(best - 1, 0)]
-    log_tau = _golden(error, low, high)
-    tau = math.exp(log_tau)
+    low, high = top - STEP * min(best + 1, len(errors) - 1), top - STEP * max(best - 1, 0)
+    found = minimize_scalar(
+        lambda log_tau: error(log_tau, SHARP) ** 2,
+        bounds=(low, high),
+        method="bounded",
+        options={"xatol": ACCURACY},
+    )
+    tau = math.exp(float(found.x))
     prediction = predict_problem(_problem(tau, counts, loss, bias), tolerance)
-    found = prediction.solution.logits
-    found = found - found.mean(0) if centre else found
+    logits = prediction.solution.logits
+    logits = logits - logits.mean(0) if centre else logits
     notes = []
-    if best in (0, POINTS - 1):
+    if best in (0, len(errors) - 1):
         side = "large, where nothing is learnt" if best == 0 else "small: margins go on growing"
         notes.append(f"the best τ lies at the end of the scan ({side})")
-    last = float((found - measured).norm()) / scale
+    last = float((logits - measured).norm()) / scale
     return _fit(tau, last, prediction, notes, evaluations + 1)
-
-
-def _golden(function: Any, low: float, high: float, width: float = 2e-4) -> float:
-    """Golden-section search of a minimum in [low, high], to `width` in log τ."""
-    ratio = (math.sqrt(5) - 1) / 2
-    left, right = high - ratio * (high - low), low + ratio * (high - low)
-    at_left, at_right = function(left), function(right)
-    while high - low > width:
-        if at_left <= at_right:
-            high, right, at_right = right, left, at_left
-            left = high - ratio * (high - low)
-            at_left = function(left)
-        else:
-            low, left, at_left = left, right, at_right
-            right = low + ratio * (high - low)
-            at_right = function(right)
-    return (low + high) / 2
 
 
 def _fit(

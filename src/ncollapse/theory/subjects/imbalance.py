@@ -1,6 +1,8 @@
 """When small classes merge: exact thresholds on the decay, per group of equal classes.
 
 All thresholds are in one unit, N² λ_W λ_H, so that they can be read against the class counts.
+Where the pull between two classes does not depend on the logits there is a formula; elsewhere the
+threshold is searched for by solving.
 """
 
 from __future__ import annotations
@@ -17,8 +19,9 @@ from ncollapse.theory.problems.problem import Problem
 
 @dataclass(frozen=True)
 class Threshold:
-    """Where a group's classifiers merge. value: the N² λ_W λ_H from which on they do, None where
-    it is not known in closed form; current: the problem's own; collapsed: of the solution."""
+    """Where a group's classifiers merge. value: the N² λ_W λ_H from which on they do in the
+    solution, whatever the problem's own is; None where there is none or it is not known (see
+    `minority_thresholds`). current: the problem's own. collapsed: of the solution."""
 
     group: Group
     value: float | None
@@ -79,22 +82,27 @@ def minority_thresholds(
     """One threshold for every group that has one, largest count first; none where the problem has
     no decays to count them in.
 
-    collapsed: classes merged in the solution. logits: Z (K, K), column y of a sample of class y;
-    only losses whose pull depends on them need them.
+    By `merge_value` where that knows it. Focal loss, and rescaled squared error with a bias: the
+    decay at which the solution changes, searched for by solving with the group held merged, to a
+    millionth; for the focal loss that of its convex envelope, which the certified solver minimises.
+    None there for H ≥ 0, for widths that bind and with more than 16 kinds of classes.
+
+    collapsed: classes merged in the solution. logits: not needed any more; thresholds are a
+    property of the problem, not of its solution.
     """
     merged = set(collapsed)
-    unknown = problem.logit_loss.pull() is None
-    current, found = problem.decay_product, []
+    current = problem.decay_product
     if current is None:
         return ()
-    for group in groups_of(problem):
-        inside = all(k in merged for k in group.classes)
-        confidence = logit = None
-        if logits is not None and inside:
-            k = group.classes[0]
-            logit = float(logits[k, k])
-            confidence = float(logits[:, k].softmax(0)[k])
-        value = merge_value(problem, group, confidence, logit)
-        if value is not None or (group.size > 1 and unknown):
-            found.append(Threshold(group, value, current, inside))
-    return tuple(found)
+    groups = groups_of(problem)
+    values = {i: merge_value(problem, group) for i, group in enumerate(groups)}
+    sought: list[int] = []
+    if problem.logit_loss.pull() is None:
+        sought = [i for i, group in enumerate(groups) if values[i] is None and group.size > 1]
+        members = [groups[i].classes[0] for i in sought]
+        values.update(zip(sought, problem.merging_thresholds(members), strict=True))
+    return tuple(
+        Threshold(group, values[i], current, all(k in merged for k in group.classes))
+        for i, group in enumerate(groups)
+        if values[i] is not None or i in sought
+    )

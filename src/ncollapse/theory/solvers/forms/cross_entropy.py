@@ -30,30 +30,37 @@ class GroupedCrossEntropy(GroupedLoss):
         return own, others
 
     def _softmax(self, own: Array, others: Array) -> tuple[Array, Array, Array, Array]:
-        """Log-sum-exp, and unnormalised own, others and rest relative to the largest."""
+        """-log p_y, p_y, p of the others (summed over copies) and their sum 1 - p_y.
+
+        None of them is a difference of larger numbers, so that all digits hold as p_y → 1.
+        """
         top = np.maximum(own, others.max(0))
         mine = np.exp(own - top)
         theirs = np.exp(others - top)
         theirs *= self.copies
         rest = theirs.sum(0)
         total = mine + rest
-        return np.log(total) + top, mine / total, theirs / total, rest / total
+        # log(total), without its 1 where the own logit leads.
+        surprise = (top - own) + np.log1p(rest + (mine - 1))
+        return surprise, mine / total, theirs / total, rest / total
+
+    def _smoothed(self, surprise: Array, own: Array, others: Array) -> Array:
+        """The loss: -log p_y + (ε/K) Σ_{c≠y} (z_y - z_c)."""
+        if not self.rest:
+            return surprise
+        found: Array = surprise + self.rest * (self.copies * (own - others)).sum(0)
+        return found
 
     def value(self, own: Array, others: Array) -> Array:
         own, others = self._adjusted(own, others)
-        found = self._softmax(own, others)[0] - self.hit * own
-        if self.rest:
-            found = found - self.rest * (self.copies * others).sum(0)
-        return found
+        return self._smoothed(self._softmax(own, others)[0], own, others)
 
     def gradient(self, own: Array, others: Array) -> tuple[Array, Array, Array]:
         own, others = self._adjusted(own, others)
-        log_sum, _, p_others, p_rest = self._softmax(own, others)
-        found = log_sum - self.hit * own
-        # 1 - p_y summed from the others: no cancellation as p_y → 1.
+        surprise, _, p_others, p_rest = self._softmax(own, others)
+        found = self._smoothed(surprise, own, others)
         by_own = (1 - self.hit) - p_rest
         if self.rest:
-            found = found - self.rest * (self.copies * others).sum(0)
             p_others = p_others - self.rest * self.copies
         if self.scale is not None:
             by_own, p_others = by_own * self.scale, p_others * self.scale[:, None]
@@ -70,10 +77,10 @@ class GroupedCrossEntropy(GroupedLoss):
     def conjugate(self, own: Array, others: Array) -> Array:
         if self.scale is not None:
             own, others = own / self.scale, others / self.scale[:, None]
-        p_own, p_others = own + self.hit, others + self.rest * self.copies
-        found = _entropy_terms(p_own, np.ones_like(p_own)) + _entropy_terms(
-            p_others, self.copies
-        ).sum(0)
+        # p_y = 1 - miss, and log p_y from the small number.
+        miss = np.minimum((1 - self.hit) - own, 1.0)
+        found = np.where(miss < 1, (1 - miss) * np.log1p(-np.minimum(miss, 1 - 1e-16)), 0.0)
+        found = found + _entropy_terms(others + self.rest * self.copies, self.copies).sum(0)
         if self.shift is not None:
             found = found - self.shift * own - self.shift @ others
         return found
@@ -89,7 +96,10 @@ class GroupedCrossEntropy(GroupedLoss):
         found: Array = np.exp(logits - logits.max(1)[:, None])
         found /= found.sum(1)[:, None]
         found -= self.rest
-        found[np.arange(len(labels)), labels] -= 1 - self.smoothing
+        # The own entry from the others, not from p_y - 1, whose digits vanish as p_y → 1.
+        at = np.arange(len(labels))
+        found[at, labels] = 0.0
+        found[at, labels] = -found.sum(1)
         return found if self.scale is None else found * self.scale
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from ncollapse.theory.solvers.blocks import Groups
-from ncollapse.theory.solvers.forms.form import Curvature, GroupedLoss, copies
+from ncollapse.theory.solvers.forms.form import Curvature, GroupedLoss, copies, gap_to_others
 
 Array = np.ndarray
 
@@ -66,11 +66,7 @@ class GroupedFocal(GroupedLoss):
 
     def _gap(self, own: Array, others: Array) -> tuple[Array, Array]:
         """s (g) and the shares of the other classes, summed over copies (g, g)."""
-        seen = np.where(self.copies > 0, others, -np.inf)
-        top = seen.max(0)
-        share = self.copies * np.exp(np.minimum(others - top, 0.0))
-        total = share.sum(0)
-        return np.log(total) + top - own, share / total
+        return gap_to_others(self.copies, own, others)
 
     def value(self, own: Array, others: Array) -> Array:
         s, _ = self._gap(own, others)

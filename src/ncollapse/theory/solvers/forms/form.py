@@ -53,10 +53,13 @@ class GroupedLoss(Protocol):
 
     copies (g, g). simplex: whether a dual point is y + δ⁻¹q in the simplex (else the dual is the
     whole space); the target y is then `hit` for the own class and `rest` for every other.
+    absolute: whether a difference of values means the same whatever the values are; losses are
+    compared in shares of them.
     """
 
     copies: Array
     simplex: bool = False
+    absolute: bool = False
     hit: float = 1.0
     rest: float = 0.0
 
@@ -89,6 +92,16 @@ class GroupedLoss(Protocol):
     def lowered(self, own: Array, others: Array, fall: Array) -> Array:
         """The loss where that function lies lower by `fall`."""
         return self.exact(own, others) - fall
+
+
+def gap_to_others(copies: Array, own: Array, others: Array) -> tuple[Array, Array]:
+    """s = log Σ_{c≠y} e^{z_c} - z_y (g) and the shares of the other classes in that sum, summed
+    over copies (g, g)."""
+    seen = np.where(copies > 0, others, -np.inf)
+    top = seen.max(0)
+    share = copies * np.exp(np.minimum(others - top, 0.0))
+    total = share.sum(0)
+    return np.log(total) + top - own, share / total
 
 
 def copies(groups: Groups) -> Array:
