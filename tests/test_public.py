@@ -18,7 +18,7 @@ import pytest
 import ncollapse as nc
 
 KNOWN: dict[str, Any] = json.loads(Path(__file__).with_name("public.json").read_text("utf-8"))
-PLAIN = (int, float, str, bool, type(None), tuple)
+PLAIN = (int, float, str, bool, type(None))
 STARS = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
 
 
