@@ -50,7 +50,7 @@ class Seen:
         return None if reading is None else reading.value
 
     def numbers(self, *keys: str) -> tuple[Number, ...]:
-        return tuple(Number(key, self.name, self.layer, self.value(key)) for key in keys)
+        return tuple(Number(key, self.name, self.layer, self.best(key)) for key in keys)
 
     def best(self, key: str) -> float | None:
         """The population value, or the reading where that is not known."""
@@ -164,7 +164,8 @@ class Question:
 def percent(value: float) -> str:
     """A share with as many digits as tell it from 0 and 1."""
     digits = 2 if abs(value) > 0.995 or abs(value) < 0.01 else 1
-    return f"{100 * value:.{digits}f} %"
+    # Adding 0 takes the sign from a rounded -0.
+    return f"{round(100 * value, digits) + 0:.{digits}f} %"
 
 
 def unresolved(seen: Seen) -> str | None:
