@@ -49,15 +49,16 @@ class Thermostat:
     for each direction that varies. One warning is given after `patience` such readings in a row.
 
     target: r > 0 to hold; may be set anew at any time. metric: nc1_fisher, nc1_ratio, nc1_cdnv, or
-    nc1_vci (target < 1). pull: "nc1", log(r + target) of the batch. push: "nc1", -log(r + target/10); "koleo", "coding_rate", "rate_reduction"; either may be a function
-    of (features, labels), and reads the batch as it is. gain, proportional: per unit of e.
-    max_weight: largest u and -u. half_life: of the window, in batches; None: one batch, or as many
-    as hold four samples a class, and up to 16 (or four times as many) while they cannot say. every:
-    batches between two readings. patience: readings at the bound, with r off the target by more
-    than a quarter, until `saturated` says so and one warning is given: the target is then out of
-    reach. num_classes: taken from the labels where not given. together: where torch.distributed
-    runs, read the batches of all ranks as one, so that all apply the same weight; every rank must
-    then observe as often. False: each rank holds its own.
+    nc1_vci (target < 1). pull: "nc1", log(r + target) of the batch as it is. push: "nc1", -log(r +
+    target/10); "koleo", "coding_rate", "rate_reduction"; either may be a function of (features,
+    labels). gain, proportional: per unit of e. max_weight: largest u and -u. half_life: of the
+    window, in batches; None: one batch, or as many as hold four samples a class, and up to 16 (or
+    four times as many) while they cannot say. every: batches between two readings. patience:
+    readings at the bound, with r off the target by more than a quarter, until `saturated` says so
+    and one warning is given: the target is then out of reach. num_classes: taken from the labels
+    where not given. together: where torch.distributed runs, read the batches of all ranks as one,
+    so that all apply the same weight; every rank must then observe as often. False: each rank holds
+    its own.
 
     Raises ValueError for targets that no features can have, arguments out of range, features that
     are not finite, and `penalty()` before `observe()`. Source: this library.

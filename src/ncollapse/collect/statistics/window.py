@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ncollapse.collect.statistics.forgetting import FORGOTTEN, ForgettingMoments
-from ncollapse.collect.statistics.protocol import Tensors
+from ncollapse.collect.statistics.protocol import Tensors, working_dtype
 from ncollapse.collect.statistics.unbiased import (
     NoisyMeans,
     UnresolvedError,
@@ -52,25 +52,31 @@ class BatchMoments(ForgettingMoments):
         """Take in the batch: features (samples, d), labels (samples)."""
         super().update(features, labels)
         if self.mode == "trace" and labels.numel():
-            rows = features.detach()[:PAIRED].to(self._means)
+            rows = features.detach()[:PAIRED].to(self.device)
             self._paired += self._pairs(rows, labels.detach()[:PAIRED].to(self.device).long())
 
     def _pairs(self, rows: Tensor, labels: Tensor) -> Tensor:
         """f tr Σ_W² and f of these samples: tr S² is a sum of squared inner products."""
         K = self.num_classes
-        valid = (labels >= 0) & (labels < K) & rows.isfinite().all(1)
-        rows, labels = torch.where(valid[:, None], rows, 0), torch.where(valid, labels, 0)
-        ones = valid.to(self.dtype)
-        number = torch.zeros_like(self._weights).index_add_(0, labels, ones)
-        means = torch.zeros_like(self._means).index_add_(0, labels, rows)
-        means /= number.clamp_min(1)[:, None]
-        rest = (rows - means[labels]) * ones[:, None]
-        gram = rest @ rest.T if rest.shape[0] < rest.shape[1] else rest.T @ rest
-        f = (number - 1).clamp_min(0).sum()
-        excess = (gram * gram).sum() - gram.diagonal().sum() ** 2 / f.clamp_min(1)
-        # As `unbiased_square`, of S = gram/f, without waiting for f.
-        square = excess / ((f - 1) * (f + 2)).clamp_min(1)
-        return torch.where(f >= 2, torch.stack([f * square, f]), torch.zeros_like(self._paired))
+        with torch.autocast(self.device.type, enabled=False):
+            rows = rows.to(working_dtype(rows.dtype))
+            valid = (labels >= 0) & (labels < K) & rows.isfinite().all(1)
+            labels = torch.where(valid, labels, K)
+            ones = valid.to(rows.dtype)
+            number = ones.new_zeros(K + 1).index_add_(0, labels, ones)
+            # About the means of the whole batch first: near collapse float32 would not do.
+            known = torch.cat([self._means, self._means.new_zeros(1, rows.shape[1])])
+            rest = (rows - known[labels]).to(rows.dtype)
+            rest = torch.where(valid[:, None], rest, 0)
+            shift = rest.new_zeros(K + 1, rows.shape[1]).index_add_(0, labels, rest)
+            rest = rest - (shift / number.clamp_min(1)[:, None])[labels]
+            gram = rest @ rest.T if rest.shape[0] < rest.shape[1] else rest.T @ rest
+            gram = gram.to(self.dtype)
+            f = (number - 1).clamp_min(0).sum().to(self.dtype)
+            excess = gram.square().sum() - gram.diagonal().sum() ** 2 / f.clamp_min(1)
+            # As `unbiased_square`, of S = gram/f, without waiting for f.
+            found = torch.stack([f * excess / ((f - 1) * (f + 2)).clamp_min(1), f])
+            return torch.where(f >= 2, found, 0)
 
     def summands(self, centres: Tensors) -> dict[str, Tensor]:
         return {**super().summands(centres), "paired": self._paired.cpu().double()}
@@ -131,7 +137,7 @@ class Window:
     def add(self, batch: BatchMoments, fade: float = 0.0) -> None:
         """Multiply what is held by `fade` (0: forget it) and add a batch."""
         held = self.sums
-        for name in held.keys() - {"seen", "rejected"}:
+        for name in held.keys() - {"seen", "rejected", "products"}:
             held[name] *= fade**2 if name in ("twice", "noise") else fade
         n, squares = batch._weights, batch._squares
         whole = n.sum()
@@ -148,7 +154,8 @@ class Window:
         held["seen"] = torch.maximum(held["seen"], present.to(n))
         held["rejected"] += batch._rejected.to(n)
         if "products" in held and batch._products is not None:
-            held["products"] += batch._products
+            # The one large sum: in a single pass.
+            torch.add(batch._products, held["products"], alpha=fade, out=held["products"])
         if "design" in held:
             share = n / whole.clamp_min(1)
             held["design"] += torch.diag(n) - torch.outer(n, share)
@@ -193,7 +200,7 @@ class Window:
         within, total = self._mean_squares("nc1_ratio")
         nu, free = self.freedom, float(self.sums["free"].sum())
         all_free = float(self.sums["total"][1]) * nu / free
-        effective = directions(within, self._square())
+        effective = directions(within, self._square(self._within()))
         check_share("nc1_ratio", 1 - within / total, nu, all_free, effective)
         return within / (total - within)
 
@@ -207,13 +214,15 @@ class Window:
             )
         return float(self.sums["squares"].sum()) / free, total / all_free
 
-    def _square(self) -> float | None:
-        if "products" in self.sums:
-            return unbiased_square(self._within(), self.freedom)
+    def _square(self, within: Tensor | None = None) -> float | None:
+        if within is not None:
+            return unbiased_square(within, self.freedom)
         square, free = self.sums["paired"].tolist()
         return square / free if free > 0 else None
 
-    def _within(self) -> Tensor:
+    def _within(self) -> Tensor | None:
+        if "products" not in self.sums:
+            return None
         free = self.sums["free"].sum().clamp_min(torch.finfo(self.sums["free"].dtype).tiny)
         return _double(self.sums["products"] / free)
 
@@ -247,15 +256,15 @@ class Window:
         means = solve @ _double(self.sums["values"])[known]
         noise = solve @ _double(self.sums["noise"])[known][:, known] @ solve
         kept = (weight[known] >= FORGOTTEN).nonzero().flatten()
-        K = held.numel()
+        K, within = held.numel(), self._within()
         return NoisyMeans(
             means[kept],
             noise[kept][:, kept],
             _double(self._spreads())[held],
             torch.full((K,), 1 / K, dtype=torch.float64),
             self.freedom,
-            self._square(),
-            self._within() if "products" in self.sums else None,
+            self._square(within),
+            within,
         )
 
     # ---- saving -------------------------------------------------------------------------------
