@@ -54,12 +54,15 @@ class Reader:
     def take(self, features: Tensor, labels: Tensor) -> None:
         """Add a batch to the window, merged over ranks: a class then counts what all saw of it."""
         ranks = self.ranks
-        window = self._fitting(features, labels, ranks)
+        window, samples = self._fitting(features, labels, ranks)
+        if not samples:
+            return
         batch = window.batch(features, labels)
         window.add(batch if ranks is None else all_merge(batch), 2.0 ** (-1 / self.half_life))
 
-    def _fitting(self, features: Tensor, labels: Tensor, ranks: Ranks | None) -> Window:
-        """A window of these classes: begun anew when a class turns up that was not foreseen."""
+    def _fitting(self, features: Tensor, labels: Tensor, ranks: Ranks | None) -> tuple[Window, int]:
+        """A window of these classes, begun anew when a class turns up that was not foreseen, and
+        the samples of all ranks."""
         known, samples = self.window, labels.numel()
         if self.num_classes is not None:
             K = self.num_classes
@@ -72,7 +75,7 @@ class Reader:
             K, samples = max(k for k, _ in found), sum(number for _, number in found)
         if known is None or known.num_classes != K:
             known = self._begin(K, features, samples)
-        return known
+        return known, samples
 
     def _begin(self, K: int, features: Tensor, samples: int) -> Window:
         d = features.shape[1]
