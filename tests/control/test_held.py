@@ -120,8 +120,10 @@ def test_only_the_head_is_watched_once_it_is_known() -> None:
 
 def test_a_batch_without_labels_adds_nothing() -> None:
     model = network().train()
-    tracker = nc.Tracker(model, dial=(dial := Thermostat(0.1)))
+    # 24 samples of noise say neither nc1_fisher nor whether their labels mean anything.
+    tracker = nc.Tracker(model, dial=(dial := Thermostat(0.1, "nc1_ratio")))
     inputs, labels = batch()
+    inputs = inputs + 3 * torch.eye(K, INPUTS)[labels]
     for part in (labels, torch.full_like(labels, -100)):
         model(inputs)
         penalty = tracker.penalty(part)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
 import ncollapse as nc
+from ncollapse.collect.statistics.forgetting import ForgettingMoments
 from ncollapse.control import Thermostat
+from ncollapse.control.reader import LATEST
 from ncollapse.errors import NCollapseWarning
 from ncollapse.metrics.catalog import METRICS
 from tests.models import built
@@ -142,15 +146,136 @@ def features(seed: int = 0, spread: float = 0.3):
 
 
 @pytest.mark.parametrize("metric", ["nc1_fisher", "nc1_ratio", "nc1_cdnv", "nc1_vci"])
-def test_it_reads_the_metric_corrected_for_few_samples(metric: str) -> None:
-    rows, labels = features()
-    dial = Thermostat(0.1, metric)
-    moments = nc.ClassMoments(K, 10)
-    moments.update(rows, labels)
-    wanted = METRICS[metric].evaluate(
-        statistics=moments.statistics(), geometry=moments.geometry(), definition="micro"
+def test_one_batch_is_read_free_of_the_noise_of_its_means(metric: str) -> None:
+    rows, labels = (
+        tensor.double() if tensor.is_floating_point() else tensor for tensor in features()
     )
-    assert dial.observe(rows, labels) == pytest.approx(float(wanted) * 60 / 56, rel=1e-5)
+    n, N = 15, 60
+    means = torch.stack([rows[labels == k].mean(0) for k in range(K)])
+    rest = rows - means[labels]
+    scatter = rest.T @ rest / (N - K)
+    s = rest.square().sum(1).reshape(n, K).sum(0) / (n - 1)
+    centred = means - means.mean(0)
+    within, total = scatter.trace(), (rows - rows.mean(0)).square().sum() / (N - 1)
+    i, j = torch.triu_indices(K, K, 1)
+    clear = (means[i] - means[j]).square().sum(1) - (s[i] + s[j]) / n
+    basis = torch.linalg.svd(centred).U[:, : K - 1]
+    square = (scatter.square().sum() - within**2 / 56) / (1 + 1 / 56 - 2 / 56**2)
+    noise = basis.T @ torch.diag(s / n) @ basis
+    gram = torch.linalg.inv(basis.T @ centred @ centred.T @ basis - noise)
+    seen = basis.T @ centred @ scatter @ centred.T @ basis - noise * square / within
+    kappa = 56 / (56 - 10 - 1)
+    apart = basis.T @ centred @ torch.linalg.inv(scatter) @ centred.T @ basis / kappa
+    apart = (apart - 10 * noise / within) / K
+    wanted = {
+        "nc1_ratio": within / (total - within),
+        "nc1_cdnv": ((s[i] + s[j]) / 2 / clear).mean(),
+        "nc1_fisher": (gram @ seen @ gram).trace(),
+        # Spreads that differ by chance move κ by less than a per cent.
+        "nc1_vci": (1 / (1 + torch.linalg.eigvalsh(apart))).mean(),
+    }[metric]
+    dial = Thermostat(0.1, metric)
+    close = 1e-2 if metric == "nc1_vci" else 1e-6
+    assert dial.observe(rows, labels) == pytest.approx(float(wanted), rel=close)
+    assert dial.refusal is None
+
+
+# ---- populations that do not move ---------------------------------------------------------------
+def population(metric: str, ratio: float, columns: int = 64, classes: int = 10):
+    """A source of batches with tr Σ_B = 1 and isotropic spread, and what the metric is there."""
+    rng = np.random.default_rng(3)
+    means = rng.standard_normal((classes, columns))
+    means -= means.mean(0)
+    means /= np.sqrt((means**2).sum() / classes)
+    gaps = ((means[:, None] - means) ** 2).sum(2)[np.triu_indices(classes, 1)]
+    apart = np.linalg.svd(means, compute_uv=False)[: classes - 1] ** 2 * columns / classes / ratio
+    truth = {
+        "nc1_ratio": ratio,
+        "nc1_cdnv": (ratio / gaps).mean(),
+        "nc1_vci": (1 / (1 + apart)).mean(),
+        "nc1_fisher": (1 / apart).sum() / classes,
+    }[metric]
+
+    def batch(size: int):
+        labels = rng.integers(0, classes, size)
+        rows = means[labels] + (ratio / columns) ** 0.5 * rng.standard_normal((size, columns))
+        return torch.from_numpy(rows), torch.from_numpy(labels)
+
+    return batch, truth
+
+
+@pytest.mark.parametrize(
+    ("metric", "ratio", "size"),
+    [
+        ("nc1_ratio", 9.6, 64),
+        ("nc1_ratio", 9.6, 128),
+        ("nc1_ratio", 0.3, 8),
+        ("nc1_ratio", 0.3, 32),
+        ("nc1_cdnv", 0.3, 16),
+        ("nc1_cdnv", 9.6, 128),
+        ("nc1_vci", 0.3, 64),
+        ("nc1_vci", 0.3, 128),
+        ("nc1_fisher", 0.3, 64),
+        ("nc1_fisher", 0.3, 512),
+    ],
+)
+def test_it_reads_the_population_and_not_the_batch(metric: str, ratio: float, size: int) -> None:
+    batch, truth = population(metric, ratio)
+    dial = Thermostat(0.5, metric, num_classes=10)
+    read = [dial.observe(*batch(size)) for _ in range(30 if size < 512 else 6)]
+    given = [value for value in read[len(read) // 3 :] if math.isfinite(value)]
+    assert len(given) > len(read) / 4
+    assert 1 / 1.25 < sorted(given)[len(given) // 2] / truth < 1.25
+
+
+def test_a_reading_that_cannot_be_given_holds_the_weight_and_has_a_reason() -> None:
+    batch, _ = population("nc1_fisher", 2.0)
+    dial = Thermostat(0.1, num_classes=10, half_life=0.1)
+    dial.observe(*batch(512))
+    weight, integral = dial.weight, dial._integral
+    assert weight != 0 and dial.refusal is None
+    for _ in range(3):
+        # Some four samples a class, and nothing before them counts.
+        assert math.isnan(dial.observe(*batch(40)))
+    assert math.isnan(dial.reading) and not dial.held
+    assert (dial.weight, dial._integral) == (weight, integral)
+    assert re.search(r"nc1_fisher cannot be read from.*needed?", dial.refusal)
+    rows, labels = batch(40)
+    dial.observe(rows.requires_grad_(), labels)
+    assert float(dial.penalty()) != 0
+    dial.observe(*batch(512))
+    assert dial.reading > 0 and dial.refusal is None and dial.weight != weight
+
+
+def test_a_batch_cannot_say_vci_and_says_so_once() -> None:
+    batch, _ = population("nc1_vci", 0.3)
+    dial = Thermostat(0.5, "nc1_vci", num_classes=10, half_life=0.1, patience=3)
+    for _ in range(2):
+        dial.observe(*batch(64))
+    with pytest.warns(NCollapseWarning, match=r"held its weight for 3.*hold nc1_ratio"):
+        dial.observe(*batch(64))
+    assert "from 5" in dial.refusal and "so 256 are needed" in dial.refusal
+    assert dial.weight == 0 and dial.saturated is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dial.observe(*batch(64))
+
+
+def test_the_window_grows_while_it_cannot_say_and_shrinks_again() -> None:
+    batch, truth = population("nc1_fisher", 2.0)
+    dial = Thermostat(0.1, num_classes=10)
+    read = [dial.observe(*batch(48)) for _ in range(40)]
+    reader = dial._reader
+    assert math.isnan(read[0]) and reader.first == LATEST and reader.half_life > 1
+    assert 0.75 < [value for value in read if math.isfinite(value)][-1] / truth < 1.25
+    given = Thermostat(0.1, num_classes=10, half_life=2.0)
+    for _ in range(5):
+        given.observe(*batch(48))
+    assert given._reader.half_life == 2.0
+    calm, _ = population("nc1_fisher", 0.01)
+    for _ in range(30):
+        dial.observe(*calm(48))
+    assert reader.half_life < 16
 
 
 def test_the_penalty_is_differentiable_and_signed() -> None:
@@ -181,6 +306,21 @@ def test_a_resumed_thermostat_goes_on_as_if_never_stopped() -> None:
         assert first.weight == second.weight
     with pytest.raises(ValueError, match="holds nc1_ratio"):
         Thermostat(0.1, "nc1_ratio").load_state_dict(first.state_dict())
+
+
+def test_the_state_of_an_older_version_keeps_its_weight() -> None:
+    old = {
+        "target": 0.1, "metric": "nc1_fisher", "integral": 0.02, "weight": 0.05, "reading": 0.2,
+        "batches": 7, "stuck": 3, "warned": False,
+        "moments": ForgettingMoments(K, 10, half_life=0.1, unit="batches").state_dict(),
+    }  # fmt: skip
+    dial = Thermostat(0.1)
+    dial.load_state_dict(old)
+    assert (dial.weight, dial.reading) == (0.05, 0.2)
+    assert dial.observe(*features()) > 0 and dial.weight != 0.05
+    fresh = Thermostat(0.1)
+    fresh.load_state_dict(Thermostat(0.1).state_dict())
+    assert fresh.refusal is None and math.isnan(fresh.reading)
 
 
 def test_classes_that_turn_up_later_are_taken_in() -> None:

@@ -118,7 +118,8 @@ def test_data_and_online_are_read_beside_it() -> None:
 
 def test_a_side_at_its_bound_is_a_sign() -> None:
     loop = Loop(made())
-    dial = Thermostat(1e-9, max_weight=1e-4, patience=2)
+    # Sixteen samples do not say nc1_fisher.
+    dial = Thermostat(1e-9, "nc1_ratio", max_weight=1e-4, patience=2)
     tracker = nc.Tracker(loop.model, dial=dial, every=1)
     loop.step(tracker.penalty)
     with pytest.warns(nc.NCollapseWarning, match="out of reach"):

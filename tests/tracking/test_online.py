@@ -15,8 +15,11 @@ import torch
 from torch import nn
 
 import ncollapse as nc
+from ncollapse.collect.statistics.forgetting import ForgettingMoments
+from ncollapse.metrics.readings import read
 from ncollapse.record.document import json_schema
 from ncollapse.record.trace import Trace
+from ncollapse.tracking.chance import UNBIASED, unbiased_nc1
 from ncollapse.tracking.tracker import KEYS
 from tests.models import K, blobs, net, seeded
 
@@ -49,19 +52,89 @@ def last(tracker, split="online", layer="head") -> dict[str, float | None]:
 
 
 # ---- what is read ------------------------------------------------------------------------------
-def test_a_constant_model_reads_online_as_measured(model) -> None:
+def test_a_constant_model_reads_online_what_all_samples_read(model) -> None:
     tracker = nc.Tracker(
         model, online=True, half_life=math.inf, every=4, layers=["1", "3"], keys=None
     )
     feed(tracker, model)
-    for layer in ("1", "3", "head"):
-        m = nc.measure(model, (INPUTS, LABELS), layers=["1", "3"], weighting="micro", null=False)
+    for layer, depth in (("1", 2), ("3", 4), ("head", 5)):
+        features = model[:depth](INPUTS).detach().double()
+        moments = nc.ClassMoments(K, features.shape[1])
+        moments.update(features, LABELS)
+        statistics = moments.statistics()
+        head = (model[5].weight, model[5].bias) if layer == "head" else ()
         found = last(tracker, layer=layer)
         assert {"nc1_fisher", "nc1_ratio", "nc1_cdnv", "nc2_etf_means"} < set(found)
         assert ("nc3_duality" in found) == (layer == "head")
+        wanted, _ = read(
+            found, statistics=statistics, geometry=moments.geometry(*head), definition="micro"
+        )
+        wanted |= unbiased_nc1(found, statistics, moments.geometry())[0]
         for key, value in found.items():
-            expected = m.value(key, layer=layer)
-            assert value == pytest.approx(expected, rel=1e-5, abs=1e-8), key
+            if wanted[key] is None:
+                assert value is None and key == "nc1_vci"
+            else:
+                assert value == pytest.approx(wanted[key], rel=1e-5, abs=1e-8), key
+
+
+def test_nc1_is_free_of_the_noise_of_class_means(model) -> None:
+    tracker = nc.Tracker(model, online=True, half_life=math.inf, every=4)
+    feed(tracker, model)
+    features = model[:5](INPUTS).detach().double()
+    n = torch.bincount(LABELS).double()
+    means = torch.stack([features[k == LABELS].mean(0) for k in range(K)])
+    rest = features - means[LABELS]
+    s = torch.stack([rest[k == LABELS].square().sum() for k in range(K)]) / (n - 1)
+    p, centre = n / n.sum(), features.mean(0)
+    between = (p * (means - centre).square().sum(1)).sum() - ((1 - p) * s).sum() / n.sum()
+    within = (p * s).sum()
+    i, j = torch.triu_indices(K, K, 1)
+    clear = (means[i] - means[j]).square().sum(1) - s[i] / n[i] - s[j] / n[j]
+    found = last(tracker)
+    assert found["nc1_ratio"] == pytest.approx(float(within / between), rel=1e-5)
+    assert found["class_share"] == pytest.approx(float(between / (between + within)), rel=1e-6)
+    cdnv = ((s[i] + s[j]) / 2 / clear).mean()
+    assert found["nc1_cdnv"] == pytest.approx(float(cdnv), rel=1e-5)
+
+
+@pytest.mark.parametrize("size", [8, 64, 512])
+def test_few_samples_read_the_population_or_nothing(size) -> None:
+    generator = torch.Generator().manual_seed(size)
+    centres = torch.linalg.qr(torch.randn(12, 12, generator=generator).double()).Q[:5] * 5**0.5
+    spread = (4.0 / 12) ** 0.5  # tr Σ_B = 4 and tr Σ_W = 4.
+    found: dict[str, list[float]] = {}
+    for _ in range(40):
+        labels = torch.randint(5, (size,), generator=generator)
+        noise = torch.randn(size, 12, generator=generator).double()
+        moments = ForgettingMoments(5, 12)
+        moments.update(centres[labels] + spread * noise, labels)
+        statistics, geometry = moments.statistics(), moments.geometry()
+        values, refused = unbiased_nc1(UNBIASED, statistics, geometry)
+        assert {key for key, value in values.items() if value is None} == set(refused)
+        assert all("cannot be read" in text for text in refused.values())
+        for key, value in values.items():
+            found.setdefault(key, []).append(math.nan if value is None else value)
+    share = torch.tensor(found["class_share"])
+    assert float(share.mean()) == pytest.approx(0.5, abs=0.02 + 4 * float(share.std()) / 40**0.5)
+    truth = {"nc1_ratio": 1.0, "nc1_cdnv": 0.4, "nc1_fisher": 4 / 12 * 4 / 5}
+    for key, wanted in truth.items():
+        values = torch.tensor(found[key])
+        given = values[values.isfinite()]
+        # Of eight samples pairs and directions can rarely be told from chance.
+        assert size > 8 or key == "nc1_ratio" or given.numel() < 20, key
+        if size > 8:
+            assert given.numel() > 30 and float(given.median()) == pytest.approx(wanted, rel=0.15)
+
+
+def test_what_cannot_be_said_is_null_and_has_its_reason(model) -> None:
+    tracker = nc.Tracker(model, online=True, half_life=math.inf, every=1, keys=None)
+    model(INPUTS[: K + 2])
+    tracker.step(LABELS[: K + 2])
+    refused = tracker._online.refused["head"]
+    for key in ("nc1_vci", "nc1_fisher"):
+        assert last(tracker)[key] is None
+        assert f"{key} cannot be read from" in refused[key]
+    assert set(refused.values()) <= set(tracker.finish().warnings)
 
 
 def test_readings_say_their_half_life_and_weighting(model) -> None:

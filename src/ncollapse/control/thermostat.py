@@ -7,14 +7,11 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ncollapse.collect.ranks.ranks import Ranks
-from ncollapse.collect.ranks.sync import all_merge
-from ncollapse.collect.statistics.forgetting import ForgettingMoments
 from ncollapse.control.batches import check_features, working
+from ncollapse.control.reader import Reader
 from ncollapse.control.regularizers import NC1, CodingRate, KoLeo, RateReduction, nc1_penalty
 from ncollapse.errors import NCollapseWarning
 from ncollapse.metrics.catalog import METRICS
@@ -29,9 +26,6 @@ PUSH: dict[str, Callable[[], Penalty]] = {
 CLOSE = 1.25
 # Below this share of the target the push grows no further: a force like 1/r would overshoot.
 FAR_BELOW = 0.1
-# Moments reach back until they hold about this many samples a class: often the last batch alone,
-# by a half-life after which the one before weighs a thousandth.
-SAMPLES, LATEST = 4, 0.1
 
 
 class Thermostat:
@@ -42,20 +36,29 @@ class Thermostat:
         u = clip( proportional · e + I, -max_weight, max_weight ),    I ← I + gain · e,
 
     and `penalty()` is u · pull for u > 0, -u · push for u < 0. I stands still while u is clipped
-    and e would take it further (no wind-up). r is read from moments with forgetting, in micro
-    weighting, times N/(N - K) for the few samples in them. Drift of the features over a half-life
-    adds to r, so the half-life is short: as a rule one batch (0.1), more where a batch holds fewer
-    than four samples a class.
+    and e would take it further (no wind-up).
+
+    r is what the population of the batches has, not what a batch of few samples shows: sums of
+    squares within each batch, as many as it has degrees of freedom, are summed over a window of
+    batches that fades, and divided last, with the noise of class means taken out. Drift of the
+    features from batch to batch does not enter. nc1_ratio weighs classes as they come; of the
+    others spreads are pooled and class means count alike. Where the window cannot say, `reading` is
+    NaN, the weight stays where it is, and `refusal` says why: nc1_ratio needs classes to explain a
+    share of variance four standard errors above 0, nc1_cdnv every pair of classes apart by two,
+    nc1_fisher every direction of the means clear of noise, nc1_vci four samples beyond one a class
+    for each direction that varies. One warning is given after `patience` such readings in a row.
 
     target: r > 0 to hold; may be set anew at any time. metric: nc1_fisher, nc1_ratio, nc1_cdnv, or
-    nc1_vci (target < 1; batches larger than d). pull: "nc1", log(r + target) of the batch. push:
-    "nc1", -log(r + target/10); "koleo", "coding_rate", "rate_reduction"; either may be a function
-    of (features, labels). gain, proportional: per unit of e. max_weight: largest u and -u.
-    half_life: in batches. every: batches between two readings. patience: readings at the bound,
-    with r off the target by more than a quarter, until `saturated` says so and one warning is
-    given: the target is then out of reach. num_classes: taken from the labels where not given.
-    together: where torch.distributed runs, read the batches of all ranks as one, so that all apply
-    the same weight; every rank must then observe as often. False: each rank holds its own.
+    nc1_vci (target < 1). pull: "nc1", log(r + target) of the batch as it is. push: "nc1", -log(r +
+    target/10); "koleo", "coding_rate", "rate_reduction"; either may be a function of (features,
+    labels). gain, proportional: per unit of e. max_weight: largest u and -u. half_life: of the
+    window, in batches; None: one batch, or as many as hold four samples a class, and up to 16 (or
+    four times as many) while they cannot say. every: batches between two readings. patience:
+    readings at the bound, with r off the target by more than a quarter, until `saturated` says so
+    and one warning is given: the target is then out of reach. num_classes: taken from the labels
+    where not given. together: where torch.distributed runs, read the batches of all ranks as one,
+    so that all apply the same weight; every rank must then observe as often. False: each rank holds
+    its own.
 
     Raises ValueError for targets that no features can have, arguments out of range, features that
     are not finite, and `penalty()` before `observe()`. Source: this library.
@@ -96,13 +99,13 @@ class Thermostat:
         self.gain, self.proportional, self.max_weight = gain, proportional, max_weight
         self.half_life, self.every, self.patience = half_life, every, patience
         self.together = together
+        self._reader = Reader(metric, num_classes, half_life, together)
         self._pull = _actuator("pull", pull, {"nc1": lambda: self._nearer})
         self._push = _actuator("push", push, {"nc1": lambda: self._farther, **PUSH})
-        self._moments: ForgettingMoments | None = None
         self._last: tuple[Tensor, Tensor] | None = None
         self._integral = self._weight = 0.0
         self._reading = math.nan
-        self._batches = self._stuck = 0
+        self._batches = self._stuck = self._blind = 0
         self._warned = False
 
     @property
@@ -129,8 +132,13 @@ class Thermostat:
     # ---- readings -----------------------------------------------------------------------------
     @property
     def reading(self) -> float:
-        """The last reading of the metric; NaN before the first."""
+        """The last reading of the metric; NaN before the first and where the batches cannot say."""
         return self._reading
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the last reading is NaN: what there was and what is needed; None for a number."""
+        return self._reader.refusal
 
     @property
     def weight(self) -> float:
@@ -157,11 +165,10 @@ class Thermostat:
         """
         check_features(features, target)
         self._last = (features, target)
-        moments = self._fitting(features, target)
-        moments.update(features, target)
+        self._reader.take(features, target)
         self._batches += 1
         if self._batches % self.every == 0:
-            self._read(moments)
+            self._read()
         return self._reading
 
     def penalty(self) -> Float[Tensor, ""]:
@@ -174,58 +181,15 @@ class Thermostat:
         actuator = self._pull if self._weight > 0 else self._push
         return abs(self._weight) * actuator(features, labels)
 
-    @property
-    def _ranks(self) -> Ranks | None:
-        return Ranks.current() if self.together else None
-
-    def _fitting(self, features: Tensor, labels: Tensor) -> ForgettingMoments:
-        """Moments for these classes: begun anew when a class turns up that was not foreseen."""
-        known, samples = self._moments, labels.numel()
-        if self.num_classes is not None:
-            K = self.num_classes
-        else:
-            seen = int(labels.max()) + 1 if labels.numel() else 0
-            K = max(2, seen, known.num_classes if known else 0)
-        if (ranks := self._ranks) is not None:
-            # What one rank sees of classes and samples must not make its moments differ.
-            found = ranks.gather((K, samples))
-            K, samples = max(k for k, _ in found), sum(number for _, number in found)
-        if known is None or known.num_classes != K:
-            batches = SAMPLES * K / max(samples, 1)
-            half_life = self.half_life or (LATEST if batches <= 1 else batches)
-            known = self._new(K, features.shape[1], half_life, features.device)
-            self._moments = known
-        return known
-
-    def _new(self, K: int, d: int, half_life: float, device: torch.device) -> ForgettingMoments:
-        mode = "full" if "full" in METRICS[self.metric].needs else "trace"
-        return ForgettingMoments(
-            K, d, half_life=half_life, unit="batches", mode=mode, device=device
-        )
-
-    def _read(self, own: ForgettingMoments) -> None:
-        moments = own if self._ranks is None else all_merge(own)
-        outside, _ = moments.rejected()
-        if moments is not own:
-            own.rejected()
-        if outside:
-            raise ValueError(
-                f"{outside} labels lie outside 0..{moments.num_classes - 1}; pass the right "
-                "num_classes"
-            )
-        statistics = moments.statistics()
-        number, K = float(statistics.counts.sum()), statistics.num_classes
-        if K < 2 or number <= K:
+    def _read(self) -> None:
+        self._reading = value = self._reader.read()
+        if math.isnan(value):
+            self._blind += 1
+            if self._blind == self.patience:
+                self._warn(f"the thermostat has held its weight for {self.patience} readings: "
+                           f"{self.refusal}")  # fmt: skip
             return
-        value = float(
-            METRICS[self.metric].evaluate(
-                statistics=statistics, geometry=moments.geometry(), definition="micro"
-            )
-        )
-        value *= number / (number - K)
-        if not math.isfinite(value):
-            return
-        self._reading = value
+        self._blind = 0
         # Exact collapse reads 0: far below any target, but not infinitely so.
         self._act(math.log(max(value, 1e-12 * self.target) / self.target))
 
@@ -241,19 +205,21 @@ class Thermostat:
         self._stuck = self._stuck + 1 if stuck else 0
         if self._stuck == self.patience and not self._warned:
             self._warned = True
-            self._warn()
+            self._warn(self._out_of_reach)
 
-    def _warn(self) -> None:
+    @property
+    def _out_of_reach(self) -> str:
         side = "above" if self._weight > 0 else "below"
         other = "pull" if self._weight > 0 else "push"
-        warnings.warn(
+        return (
             f"{self.metric} reads {self._reading:.3g}, {side} its target {self.target:.3g}, and "
             f"the {other} has been at its bound max_weight={self.max_weight:g} for "
             f"{self.patience} readings: the target is out of reach. Raise max_weight, choose "
-            f"another {other}, or another target",
-            NCollapseWarning,
-            stacklevel=5,
+            f"another {other}, or another target"
         )
+
+    def _warn(self, message: str) -> None:
+        warnings.warn(message, NCollapseWarning, stacklevel=5)
 
     # ---- saving -------------------------------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:
@@ -266,14 +232,15 @@ class Thermostat:
             "reading": self._reading,
             "batches": self._batches,
             "stuck": self._stuck,
+            "blind": self._blind,
             "warned": self._warned,
+            "reader": self._reader.state_dict(),
         }
-        if self._moments is not None:
-            state["moments"] = self._moments.state_dict()
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore; the target may differ. Raises ValueError for the state of another metric."""
+        """Restore; the target may differ. A state of before readings were free of bias has its
+        weight taken over, and its window begins anew. Raises ValueError for another metric's."""
         if state["metric"] != self.metric:
             raise ValueError(
                 f"the state is of a thermostat of {state['metric']}; this one holds {self.metric}"
@@ -281,12 +248,9 @@ class Thermostat:
         self._integral, self._weight = float(state["integral"]), float(state["weight"])
         self._reading, self._batches = float(state["reading"]), int(state["batches"])
         self._stuck, self._warned = int(state["stuck"]), bool(state["warned"])
-        self._last = self._moments = None
-        if "moments" in state:
-            config = state["moments"]["config"]
-            size = config["num_classes"], config["num_features"], config["half_life"]
-            self._moments = self._new(*size, state["moments"]["means"].device)
-            self._moments.load_state_dict(state["moments"])
+        self._blind = int(state.get("blind", 0))
+        self._last = None
+        self._reader.load_state_dict(state.get("reader", {}))
 
 
 def _actuator(name: str, given: str | Penalty, known: dict[str, Callable[[], Penalty]]) -> Penalty:

@@ -52,8 +52,8 @@ class Dial(Silent):
     """A thermostat in training: its loss, and as a callback of `train` what each epoch left.
 
     readings: the thermostat's metric on the training split in eval mode; online: median of its own
-    readings over the epoch's batches; weights: its last weight. Without a thermostat the loss is
-    cross-entropy, and `readings` of `nc1_fisher` alone are kept.
+    readings over the epoch's batches, NaN where it could not read any; weights: its last weight.
+    Without a thermostat the loss is cross-entropy, and `readings` of `nc1_fisher` alone are kept.
     """
 
     model: nn.Sequential
@@ -79,6 +79,7 @@ class Dial(Silent):
         key = NC1 if self.thermostat is None else self.thermostat.metric
         self.readings.append(reading(state.model, state.data.loader("train"), key))
         if self.thermostat is not None:
-            self.online.append(float(np.median(self._batches)))
+            given = [value for value in self._batches if np.isfinite(value)]
+            self.online.append(float(np.median(given)) if given else np.nan)
             self.weights.append(self.thermostat.weight)
             self._batches = []

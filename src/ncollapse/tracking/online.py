@@ -15,6 +15,7 @@ from ncollapse.errors import NCollapseWarning
 from ncollapse.metrics.catalog import METRICS
 from ncollapse.metrics.readings import applicable, read
 from ncollapse.record.readings import Reading
+from ncollapse.tracking.chance import unbiased_nc1
 from ncollapse.tracking.passes import DivergedError, Heard, Passes
 
 SPLIT = "online"
@@ -58,6 +59,8 @@ class Online:
         self.num_classes = num_classes
         self.moments: dict[str, ForgettingMoments] = {}
         self.batches = 0
+        # Why readings are None, in a sentence, by layer and key.
+        self.refused: dict[str, dict[str, str]] = {}
         self._loaded: dict[str, Any] = {}
         self._warned: set[str] = set()
         self.passes.open()
@@ -142,9 +145,11 @@ class Online:
     def readings(self, *, together: bool = False) -> dict[str, dict[str, Reading]]:
         """Readings by layer: NC1 to NC3 in micro weighting, the half-life in their definition.
 
-        The value is None, with a warning, where a batch since the last call held NaN or infinite
-        features. Empty before the first batch. `together` reads the batches of all ranks of
-        torch.distributed; then every rank must call, and all find the same.
+        NC1 is free of the bias that few samples a class bring, and None while they cannot say, for
+        which `refused` has the reason; NC2 and NC3 are read as they are. The value is None, with a
+        warning, where a batch since the last call held NaN or infinite features. Empty before the
+        first batch. `together` reads the batches of all ranks of torch.distributed; then every rank
+        must call, and all find the same.
         """
         taps = self.passes.taps
         if taps.head is not None:
@@ -173,9 +178,12 @@ class Online:
             weight, bias = (None, None) if head is None else (head.weight, head.bias)
             if weight is None or bool(weight.isfinite().all()):
                 geometry = moments.geometry(weight, bias)
-                values, _ = read(
-                    keys, statistics=statistics, geometry=geometry, definition=DEFINITION
+                nc1, self.refused[layer] = unbiased_nc1(keys, statistics, geometry)
+                rest = [key for key in keys if key not in nc1]
+                plain, _ = read(
+                    rest, statistics=statistics, geometry=geometry, definition=DEFINITION
                 )
+                values = nc1 | plain
         pooling = self.passes.taps.pooling.get(layer, "none")
         suffix = moments.described + ("" if pooling == "none" else f", {pooling}")
         return {

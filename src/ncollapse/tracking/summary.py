@@ -65,7 +65,8 @@ def online_measurement(
         "adds to NC1, and there are no comparators"
     )
     shape = (moments.num_classes, moments.num_features)
-    document = _document(config, results, shape, samples, layer, trace, description, warning)
+    said = (warning, *online.refused.get(layer, {}).values())
+    document = _document(config, results, shape, samples, layer, trace, description, said)
     geometries = {}
     if statistics.num_classes >= 2:
         found = moments.geometry(
@@ -105,7 +106,9 @@ def dial_measurement(
     results: Results = {DIAL: {HEAD: found}}
     warning = "read by the dial over recent training batches: there are no comparators"
     K, d = head.weight.shape
-    document = _document(config, results, (K, d), 0, HEAD, trace, description, warning)
+    refusal = getattr(hold.dial, "refusal", None)
+    said = (warning,) if refusal is None else (warning, str(refusal))
+    document = _document(config, results, (K, d), 0, HEAD, trace, description, said)
     return Measurement(document, (), {}, trace)
 
 
@@ -117,7 +120,7 @@ def _document(
     layer: str,
     trace: Trace,
     description: str,
-    warning: str,
+    warnings: tuple[str, ...],
 ) -> Document:
     K, d = shape
     return Document.build(
@@ -130,5 +133,5 @@ def _document(
         num_samples=samples,
         results=results,
         verdicts=judge(results, (), num_classes=K, num_features=d, layer=layer, trace=trace),
-        warnings=(warning,),
+        warnings=warnings,
     )

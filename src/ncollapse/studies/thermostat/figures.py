@@ -47,3 +47,17 @@ def _by_point(area: Axes, ink: Ink, runs: Runs) -> None:
         area.plot(points, unseen, "o-", color=colour, label=f"seed {run['seed']}")
         if "plain" in run:
             area.plot([run["plain"]["median"]], [run["plain"]["unseen"]], "x", color=colour)
+
+
+@draw.figure("batches", x="samples a batch", y="over the set point, or the population", log="x")
+def batch_sizes(area: Axes, ink: Ink, batches: Runs) -> None:
+    """What the population has over its set point by batch size, and, faint, what a batch alone
+    shows over what the population has: less, the smaller the batch."""
+    for run in batches:
+        for row in run["rows"]:
+            colour = ink.all[("ratio", "cdnv", "fisher").index(row["metric"])]
+            held = row["population"] / row["point"]
+            area.plot([row["size"]], [held], "o", color=colour, label=f"held: nc1_{row['metric']}")
+            area.plot([row["size"]], [row["plain"]], "x", color=ink.faint, label="a batch alone")
+    area.axhline(1.0, color=ink.line, linewidth=1)
+    area.set_ylim(bottom=0)

@@ -75,7 +75,7 @@ def _train(
         row |= {
             "near": float(np.mean(np.abs(readings / point - 1) <= NEAR)),
             "online": watch.online,
-            "online_ratio": float(np.median(watch.online[-third:])) / row["median"],
+            "online_ratio": float(np.nanmedian(watch.online[-third:])) / row["median"],
             "weights": watch.weights,
             "saturated": watch.thermostat.saturated,
         }
