@@ -183,8 +183,14 @@ def test_of_several_studies_those_that_have_a_setting_take_it(capsys, asked) -> 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("peeled", "--set", "epochs=3"), "no setting epochs; at size mini it has seeds=1, first_seed=0"),
-        (("peeled", "--epochs", "3"), "no setting epochs; at size mini it has seeds=1, first_seed=0"),
+        (
+            ("peeled", "--set", "epochs=3"),
+            "no setting epochs; at size mini it has seeds=1, first_seed=0",
+        ),
+        (
+            ("peeled", "--epochs", "3"),
+            "no setting epochs; at size mini it has seeds=1, first_seed=0",
+        ),
         (("peeled", "landscape", "--set", "epochs=3"), "no study has a setting epochs"),
         (("peeled", "--set", "starts=few"), "starts=few cannot be; a whole number is needed"),
         (

@@ -122,7 +122,7 @@ def test_an_unknown_setting_lists_the_known_ones(key: str) -> None:
     study = find("landscape")
     with pytest.raises(ValueError, match="study 'landscape' has no setting") as caught:
         with_options(study, "mini", {key: 1})
-    assert "at size mini it has starts=2, seeds=1, problem.classes=3, problem.count=10" in str(
+    assert "at size mini it has starts=2, seeds=1, first_seed=0, problem.classes=3" in str(
         caught.value
     )
     with pytest.raises(ValueError, match="at size full it has starts=100"):
@@ -137,15 +137,15 @@ def test_of_several_studies_those_take_a_setting_that_have_it() -> None:
         "seeds": ["peeled", "imbalance", "minority"],
     }
     assert [study.settings["mini"].get("epochs") for study in changed] == [None, 7, 7]
-    assert [len(study.units("mini")) for study in changed] == [4, 6, 3]
+    assert [len(study.units("mini")) for study in changed] == [8, 6, 3]
 
 
 def test_a_setting_that_no_study_has_lists_what_each_has() -> None:
     several = [find("peeled"), find("minority")]
     with pytest.raises(ValueError, match="no study has a setting nothing") as caught:
         with_texts(several, "quick", {"epochs": "7", "nothing": "1"})
-    assert "peeled has seeds=1, starts=20" in str(caught.value)
-    assert "minority has seeds=6" in str(caught.value)
+    assert "peeled has seeds=1, first_seed=100, starts=20" in str(caught.value)
+    assert "minority has seeds=4" in str(caught.value)
 
 
 def test_no_change_gives_the_same_units() -> None:

@@ -155,7 +155,6 @@ def test_nonnegative_features_cost_the_same_for_any_number_of_samples(bias) -> N
     few, many = found
     assert few.objective == pytest.approx(many.objective, abs=1e-12)
     assert few.iterations == pytest.approx(many.iterations, abs=40)
-    assert many.seconds < 2.0
     assert few.status == many.status == "not certified"
     assert "the best of 4 starts" in many.advice
     assert many.certificate.lower_bound == pytest.approx(few.certificate.lower_bound, abs=1e-10)

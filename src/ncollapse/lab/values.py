@@ -31,7 +31,9 @@ def shown(value: Any) -> str:
     if value is None:
         return NONE
     if isinstance(value, list) and value and not any(isinstance(inner, list) for inner in value):
-        return ",".join(map(shown, value))
+        # One name alone would be read as that name, not as a list of it.
+        alone = len(value) == 1 and isinstance(value[0], str)
+        return json.dumps(value, ensure_ascii=False) if alone else ",".join(map(shown, value))
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

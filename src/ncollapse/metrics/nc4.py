@@ -17,8 +17,7 @@ def nc4_mismatch(decisions: Decisions, *, plain: bool = False) -> Float[Tensor, 
     """Share of samples where argmax(Wh + b) ≠ argmin ‖h - μ_c‖. In [0, 1], ideal 0.
 
     The means are those of the reference split, each without the sample that is decided on and
-    distances without the noise of the mean, or `plain`ly as published. Source: Papyan, Han, Donoho
-    2020.
+    distances without the noise of the mean; plain: as published. Source: Papyan, Han, Donoho 2020.
     """
     return _share(decisions.mismatch_plain if plain else decisions.mismatch, decisions)
 

@@ -69,7 +69,7 @@ class Prediction:
 
     @property
     def relative_gap(self) -> float | None:
-        """gap / |f|: relative to the objective, however small it is; None without a bound."""
+        """gap over the absolute objective, however small that is; None without a bound."""
         return self.solution.relative_gap
 
     @property

@@ -61,7 +61,7 @@ class Solution:
 
     @property
     def relative_gap(self) -> float | None:
-        """gap / |f|: relative to the objective, however small it is; None without a bound."""
+        """gap over the absolute objective, however small that is; None without a bound."""
         return None if self.gap is None else relative_gap(self.gap, self.objective)
 
     @property
