@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 
 import torch
+from ncollapse.metrics.intervals import intervals
 
 from benchmarks.common import Options, Row, cpu, high_water, reset_peak
 from ncollapse.collect.statistics.classes import ClassMoments
 from ncollapse.measuring.measure import measure_features
 from ncollapse.metrics.evidence import Evidence
-from ncollapse.metrics.intervals import intervals
 from ncollapse.metrics.readings import applicable, read
 
 CHUNK = 8192

@@ -217,7 +217,7 @@ class Relaxation:
             assert pull is not None
             # What the gradient is the difference of: its rounding is a share of that.
             scale = float((np.abs(here.others) @ self.mass + self.mass * np.abs(here.own)).max())
-            if np.abs(pull).max() <= 1e-16 * scale:
+            if np.abs(pull).max() <= 1e-15 * scale:
                 break
             step = np.linalg.solve(self.bias_hessian(point), pull)
             length = 1.0
