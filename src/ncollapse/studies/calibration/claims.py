@@ -157,10 +157,11 @@ STUDY = Study(
         families=By(["simplex", "random"], FAMILIES, FAMILIES),
         each=By(4, 6, 14),
         looks=By([0.0, 1.0], LOOKS, LOOKS),
-        fresh_samples=By(100, 400, 400),
-        # None: as the plan says.
-        epochs=By(2, 60, None),
-        split_seed=0,
+        fresh_samples=By(100, 1000, 1000),
+        # At most; none: as the plan says.
+        epochs=By(2, 150, None),
+        # Every so many lines of the plan.
+        every=By(100, 3, 1),
     ),
     parts=(
         Part("populations", f"{RUNS}:populations", ids(CLAIMS), seeded=False),
