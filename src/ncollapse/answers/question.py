@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
-from importlib import resources
+from functools import cached_property
 
+from ncollapse.answers.cuts import cuts as cuts
 from ncollapse.record.readings import (
     ClassRow,
     Number,
@@ -22,36 +19,6 @@ from ncollapse.record.trace import Trace
 
 YES, PARTLY, NO = "yes", "partly", "no"
 CANNOT_TELL, NOT_MEASURED = "cannot tell", "not measured"
-
-
-_OTHERS: ContextVar[Mapping[str, float] | None] = ContextVar("cuts", default=None)
-
-
-def cuts() -> Mapping[str, float]:
-    """The cuts by name: those of the package, or others within `other_cuts`."""
-    others = _OTHERS.get()
-    return package_cuts() if others is None else others
-
-
-@cache
-def package_cuts() -> Mapping[str, float]:
-    """The cuts of cuts.json by name."""
-    text = resources.files("ncollapse.answers").joinpath("cuts.json").read_text("utf-8")
-    return {name: float(entry["value"]) for name, entry in json.loads(text)["cuts"].items()}
-
-
-@contextmanager
-def other_cuts(values: Mapping[str, float]) -> Iterator[None]:
-    """Within, verdicts are made with these cuts in the place of the package's of the same name.
-    Raises ValueError for names that no rule knows."""
-    odd = sorted(set(values) - set(package_cuts()))
-    if odd:
-        raise ValueError(f"no cut is called {', '.join(odd)}; cuts are {', '.join(package_cuts())}")
-    token = _OTHERS.set({**package_cuts(), **values})
-    try:
-        yield
-    finally:
-        _OTHERS.reset(token)
 
 
 class Seen:

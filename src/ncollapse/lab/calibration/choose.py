@@ -1,9 +1,10 @@
 """Cuts chosen on one half of the reference models, and error rates on the other. No torch here.
 
-A cut on the way to yes is chosen for the least of ten times the wrong yes (truth not yes or no) plus
-the missed yes (truth yes, another answer that is not cannot tell); a cut on the way to no for the
-least of ten times the wrong no (truth yes) plus the missed no (truth no, answered partly). Of equals
-the one nearest to the cuts before is taken, so that a cut moves only where models ask for it.
+A cut on the way to yes is chosen for the least of ten times the wrong yes (truth not yes or no)
+plus the missed yes (truth yes, another answer that is not cannot tell); a cut on the way to no
+for the least of ten times the wrong no (truth yes) plus the missed no (truth no, answered
+partly). Of equals the one nearest to the cuts before is taken, so that a cut moves only where
+models ask for it.
 """
 
 from __future__ import annotations

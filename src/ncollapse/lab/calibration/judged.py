@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ncollapse.answers.question import other_cuts
+from ncollapse.answers.cuts import other_cuts
 from ncollapse.answers.questions import judge, questions
 from ncollapse.lab.calibration.populations import Sampled
 from ncollapse.measuring.measure import measure_features

@@ -101,9 +101,7 @@ def read(model: nn.Sequential, data: Dataset) -> Sampled:
     return Sampled(penultimate(model, data.train_x).double(), data.train_y, weight, bias)
 
 
-def run(
-    plan: Plan, shares: Sequence[float], seed: int, fresh: tuple[Dataset, ...] = ()
-) -> Looking:
+def run(plan: Plan, shares: Sequence[float], seed: int, fresh: tuple[Dataset, ...] = ()) -> Looking:
     """Train as planned (SGD with momentum, batches of 256, cosine schedule) and look at shares of
     the epochs."""
     data = dataset(plan.data, plan.most, plan.fewest, seed)

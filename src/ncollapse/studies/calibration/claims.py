@@ -7,35 +7,35 @@ counts in no error rate.
 Populations (drawn features, head and class means known, n samples are judged):
 
 - collapsed: s_c is the median squared distance between two fresh samples of class c, o_c that
-  between one of c and one of the class with the nearest mean, q_c = s_c/o_c. yes: every q_c ≤ .08.
-  not yes: some q_c ≥ .12. no: the median over classes of s_c over the median squared distance
-  between samples of different classes is ≥ .55.
-- frame: of the true centred means, the largest |cosine + 1/(K-1)| and the largest over the smallest
-  norm. yes: ≤ .1 and ≤ 1.15. not yes: ≥ .25 or ≥ 1.5. no: the means span fewer than K - 1
-  directions, or the median |cosine + 1/(K-1)| is ≥ .25, or the raw means are orthogonal (every
+  between one of c and one of the class with the nearest mean, q_c = s_c/o_c. yes: every q_c ≤
+  .08. not yes: some q_c ≥ .12. no: the median over classes of s_c over the median squared
+  distance between samples of different classes is ≥ .55.
+- frame: of the true centred means, the largest |cosine + 1/(K-1)| and the largest over the
+  smallest norm. yes: ≤ .1 and ≤ 1.15. not yes: ≥ .25 or ≥ 1.5. no: the means span fewer than K -
+  1 directions, or the median |cosine + 1/(K-1)| is ≥ .25, or the raw means are orthogonal (every
   |cosine| ≤ .05). Two classes: undecided.
-- dual: angles between the rows of the head and the true centred means. yes: all ≤ 25°. not yes: one
-  ≥ 40°. no: their median is ≥ 66°.
-- nearest: share of fresh samples that head and true centres put into different classes. yes: ≤ .7 %.
-  not yes: ≥ 1.5 %. no: ≥ 15 %.
+- dual: angles between the rows of the head and the true centred means. yes: all ≤ 25°. not yes:
+  one ≥ 40°. no: their median is ≥ 66°.
+- nearest: share of fresh samples that head and true centres put into different classes. yes: ≤ .7
+  %. not yes: ≥ 1.5 %. no: ≥ 15 %.
 
 Networks measured on fresh samples of known inputs ("fresh"): the same, with means of many fresh
 samples in the place of true ones.
 
 Networks measured on their training split:
 
-- collapsed: yes: training error is zero from an epoch T₀ on, the epoch is ≥ 4 T₀ and ≥ T₀ + 100, and
-  weight decay is ≥ 5e-4 (without decay the limit is approached in the logarithm of time: undecided).
-  not yes: training error ≥ 5 %, or untrained. no: untrained, and the inputs themselves are "no" by
-  the rule for populations.
+- collapsed: yes: training error is zero from an epoch T₀ on, the epoch is ≥ 4 T₀ and ≥ T₀ + 100,
+  and weight decay is ≥ 5e-4 (without decay the limit is approached in the logarithm of time:
+  undecided). not yes: training error ≥ 5 %, or untrained. no: untrained, and the inputs
+  themselves are "no" by the rule for populations.
 - frame: yes: collapsed, balanced, features of either sign, and the head lies at the certified
-  optimum of `nc.predict`: no cosine of two rows is .1 or more off, no norm relative to the mean norm
-  15 % or more. not yes: collapsed, unbalanced, cosines of the head within .15 of the optimum's at the
-  fitted τ, and the means of that optimum are "not yes" or "no" as a population; or untrained, and
-  the class means of the inputs are. no: fewer than K - 1 features.
-- dual: yes: as for frame; or unbalanced at the optimum as above, whose own rows are all within 25°
-  of its means. not yes: unbalanced at the optimum, whose own rows are not within 40°. no: untrained
-  with 16 features or more, or a head whose rows were moved by one class after training.
+  optimum of `nc.predict`: no cosine of two rows is .1 or more off, no norm relative to the mean
+  norm 15 % or more. not yes: collapsed, unbalanced, cosines of the head within .15 of the
+  optimum's at the fitted τ, and the means of that optimum are "not yes" or "no" as a population;
+  or untrained, and the class means of the inputs are. no: fewer than K - 1 features.
+- dual: yes: as for frame; or unbalanced at the optimum as above, whose own rows are all within
+  25° of its means. not yes: unbalanced at the optimum, whose own rows are not within 40°. no:
+  untrained with 16 features or more, or a head whose rows were moved by one class after training.
 - nearest: e is the training error of the head, a that of nearest centres, each sample left out of
   its own: the two differ on at least |e - a| and at most e + a of the samples. yes: e + a ≤ .7 %.
   not yes: |e - a| ≥ 1.5 %. no: |e - a| ≥ 15 %.

@@ -15,9 +15,7 @@ def _shown(area: Axes, ink: Ink, parts: tuple[Runs, ...], question: str, key: st
     for number, (label, colour, some) in enumerate(sides):
         rows = [row for runs in some for run in runs for row in run["rows"]]
         for place, truth in enumerate(TRUTHS):
-            found = [
-                row["readings"][key] for row in rows if row["truth"].get(question) == truth
-            ]
+            found = [row["readings"][key] for row in rows if row["truth"].get(question) == truth]
             values = [one["estimate"] if one["interval"] else one["value"] for one in found]
             known = [value for value in values if value is not None]
             spread = [place + 0.15 * (2 * number - 1) + 0.002 * (i % 40) for i in range(len(known))]

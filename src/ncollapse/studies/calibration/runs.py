@@ -64,21 +64,21 @@ def fresh(settings: Settings, seed: int) -> Outcome:
         many = blobs(plan.data, (each,) * BLOB_CLASSES, seed, drawn=1)
         few = blobs(plan.data, counts, seed, drawn=2)
         known = run(plan, settings["looks"], seed, fresh=(many, few))
-        for look, (population, sample) in zip(known.looks, known.others, strict=True):
-            truths = _truths(population, sample)
+        for look, (crowd, sample) in zip(known.looks, known.others, strict=True):
+            truths = _truths(crowd, sample)
             rows.append(row(f"{_named(look)} fresh", "fresh", plan.name, sample, truths))
     return outcome(rows=rows)
 
 
-def _truths(population: Sampled, sample: Sampled) -> dict[str, str]:
+def _truths(crowd: Sampled, sample: Sampled) -> dict[str, str]:
     """Of a network, from many fresh samples."""
-    features, labels = population.features, population.labels
-    means = torch.stack([features[labels == k].mean(0) for k in range(len(population.weight))])
-    share = truth.differing(features, labels, means, population.logits, sample.counts)
+    features, labels = crowd.features, crowd.labels
+    means = torch.stack([features[labels == k].mean(0) for k in range(len(crowd.weight))])
+    share = truth.differing(features, labels, means, crowd.logits, sample.counts)
     return {
         "collapsed": truth.collapsed(features, labels),
         "frame": truth.frame(means),
-        "dual": truth.dual(population.weight, means),
+        "dual": truth.dual(crowd.weight, means),
         "nearest": truth.nearest(share, share),
     }
 
