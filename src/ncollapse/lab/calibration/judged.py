@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ncollapse.answers.cuts import other_cuts
-from ncollapse.answers.questions import judge, questions
+from ncollapse.answers.question import Asking
+from ncollapse.answers.questions import questions
 from ncollapse.lab.calibration.populations import Sampled
 from ncollapse.measuring.measure import measure_features
 from ncollapse.record.readings import HEAD, Reading
@@ -49,28 +50,18 @@ class Judged:
     """A model with its readings rebuilt, ready to be judged again with other cuts."""
 
     row: Row
-    readings: dict[str, Reading]
+    asking: Asking
 
     @classmethod
     def of(cls, row: Row) -> Judged:
-        found = {key: Reading.from_dict(one) for key, one in row["readings"].items()}
-        return cls(row, found)
+        readings = {key: Reading.from_dict(one) for key, one in row["readings"].items()}
+        known = {"directions": row["directions"]}
+        results = {SPLIT: {HEAD: readings}}
+        return cls(row, Asking(results, (), row["classes"], row["features"], **known))
 
-    def answers(self) -> dict[str, str]:
-        """By question, with the cuts that hold now."""
-        verdicts = judge(
-            {SPLIT: {HEAD: self.readings}},
-            (),
-            num_classes=self.row["classes"],
-            num_features=self.row["features"],
-            directions=self.row["directions"],
-        )
-        names = ((verdict.id.partition(":"), verdict.answer) for verdict in verdicts)
-        found: dict[str, str] = {}
-        for (name, _, split), answer in names:
-            if name in ASKED and split in ("", SPLIT):
-                found[name] = answer
-        return found
+    def answer(self, question: str) -> str:
+        """With the cuts that hold now."""
+        return questions()[question].rule(self.asking, self.asking.reference).answer
 
 
 def answered(
@@ -79,7 +70,7 @@ def answered(
     """(truth, answer) to a question of every model that is asked it."""
     with other_cuts(cuts):
         return [
-            (str(model.row["truth"][question]), model.answers()[question])
+            (str(model.row["truth"][question]), model.answer(question))
             for model in models
             if question in model.row["truth"]
         ]
