@@ -50,10 +50,6 @@ GRID = {
     "mismatch_yes": (0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05),
     "mismatch_partly": (0.03, 0.05, 0.1, 0.15, 0.2, 0.3),
 }
-# Centred orthogonal means are a simplex to every cut on angles and distances; whether a frame is
-# called orthogonal is decided by raw means and weights. Such models do not choose these cuts, since
-# no cut would answer them; they count in the rates.
-ANOTHER_RULE = {"frame": ("orthogonal",)}
 Pairs = Sequence[tuple[str, str]]
 
 
@@ -141,8 +137,6 @@ def _least(
     """The candidate of least cost, of equals the nearest to the cuts before in steps of the
     grid."""
     best: tuple[int, int, dict[str, float]] | None = None
-    apart = ANOTHER_RULE.get(question, ())
-    models = [model for model in models if model.row["family"] not in apart]
     for values in product(*(GRID[name] for name in names)):
         candidate = dict(zip(names, values, strict=True))
         if not _ordered({**cuts, **candidate}, names):

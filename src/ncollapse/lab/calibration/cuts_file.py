@@ -61,13 +61,8 @@ def _cut(name: str, entry: Mapping[str, Any], cuts: Mapping[str, float]) -> dict
     if name not in cuts:
         return {"value": entry["value"], "from": "judgement", "why": entry["why"]}
     stayed = cuts[name] == BEFORE[name]
-    why = "as before" if stayed else f"before: {BEFORE[name]:g}"
-    return {"value": cuts[name], "from": "calibration", "why": f"{_said(entry['why'])}; {why}"}
-
-
-def _said(why: str) -> str:
-    """The meaning of a cut without what an earlier calibration added."""
-    return why.partition("; ")[0]
+    why = "where it was before" if stayed else f"before: {BEFORE[name]:g}"
+    return {"value": cuts[name], "from": "calibration", "why": why}
 
 
 def write_cuts(result: StudyResult | Mapping[str, Any], path: Path | str | None = None) -> Path:
