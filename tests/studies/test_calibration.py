@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 import ncollapse as nc
-from ncollapse.answers.cuts import cuts, other_cuts, package_cuts
+from ncollapse.answers.cuts import calibrated, cuts, other_cuts, package_cuts
 from ncollapse.lab.calibration import choose, looked, truth
 from ncollapse.lab.calibration.choose import BEFORE, CUTS, GRID, Rates, conclude, halves
 from ncollapse.lab.calibration.cuts_file import cuts_document, main, write_cuts
@@ -22,6 +24,8 @@ from ncollapse.lab.calibration.populations import MAKERS, Sampled, population
 from ncollapse.studies import find, run
 from ncollapse.studies.calibration.claims import FRESH, IMAGES, MLP, MNIST
 from ncollapse.studies.calibration.runs import trained
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -311,3 +315,32 @@ def test_too_few_models_or_another_study_write_nothing(mini) -> None:
         cuts_document({**mini.document(), "name": "peeled"})
     with pytest.raises(SystemExit, match="usage"):
         main([])
+
+
+def test_the_package_was_calibrated_and_the_page_says_how_well() -> None:
+    package = resources.files("ncollapse.answers").joinpath("cuts.json")
+    found = json.loads(package.read_text("utf-8"))
+    said = found["calibrated"]
+    assert said["models"] >= 60 and said["size"] == "full"
+    page = (ROOT / "docs" / "numbers.md").read_text("utf-8")
+    assert said["date"] in page and f"{said['models']}" in page
+    for entry in said["questions"].values():
+        row = next(
+            line
+            for line in page.splitlines()
+            if line.startswith("|") and "{} of {}".format(*entry["right_yes"]) in line
+        )
+        for key in ("wrong_yes", "wrong_no", "cannot_tell", "right_yes", "right_no"):
+            assert "{} of {}".format(*entry[key]) in row
+        for name in entry["cuts"]:
+            assert f"{found['cuts'][name]['value']:g}" in row
+    yes, no = ([q[key] for q in said["questions"].values()] for key in ("wrong_yes", "wrong_no"))
+    text = calibrated()
+    assert f"{sum(k for k, _ in yes)} of {sum(n for _, n in yes)}" in text
+    assert f"{sum(k for k, _ in no)} of {sum(n for _, n in no)}" in text
+
+
+def test_no_cut_is_called_provisional() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "src").rglob("*.py")]
+    pages += (ROOT / "src").rglob("*.json")
+    assert not [str(page) for page in pages if "provisional" in page.read_text("utf-8").lower()]
