@@ -20,9 +20,9 @@ from ncollapse.lab.calibration.judged import ASKED, Judged, answered, row
 from ncollapse.lab.calibration.looked import Plan, centre_error, moved
 from ncollapse.lab.calibration.nets import NETS, dataset, network, shuffled
 from ncollapse.lab.calibration.network_truth import nearest, of_training
+from ncollapse.lab.calibration.plan import FRESH, IMAGES, MLP, MNIST
 from ncollapse.lab.calibration.populations import MAKERS, Sampled, population
 from ncollapse.studies import find, run
-from ncollapse.studies.calibration.claims import FRESH, IMAGES, MLP, MNIST
 from ncollapse.studies.calibration.runs import trained
 
 ROOT = Path(__file__).resolve().parents[2]
