@@ -47,8 +47,8 @@ def main(folder: Path) -> None:
             tracker.step(labels[train][batch])
         tracker.end_epoch()
         online = tracker.online["head"]
-        print(f"epoch {epoch + 1:2d}  loss {loss:.4f}  NC1 {online['nc1_fisher'].value:.4f}")
-    print(f"({online['nc1_fisher'].definition})")
+        print(f"epoch {epoch + 1:2d}  loss {loss:.4f}  NC1 {online['nc1_ratio'].value:.4f}")
+    print(f"({online['nc1_ratio'].definition})")
 
     measured = tracker.finish()
     print(measured)

@@ -115,10 +115,17 @@ def test_a_model_that_stands_still_reads_online_as_measured(tmp_path) -> None:
     module = made_of(rate=0.0)
     callback = CollapseCallback(half_life=math.inf, keys=KEYS, validation=False)
     found = fit(module, callback, tmp_path).callback_metrics
-    m = nc.measure(module.net, (INPUTS, LABELS), weighting="micro", null=False, intervals=False)
+    m = nc.measure(module.net, (INPUTS, LABELS), weighting="micro", null=False, memory_budget=0)
     assert {key for key in found if key.startswith("nc/")} == {f"nc/online/head/{k}" for k in KEYS}
     for key in KEYS:
-        assert float(found[f"nc/online/head/{key}"]) == pytest.approx(m.value(key), rel=1e-4)
+        value = float(found[f"nc/online/head/{key}"])
+        if key == "nc3_duality":
+            assert value == pytest.approx(m.value(key), rel=1e-4)
+        elif not math.isnan(value):
+            # Online readings of NC1 are of the population; samples that come in two epochs count
+            # twice there.
+            assert m.value(key) < value < m.results["train"]["head"][key].estimate
+    assert not math.isnan(float(found["nc/online/head/nc1_ratio"]))
 
 
 def test_readings_reach_the_logger_with_its_steps(tmp_path) -> None:
@@ -250,10 +257,15 @@ mine = TEST if sys.argv[1] == "0" else (TEST[0][:0], TEST[1][:0])
 made.fit(module, loader((INPUTS, LABELS), 8), DataLoader(Rows(mine), batch_size=8))
 found = {k: float(v) for k, v in made.callback_metrics.items() if k.startswith("nc/")}
 for split, data in (("val", TEST), ("online", (INPUTS, LABELS))):
-    m = nc.measure(module.net, data, weighting="micro", null=False, intervals=False)
+    m = nc.measure(module.net, data, weighting="micro", null=False, memory_budget=0)
     for key in KEYS:
-        value = found.pop(f"nc/{split}/head/{key}")
-        assert abs(value / m.value(key) - 1) < 1e-4, (split, key, value, m.value(key))
+        value, reading = found.pop(f"nc/{split}/head/{key}"), next(iter(m.results.values()))["head"][key]
+        # Online readings of NC1 are of the population, or nan where samples cannot say.
+        of_population = split == "online" and key != "nc3_duality"
+        wanted, slack = (reading.estimate, 1e-3) if of_population else (reading.value, 1e-4)
+        if of_population and value != value:
+            continue
+        assert abs(value / wanted - 1) < slack, (split, key, value, wanted)
 held = [found.pop(f"nc/dial/head/{key}") for key in ("nc1_ratio", "weight", "target", "saturated")]
 assert not found
 print("same on rank", sys.argv[1], "dial", held)

@@ -131,9 +131,16 @@ def test_a_model_that_stands_still_reads_online_as_measured(tmp_path) -> None:
         made.train()
         metrics = made.state.log_history[-2]
         data = [{name: torch.stack([row[name] for row in TRAIN]) for name in TRAIN[0]}]
-        m = nc.measure(made.model, data, weighting="micro", null=False, intervals=False)
+        m = nc.measure(made.model, data, weighting="micro", null=False, memory_budget=0)
     for key in KEYS:
-        assert metrics[f"eval_nc/online/head/{key}"] == pytest.approx(m.value(key), rel=1e-4)
+        value = metrics[f"eval_nc/online/head/{key}"]
+        if key == "nc3_duality":
+            assert value == pytest.approx(m.value(key), rel=1e-4)
+        elif not math.isnan(value):
+            # Online readings of NC1 are of the population; samples that come in two epochs count
+            # twice there.
+            assert m.value(key) < value < m.results["train"]["head"][key].estimate
+    assert not math.isnan(metrics["eval_nc/online/head/nc1_ratio"])
 
 
 def test_a_resumed_run_reads_what_a_whole_one_reads(tmp_path) -> None:
@@ -149,7 +156,7 @@ def test_a_resumed_run_reads_what_a_whole_one_reads(tmp_path) -> None:
     assert (tmp_path / "a/checkpoint-4/ncollapse.pt").exists()
     again = run("a", str(tmp_path / "a/checkpoint-4"))
     assert len(whole) == len(again) == 2
-    assert again[1] == pytest.approx(whole[1], rel=1e-6)
+    assert again[1] == pytest.approx(whole[1], rel=1e-6, nan_ok=True)
 
 
 def test_several_data_sets_and_evaluating_alone(tmp_path) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
-from importlib import resources
+from functools import cached_property
 
+from ncollapse.answers.cuts import cuts as cuts
 from ncollapse.record.readings import (
     ClassRow,
     Number,
@@ -20,17 +19,6 @@ from ncollapse.record.trace import Trace
 
 YES, PARTLY, NO = "yes", "partly", "no"
 CANNOT_TELL, NOT_MEASURED = "cannot tell", "not measured"
-
-
-@cache
-def cuts() -> dict[str, float]:
-    """The provisional cuts, by name."""
-    text = resources.files("ncollapse.answers").joinpath("cuts.json").read_text("utf-8")
-    return {
-        name: float(entry["value"])
-        for name, entry in json.loads(text).items()
-        if isinstance(entry, dict)
-    }
 
 
 class Seen:

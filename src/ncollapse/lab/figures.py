@@ -140,3 +140,18 @@ def curves(
     """One curve (x, y) a label, each in a colour of its own; as many as there are colours."""
     for (label, (x, y)), colour in zip(series.items(), ink.all, strict=False):
         area.plot(x, y, style, color=colour, label=label, **look)
+
+
+def along_epochs(area: Axes, row: Row, colour: str, label: str) -> None:
+    """Readings of a row by epoch."""
+    epochs = range(1, len(row["readings"]) + 1)
+    area.plot(epochs, row["readings"], color=colour, linewidth=1, label=label)
+
+
+def by_point(area: Axes, ink: Ink, runs: Runs) -> None:
+    """Accuracy on unseen classes by set point, a line a seed; crosses: nothing was held."""
+    for run, colour in zip(runs, ink.all * len(runs), strict=False):
+        points, unseen = columns(run["rows"], "point", "unseen")
+        area.plot(points, unseen, "o-", color=colour, label=f"seed {run['seed']}")
+        if "plain" in run:
+            area.plot([run["plain"]["median"]], [run["plain"]["unseen"]], "x", color=colour)

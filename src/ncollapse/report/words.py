@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ncollapse.answers.cuts import calibrated
 from ncollapse.answers.question import NOT_MEASURED
 from ncollapse.answers.questions import identified, questions, verdict_on
 from ncollapse.metrics.catalog import METRICS
@@ -161,13 +162,7 @@ def unknown(document: Document) -> list[tuple[str, str]]:
         for v in document.verdicts
         if v.answer in ("cannot tell", "not measured")
     ]
-    found.append(
-        (
-            "Where do the answers change?",
-            "The cuts between yes, partly and no are provisional: they are judgements, not yet "
-            "calibrated against outcomes.",
-        )
-    )
+    found.append(("Where do the answers change?", calibrated()))
     return found
 
 

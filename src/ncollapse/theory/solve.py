@@ -22,10 +22,11 @@ def solve(
 ) -> Solution:
     """Solve a problem of `ncollapse.theory.problems`.
 
-    tolerance: on the relative gap (`Solution.relative_gap`). solver: "auto" takes a closed form where one is exact, the certified convex solver where within-class collapse reduces
-    the problem to it, factors of the given width where the width binds, and else descent from a
-    random start (gradient flow for ULPM), on one feature a class where that loses nothing; "closed
-    form", "convex", "burer-monteiro" and "descent" insist.
+    tolerance: on the relative gap (`Solution.relative_gap`). solver: "auto" takes a closed form
+    where one is exact, the certified convex solver where within-class collapse reduces the problem
+    to it, factors of the given width where the width binds, and else descent from a random start
+    (gradient flow for ULPM), on one feature a class where that loses nothing; "closed form",
+    "convex", "burer-monteiro" and "descent" insist.
     max_iterations: proximal steps, or iterations of the descent. options: passed to descent or
     flow (seed, …).
 

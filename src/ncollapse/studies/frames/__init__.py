@@ -1,1 +1,0 @@
-"""Study: which frame networks end in under each loss, with a bias and without."""

@@ -1,1 +1,0 @@
-"""Study: what class counts do to the frame, on free features and in a real network."""

@@ -1,1 +1,0 @@
-"""Study: does descent find the certified optimum, and are all other critical points saddles?"""

@@ -1,1 +1,0 @@
-"""Study: which frame each loss ends in, how fast, and when the choice matters for accuracy."""

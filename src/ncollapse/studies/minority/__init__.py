@@ -1,1 +1,0 @@
-"""Study: the phase transition past which minority classifiers merge."""

@@ -1,1 +1,0 @@
-"""Study: does a push against collapse keep features useful for classes that come later?"""

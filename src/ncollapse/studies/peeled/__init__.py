@@ -1,1 +1,0 @@
-"""Study: without decay, where does gradient flow go, and when do minorities merge under norms?"""

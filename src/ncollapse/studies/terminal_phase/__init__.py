@@ -1,1 +1,0 @@
-"""Study: what happens after zero training error, and what collapse on random labels is worth."""

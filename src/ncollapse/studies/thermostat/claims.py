@@ -41,17 +41,14 @@ CLAIMS = (
     ),
 )
 STREAM = (
-    worst("thermostat-batches-ratio", QUARTER, Bar(high=25.0), "%", seeds=3)(
-        "Set points of nc1_ratio are those of the population, at batches of 8 to 512. Measured: "
-        "nc1_ratio of held-out samples, as many that a mean's noise no longer counts, median over "
-        "the last third of training, relative deviation from the set point; the largest over set "
-        "points, batch sizes and seeds."
-    ),
-    worst("thermostat-batches-cdnv", QUARTER, Bar(high=25.0), "%", seeds=3)(
-        "The same of nc1_cdnv."
-    ),
-    worst("thermostat-batches-fisher", QUARTER, Bar(high=25.0), "%", seeds=3)(
-        "The same of nc1_fisher."
+    *(
+        worst(f"thermostat-batches-{metric}", QUARTER, Bar(high=25.0), "%", seeds=3)(
+            f"Set points of nc1_{metric} are those of the population, at batches of 8 to 512. "
+            f"Measured: nc1_{metric} of held-out samples, as many that a mean's noise no longer "
+            "counts, median over the last third of training, relative deviation from the set "
+            "point; the largest over set points, batch sizes and seeds."
+        )
+        for metric in ("ratio", "cdnv", "fisher")
     ),
     worst("thermostat-batches-reading", SIGHT, Bar(high=15.0), "%", seeds=3)(
         "What the thermostat reads of its batches is what the population has, at batches of 8 to "
@@ -95,7 +92,7 @@ STUDY = Study(
     parts=(
         Part("dial", f"{RUNS}:dial", ids(CLAIMS)),
         Part("ratio", f"{RUNS}:ratio", ()),
-        Part("batches", "ncollapse.studies.thermostat.stream:batches", ids(STREAM)),
+        Part("batches", "ncollapse.lab.batch_sizes:batches", ids(STREAM)),
     ),
     draw="ncollapse.studies.thermostat.figures:draw",
     place=90,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ncollapse.lab.figures import Axes, Drawing, Ink, Row, Runs, columns
+from ncollapse.lab.figures import Axes, Drawing, Ink, Runs, along_epochs, by_point
 
 draw = Drawing()
 UNSEEN = "5-shot accuracy, unseen"
@@ -16,37 +16,24 @@ def readings(area: Axes, ink: Ink, dial: Runs) -> None:
         point = rows[0]["point"]
         area.axhline(point, color=colour, linestyle=":", linewidth=1)
         for row in rows:
-            _along(area, row, colour, f"set point {point:g}")
+            along_epochs(area, row, colour, f"set point {point:g}")
     for run in dial:
-        _along(area, run["plain"], ink.faint, "no thermostat")
+        along_epochs(area, run["plain"], ink.faint, "no thermostat")
     # Room for the legend below the curves.
     area.set_ylim(bottom=min(min(run["plain"]["readings"]) for run in dial) / 20)
-
-
-def _along(area: Axes, row: Row, colour: str, label: str) -> None:
-    epochs = range(1, len(row["readings"]) + 1)
-    area.plot(epochs, row["readings"], color=colour, linewidth=1, label=label)
 
 
 @draw.figure("dial", x="set point of nc1_fisher", y=UNSEEN, log="x")
 def unseen(area: Axes, ink: Ink, dial: Runs) -> None:
     """5-shot accuracy on unseen digits by set point; crosses without a thermostat, at the NC1 they
     reach."""
-    _by_point(area, ink, dial)
+    by_point(area, ink, dial)
 
 
 @draw.figure("ratio", x="set point of nc1_ratio", y=UNSEEN, log="x")
 def unseen_ratio(area: Axes, ink: Ink, ratio: Runs) -> None:
     """5-shot accuracy on unseen digits by set point, where the thermostat holds nc1_ratio."""
-    _by_point(area, ink, ratio)
-
-
-def _by_point(area: Axes, ink: Ink, runs: Runs) -> None:
-    for run, colour in zip(runs, ink.all * len(runs), strict=False):
-        points, unseen = columns(run["rows"], "point", "unseen")
-        area.plot(points, unseen, "o-", color=colour, label=f"seed {run['seed']}")
-        if "plain" in run:
-            area.plot([run["plain"]["median"]], [run["plain"]["unseen"]], "x", color=colour)
+    by_point(area, ink, ratio)
 
 
 @draw.figure("batches", x="samples a batch", y="over the set point, or the population", log="x")
