@@ -244,7 +244,7 @@ def test_torchrun_runs_the_study_once(folder: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     (study,) = json.loads(done.stdout)["studies"]
-    assert len(study["claims"]) == 14
+    assert len(study["claims"]) == 12
     document = json.loads((folder / "out" / "study.json").read_text("utf-8"))
     assert [unit["error"] for unit in document["runs"]] == [""] * 3
     assert document["settings"]["model"] == "own_paper_code:build"
