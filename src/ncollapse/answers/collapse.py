@@ -53,11 +53,11 @@ def collapsed(asking: Asking, seen: Seen) -> Answer:
             return Answer(PARTLY, f"{said}, but only {_share(worst)} for {named}.", numbers)
     if high >= cut["share_partly"]:
         ends = f" (95 %: {percent(low)} to {percent(high)})" if share.interval else ""
-        least = ""
+        also = ""
         if worst is not None and worst.best is not None:
-            least = f", {percent(max(worst.best, 0.0))} for {named}, the worst"
+            also = f", {percent(max(worst.best, 0.0))} for {named}, the worst"
         held = f"{percent(cut['share_yes'])} is the cut"
-        return Answer(PARTLY, f"{said}{ends}{least}; {held}.", numbers)
+        return Answer(PARTLY, f"{said}{ends}{also}; {held}.", numbers)
     return Answer(NO, f"{said}; {percent(cut['share_partly'])} is the cut.", numbers)
 
 
