@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ncollapse.linalg import EPSILON, Spectrum, row_norms, spectrum, unit_gap
+from ncollapse.linalg import EPSILON, Spectrum, complement, row_norms, spectrum, unit_gap
 from ncollapse.pairs.means import SAMPLED, AllPairs, Pairs, Progress, SampledPairs
 from ncollapse.pairs.rows import Rows
 from ncollapse.pairs.sums import PairSums, pair_sums
@@ -110,7 +110,7 @@ class Geometry:
         scale = (num_classes / (num_classes - 1)) ** 0.5
         rows = (
             scale
-            * _complement_of_ones(num_classes)
+            * complement(torch.full((num_classes,), num_classes**-0.5, dtype=torch.float64))
             @ _rotation(num_classes - 1, num_features, seed)
         )
         return cls(means=rows, weight=rows.clone())
@@ -342,16 +342,6 @@ class Geometry:
             solution, _ = nnls(np.vstack([others.T, np.ones(len(others))]), target)
             margins[k] = np.linalg.norm(others.T @ solution) / solution.sum()
         return torch.from_numpy(margins)
-
-
-def _complement_of_ones(size: int) -> Tensor:
-    """Orthonormal columns (size, size - 1) that span the complement of the ones vector."""
-    first = torch.zeros(size, dtype=torch.float64)
-    first[0] = 1
-    direction = first + torch.full((size,), size**-0.5, dtype=torch.float64)
-    reflection = torch.eye(size, dtype=torch.float64)
-    reflection -= 2 * torch.outer(direction, direction) / (direction @ direction)
-    return reflection[:, 1:]
 
 
 def _rotation(rows: int, columns: int, seed: int) -> Tensor:

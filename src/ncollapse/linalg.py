@@ -197,3 +197,19 @@ def unit_gap(first: Float[Tensor, ...], second: Float[Tensor, ...]) -> Float[Ten
 def row_norms(rows: Float[Tensor, "rows dim"]) -> Float[Tensor, " rows"]:
     """Euclidean norms of rows, accumulated in float64."""
     return torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
+
+
+def in_complement(
+    unit: Float[Tensor, " size"], rows: Float[Tensor, "rest columns"]
+) -> Float[Tensor, "size columns"]:
+    """Q R: rows (size - 1) in coordinates of an orthonormal basis Q of the complement of a unit
+    vector of positive entries, by one reflection."""
+    direction = unit.clone()
+    direction[0] += 1
+    padded = torch.cat([torch.zeros_like(rows[:1]), rows])
+    return padded - torch.outer(direction, direction @ padded) * (2 / (direction @ direction))
+
+
+def complement(unit: Float[Tensor, " size"]) -> Float[Tensor, "size rest"]:
+    """Q of `in_complement`: orthonormal columns (size, size - 1) orthogonal to `unit`."""
+    return in_complement(unit, torch.eye(unit.numel() - 1, dtype=unit.dtype))

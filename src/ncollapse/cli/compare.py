@@ -23,37 +23,28 @@ def compare(
     """
     from ncollapse.answers.questions import shared
     from ncollapse.record.document import read_document
-    from ncollapse.report.terminal import render_comparison, unlike
+    from ncollapse.report.terminal import gap, in_both, render_comparison, unlike
 
     left, right = read_document(first), read_document(second)
     if not json:
         say(render_comparison(left, right))
         return
-    rows = []
-    for split, layers in left.results.items():
-        for layer, readings in layers.items():
-            for key, reading in readings.items():
-                other = right.results.get(split, {}).get(layer, {}).get(key)
-                if other is None:
-                    continue
-                gap = None
-                if reading.value is not None and other.value is not None:
-                    gap = other.value - reading.value
-                rows.append(
-                    {
-                        "split": split,
-                        "layer": layer,
-                        "key": key,
-                        "first": reading.value,
-                        "second": other.value,
-                        "difference": gap,
-                        "first_estimate": reading.estimate,
-                        "second_estimate": other.estimate,
-                        "first_interval": reading.interval,
-                        "second_interval": other.interval,
-                        "same_definition": reading.definition == other.definition,
-                    }
-                )
+    rows = [
+        {
+            "split": split,
+            "layer": layer,
+            "key": key,
+            "first": reading.value,
+            "second": other.value,
+            "difference": gap(reading.value, other.value),
+            "first_estimate": reading.estimate,
+            "second_estimate": other.estimate,
+            "first_interval": reading.interval,
+            "second_interval": other.interval,
+            "same_definition": reading.definition == other.definition,
+        }
+        for split, layer, key, reading, other in in_both(left, right)
+    ]
     answers = [
         {"id": name, "first": one.answer, "second": other.answer}
         for name, one, other in shared(left, right)

@@ -8,8 +8,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ncollapse.collect.statistics.classes import ClassMoments
 from ncollapse.lab.models import penultimate
 from ncollapse.lab.networks import Network
+from ncollapse.metrics.population.nc1 import nc1_ratio
+from ncollapse.metrics.population.sample import CannotTellError, Sample
 
 
 def debiased_ratio(
@@ -30,19 +33,12 @@ def debiased_ratio(
             f"{K} classes, at most {int(count.max()) if K else 0} samples in one; at least 2 "
             "classes, and one of 2 samples, are needed"
         )
-    wide = features.double()
-    # Deviations from a sample of the class lose no digits where classes have collapsed.
-    first = torch.stack([wide[place == k][0] for k in range(K)])
-    rest = wide - first[place]
-    shift = torch.zeros_like(first).index_add(0, place, rest) / count[:, None]
-    squares = torch.zeros(K, dtype=torch.float64)
-    squares = squares.index_add(0, place, (rest - shift[place]).square().sum(1))
-    free = count - 1
-    spread = torch.where(free > 0, squares / free.clamp_min(1), squares.sum() / free.sum())
-    means = first + shift
-    between = (means - means.mean(0)).square().sum() / K
-    apart = float(between - (K - 1) / K**2 * (spread / count).sum())
-    return float(spread.mean()) / apart if apart > 0 else math.nan
+    moments = ClassMoments(K, features.shape[1], mode="trace")
+    moments.update(features.double(), place)
+    try:
+        return float(nc1_ratio(Sample.of(moments.statistics(), moments.geometry(), "macro")))
+    except CannotTellError:
+        return math.nan
 
 
 def nc1_debiased(network: Network) -> float:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import LARGEST_GRAM, Geometry
+from ncollapse.linalg import in_complement
 from ncollapse.metrics.nc1 import between_scatter_factor
 from ncollapse.metrics.population.sample import UNOCCUPIED
 
@@ -84,7 +85,7 @@ class Features:
             return Draw(number, noise * root / number.sqrt()[:, None])
         corner = _corner(size - 1, used, self.samples - 1, generator)
         weights = (number / number.sum()).sqrt()
-        return Draw(number, _in_complement(weights, corner) * root / weights[:, None])
+        return Draw(number, in_complement(weights, corner) * root / weights[:, None])
 
     def directions(
         self, centre: Tensor, count: int, size: float, generator: torch.Generator
@@ -137,15 +138,6 @@ def _wishart(freedom: int, size: int, generator: torch.Generator) -> Tensor:
     chi = free * (1 - 2 / (9 * free) + normal * (2 / (9 * free)).sqrt()) ** 3
     factor += torch.diag(chi.clamp_min(0).sqrt())
     return factor @ factor.T
-
-
-def _in_complement(unit: Tensor, rows: Tensor) -> Tensor:
-    """Q R: rows (K-1) in coordinates of an orthonormal basis Q of the complement of a unit vector
-    of positive entries, by one reflection."""
-    direction = unit.clone()
-    direction[0] += 1
-    padded = torch.cat([torch.zeros_like(rows[:1]), rows])
-    return padded - torch.outer(direction, direction @ padded) * (2 / (direction @ direction))
 
 
 # ---- two metrics of a draw in the space of classes ----------------------------------------------

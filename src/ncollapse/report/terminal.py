@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ncollapse.answers.question import NOT_MEASURED
 from ncollapse.answers.questions import shared
@@ -175,22 +175,14 @@ def render_comparison(first: Document, second: Document, width: int = 80) -> str
         f"{'split/layer/key':<40}{'A':>12}{'B':>12}{'B - A':>14}",
     ]
     empty = len(lines)
-    for split, layers in first.results.items():
-        for layer, readings in layers.items():
-            for key, reading in readings.items():
-                other = second.results.get(split, {}).get(layer, {}).get(key)
-                if other is None:
-                    continue
-                gap = None
-                if reading.best is not None and other.best is not None:
-                    gap = other.best - reading.best
-                mark = "" if reading.definition == other.definition else " !"
-                lines.append(
-                    f"{_fit(f'{split}/{layer}/{key}{mark}', 40):<40}{number(reading.best):>12}"
-                    f"{number(other.best):>12}{number(gap):>14}"
-                )
-                if reading.interval is not None and other.interval is not None:
-                    lines.append(f"{'':<40}{_ends(reading):>12}{_ends(other):>12}".rstrip())
+    for split, layer, key, reading, other in in_both(first, second):
+        mark = "" if reading.definition == other.definition else " !"
+        lines.append(
+            f"{_fit(f'{split}/{layer}/{key}{mark}', 40):<40}{number(reading.best):>12}"
+            f"{number(other.best):>12}{number(gap(reading.best, other.best)):>14}"
+        )
+        if reading.interval is not None and other.interval is not None:
+            lines.append(f"{'':<40}{_ends(reading):>12}{_ends(other):>12}".rstrip())
     if len(lines) == empty:
         lines.append("no reading is in both")
     asked = [
@@ -208,6 +200,21 @@ def _ends(reading: Reading) -> str:
     return f"±{(reading.interval[1] - reading.interval[0]) / 2:.2g}"
 
 
+def in_both(first: Document, second: Document) -> Iterator[tuple[str, str, str, Reading, Reading]]:
+    """(split, layer, key, reading, reading) of the readings that both documents have."""
+    for split, layers in first.results.items():
+        for layer, readings in layers.items():
+            theirs = second.results.get(split, {}).get(layer, {})
+            for key, reading in readings.items():
+                if key in theirs:
+                    yield split, layer, key, reading, theirs[key]
+
+
+def gap(first: float | None, second: float | None) -> float | None:
+    """second - first, where both are known."""
+    return None if first is None or second is None else second - first
+
+
 def unlike(first: Document, second: Document) -> list[str]:
     """Sentences on classes, features, samples, reference split and definitions that differ, on
     which readings depend."""
@@ -223,11 +230,8 @@ def unlike(first: Document, second: Document) -> list[str]:
     ]
     keys = [
         key
-        for split, layers in first.results.items()
-        for layer, readings in layers.items()
-        for key, reading in readings.items()
-        if (other := second.results.get(split, {}).get(layer, {}).get(key)) is not None
-        and other.definition != reading.definition
+        for _, _, key, reading, other in in_both(first, second)
+        if other.definition != reading.definition
     ]
     if keys:
         found.append(f"definitions differ, marked !: {', '.join(dict.fromkeys(keys))}")

@@ -42,9 +42,7 @@ class MeanNoise:
     def of(cls, statistics: ClassStatistics) -> MeanNoise:
         counts = statistics.counts.to(torch.float64)
         others = (counts - 1).clamp_min(1)
-        free = (counts.sum() - counts.numel()).clamp_min(1)
-        pooled = (counts * statistics.traces).sum() / free
-        spreads = torch.where(counts > 1, statistics.traces * counts / others, pooled)
+        spreads = statistics.unbiased_spreads
         gain = torch.where(counts > 1, (counts / others) ** 2, 1.0)
         return cls(spreads / counts, gain, spreads / others)
 

@@ -62,6 +62,14 @@ class ClassStatistics:
         """tr Σ_W, always known: from the per-class traces."""
         return (self.class_weights(weighting) * self.traces).sum()
 
+    @property
+    def unbiased_spreads(self) -> Float[Tensor, " classes"]:
+        """s_c = n_c v_c/(n_c - 1), unbiased for tr Σ_c; a class of one borrows the pooled one."""
+        counts = self.counts.to(torch.float64)
+        pooled = (counts * self.traces).sum() / (counts.sum() - counts.numel()).clamp_min(1)
+        own = self.traces * counts / (counts - 1).clamp_min(1)
+        return torch.where(counts > 1, own, pooled)
+
     def select(self, index: Int[Tensor, " kept"]) -> ClassStatistics:
         """Statistics of some classes; the scatter stays that of all (used for resampling)."""
         present = None if self.present is None else self.present[index]

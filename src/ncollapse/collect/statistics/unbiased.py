@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ncollapse.linalg import EPSILON
+from ncollapse.linalg import EPSILON, complement
 
 # A reading is acted on from four standard errors of the share on: it is then known to a quarter.
 CLEAR = 4.0
@@ -167,7 +167,7 @@ def fisher(noisy: NoisyMeans) -> float:
     """
     assert noisy.within is not None
     K, within = noisy.num_classes, noisy.within
-    basis = _complement(noisy.shares.sqrt())
+    basis = complement(noisy.shares.sqrt())
     rows, noise = _whitened(noisy, basis)
     trace, square = noisy.trace, max(noisy.square or 0.0, 0.0)
     if trace <= 0:
@@ -206,7 +206,7 @@ def vci(noisy: NoisyMeans) -> float:
             f"vary in {q} directions, so {EACH_DIRECTION * q} are needed; hold nc1_ratio, or pass "
             "a longer half_life"
         )
-    rows, noise = _whitened(noisy, _complement(noisy.shares.sqrt()))
+    rows, noise = _whitened(noisy, complement(noisy.shares.sqrt()))
     rank = min(within.shape[0], K - 1)
     beyond = rows @ vectors[:, ~keep]
     if beyond.numel() and float(beyond.abs().max()) > 1e-6 * float(rows.abs().max()):
@@ -241,15 +241,6 @@ def _whitened(noisy: NoisyMeans, basis: Tensor) -> tuple[Tensor, Tensor]:
     scaled = root[:, None] * basis
     noise = noisy.noise[:, None] * scaled if noisy.noise.dim() == 1 else noisy.noise @ scaled
     return scaled.T @ means, scaled.T @ noise
-
-
-def _complement(unit: Tensor) -> Tensor:
-    """Orthonormal columns (K, K-1) that span the complement of a vector of positive entries."""
-    mirror = unit / unit.norm()
-    mirror = mirror.clone()
-    mirror[0] += 1
-    size = torch.eye(unit.numel(), dtype=unit.dtype)
-    return (size - mirror[:, None] * mirror * (2 / (mirror @ mirror)))[:, 1:]
 
 
 def _full_rank(gram: Tensor) -> bool:

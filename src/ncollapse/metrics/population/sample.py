@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import LARGEST_GRAM, Geometry
+from ncollapse.linalg import complement
 
 # Directions whose variance lies below this share of the largest, times d, are not occupied.
 UNOCCUPIED = 1e-12
@@ -70,10 +71,7 @@ class Sample:
         """Of all samples. The kept scatter, whose classes have divisors n_c, is scaled to the
         unbiased trace: exact for equal counts."""
         counts = statistics.counts.to(torch.float64)
-        free = (counts.sum() - counts.numel()).clamp_min(1)
-        pooled = (counts * statistics.traces).sum() / free
-        own = statistics.traces * counts / (counts - 1).clamp_min(1)
-        spreads = torch.where(counts > 1, own, pooled)
+        spreads = statistics.unbiased_spreads
         weights = statistics.class_weights(weighting)
         scatter = statistics.scatter(weighting)
         if scatter is not None:
@@ -125,13 +123,7 @@ class Sample:
     def complement(self) -> Float[Tensor, "classes rest"]:
         """Q: orthonormal columns that span the complement of √p, in which F lies; the noise of
         QᵀF FᵀQ is Qᵀ diag(p_c s_c/n_c) Q."""
-        root = self.weights.sqrt()
-        first = torch.zeros_like(root)
-        first[0] = 1
-        direction = first + root
-        mirror = torch.eye(len(root), dtype=torch.float64)
-        mirror -= 2 * torch.outer(direction, direction) / (direction @ direction)
-        return mirror[:, 1:]
+        return complement(self.weights.sqrt())
 
     def small(self) -> None:
         """Raises where K × K matrices are not formed."""
