@@ -16,7 +16,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ncollapse.linalg import EPSILON, Spectrum, complement, row_norms, spectrum, unit_gap
+from ncollapse.linalg import (
+    EPSILON,
+    Factor,
+    Spectrum,
+    complement,
+    factored,
+    row_norms,
+    spectrum,
+    unit_gap,
+)
 from ncollapse.pairs.means import SAMPLED, AllPairs, Pairs, Progress, SampledPairs
 from ncollapse.pairs.rows import Rows
 from ncollapse.pairs.sums import PairSums, pair_sums
@@ -172,6 +181,14 @@ class Geometry:
         """Right singular pairs of M/√K, so that Σ_B = V diag(s²) Vᵀ; rank min(d, K - 1) at most."""
         rank = min(self.num_features, self.num_classes - 1)
         return spectrum(self.centred_means / self.num_classes**0.5, rank)
+
+    @cached_property
+    def between(self) -> Factor:
+        """Σ_B = FᵀF of the centred means, classes weighed alike. Raises ValueError where all class
+        means coincide."""
+        K = self.num_classes
+        unit = torch.full((K,), K**-0.5, dtype=torch.float64)
+        return factored(self.centred_means / K**0.5, unit)
 
     @cached_property
     def centred_weight(self) -> Float[Tensor, "classes dim"]:

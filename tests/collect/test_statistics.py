@@ -20,6 +20,7 @@ from ncollapse.collect.statistics.counts import LabelCounts
 from ncollapse.collect.statistics.decisions import Decisions
 from ncollapse.collect.statistics.forgetting import ForgettingMoments
 from ncollapse.collect.statistics.protocol import NEEDS, Batch, Statistic, added
+from ncollapse.collect.statistics.residuals import Residuals
 
 K, D, N = 4, 24, 180
 GENERATOR = torch.Generator().manual_seed(0)
@@ -51,7 +52,9 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "forgetting, traces": lambda: ForgettingMoments(K, D, mode="trace"),
     "decisions": decisions,
     "decisions, no head": lambda: Decisions(whole_moments().means, torch.arange(K), K),
-    "blocks": lambda: BlockMoments(whole_moments(), "macro"),
+    "blocks": lambda: BlockMoments(whole_moments()),
+    "residuals": lambda: Residuals(whole_moments(), FEATURES.dtype),
+    "residuals, some": lambda: Residuals(whole_moments(), FEATURES.dtype, rows=N // 3),
 }
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import ncollapse as nc
+from ncollapse.collect.statistics.residuals import Residuals
 from ncollapse.metrics.catalog import METRICS
 from ncollapse.record.readings import Reading
 
@@ -167,13 +168,29 @@ def test_the_null_of_vci_is_exact(classes: int, dim: int, each: int) -> None:
     assert null.mean == pytest.approx(exact, abs=0.006)
 
 
-def test_without_a_scatter_only_class_share_has_a_null() -> None:
-    readings = read(FEATURES, LABELS, WEIGHT, mode="trace")[0]
-    with_null = {
-        k for k, r in readings.items() if r.null is not None and METRICS[k].null != "guesses"
-    }
-    assert with_null == {"class_share"}
-    assert readings["class_share"].null.high < 0.1
+def test_a_null_needs_no_second_moments_of_the_features() -> None:
+    """The samples themselves say what shuffled labels and random directions read."""
+    whole = read(FEATURES, LABELS, WEIGHT)[0]
+    for key, reading in read(FEATURES, LABELS, WEIGHT, mode="trace")[0].items():
+        if "full" not in METRICS[key].needs:
+            assert reading.null == whole[key].null, key
+
+
+@pytest.mark.parametrize("mode", ["full", "trace"])
+def test_nulls_of_all_samples_and_of_some_or_of_their_spectrum_agree(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = read(FEATURES, LABELS, WEIGHT, mode=mode)[0]
+    monkeypatch.setattr("ncollapse.collect.statistics.residuals.ROWS", 150)
+    monkeypatch.setattr(Residuals.__init__, "__defaults__", (150, 0))
+    some = read(FEATURES, LABELS, WEIGHT, mode=mode)[0]
+    for key, reading in whole.items():
+        if reading.null is None or METRICS[key].null == "guesses":
+            continue
+        other, wide = some[key].null, reading.null.high - reading.null.low
+        assert other is not None
+        assert other.mean == pytest.approx(reading.null.mean, abs=0.15 * wide), key
+        assert other.high - other.low == pytest.approx(wide, rel=0.5), key
 
 
 # ---- what cannot be told is not told -----------------------------------------------------------------

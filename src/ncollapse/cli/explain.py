@@ -58,6 +58,7 @@ def explain(
 # What an estimate is, by what its interval is of.
 ESTIMATES = {
     "samples": "the population value: the bias of sampling taken away",
+    "influences": "the population value: the bias of sampling taken away",
     "shares": "the share itself",
 }
 

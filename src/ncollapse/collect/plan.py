@@ -42,6 +42,7 @@ class Plan:
     ignore_index: int | None = -100
     decisions: bool = True
     intervals: bool = True
+    null: bool = True
     seed: int = 0
     snapshot: Path | None = None
     snapshot_every: float = 30.0
@@ -61,6 +62,7 @@ class Plan:
             "ignore_index": self.ignore_index,
             "decisions": self.decisions,
             "intervals": self.intervals,
+            "null": self.null,
             "chunk_rows": self.chunk_rows,
         }
 

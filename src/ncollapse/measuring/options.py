@@ -104,6 +104,7 @@ class Options:
             ignore_index=self.ignore_index,
             decisions=self.decisions,
             intervals=self.intervals,
+            null=self.null,
             seed=self.seed,
             snapshot=None if self.snapshot is None else Path(self.snapshot),
             snapshot_every=self.snapshot_every,

@@ -1,25 +1,29 @@
-"""Estimates: population values with 95 % intervals, by one rule for all rows.
+"""Estimates: population values with 95 % intervals.
 
 Population values (`metrics.population`) are read of all samples and without each of ten blocks of
 them. The delete-a-group jackknife of these, on the row's scale, takes away the bias that is left
-and gives the standard error: centre 10 θ - 9 θ̄, interval ± t(9 df) · se. An interval is of the
-population value over draws of the data, the network fixed: not over training runs, and of training
-data not about new data. Source of the rule and its coverage: docs/numbers.
+and gives the standard error: centre 10 θ - 9 θ̄, interval ± t(9 df) · se. Rows that solve with a
+scatter, which ten blocks would do ten times over, have their bias removed by formula and the
+standard error from influences (`metrics.influence`). An interval is of the population value over
+draws of the data, the network fixed: not over training runs, and of training data not about new
+data. Source of the rules and their coverage: docs/numbers.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import torch
 from torch import Tensor
 
 from ncollapse.collect.statistics.decisions import Decisions
+from ncollapse.collect.statistics.residuals import Residuals
 from ncollapse.metrics.catalog import METRICS
 from ncollapse.metrics.evidence import Evidence
+from ncollapse.metrics.influence import standard_error
 from ncollapse.metrics.metric import Metric
 from ncollapse.metrics.population.sample import CannotTellError, Sample
 
@@ -27,6 +31,7 @@ from ncollapse.metrics.population.sample import CannotTellError, Sample
 NORMAL, STUDENT_9 = 1.959964, 2.262157
 # A standard error of the log above this is a factor of 4 either way: no interval.
 WIDEST = 0.7
+NOT_TOLD = "too few samples: it is not told from 0"
 TOO_FEW = "too few samples: the interval would span more than a factor of 4 either way"
 
 
@@ -53,7 +58,7 @@ def estimates(
         if row.interval == "shares":
             if evidence.decisions is not None:
                 found[key] = _share(row, evidence.decisions)
-        elif row.interval == "samples" and row.resolve(definition)[0] in row.estimated:
+        elif row.interval in ("samples", "influences") and row.resolve(definition)[0] in row.estimated:
             rows.append(row)
     if rows and evidence.geometry is not None:
         found |= _of_samples(rows, evidence, definition)
@@ -61,7 +66,7 @@ def estimates(
 
 
 def _of_samples(rows: Sequence[Metric], evidence: Evidence, definition: str) -> dict[str, Estimate]:
-    """By the jackknife where there are blocks; the population value alone where there are none."""
+    """The population value alone where neither blocks nor samples were kept."""
     statistics, geometry, blocks = evidence.statistics, evidence.geometry, evidence.blocks
     assert geometry is not None
     weighting = "micro" if definition == "micro" else "macro"
@@ -71,34 +76,56 @@ def _of_samples(rows: Sequence[Metric], evidence: Evidence, definition: str) -> 
     if whole.freedom < 1:
         why = "every sample is a class of its own, so the noise of class means is unknown"
         return {row.key: Estimate(why=why) for row in rows}
-    needed = any("full" in row.needs for row in rows)
-    located = whole.located() if needed else whole
-    full = {row.key: _read(row, whole, located) for row in rows}
+    found = {}
+    for row in rows:
+        if row.interval == "influences":
+            found[row.key] = _by_influences(row, whole, evidence.residuals)
+    rows = [row for row in rows if row.key not in found]
+    full = {row.key: _read(row, whole) for row in rows}
+    known = [row for row in rows if not isinstance(full[row.key], str)]
     parts: list[dict[str, Tensor | str]] = []
-    for left_out in range(0 if blocks is None else len(blocks.parts)):
-        assert blocks is not None
-        part = _part(evidence, left_out, weighting)
-        there = part.located(located.occupied) if needed else part
-        known = [row for row in rows if not isinstance(full[row.key], str)]
-        parts.append({row.key: _read(row, part, there) for row in known})
-    return {
-        row.key: _estimate(row, full[row.key], [p.get(row.key, "") for p in parts]) for row in rows
-    }
-
-
-def _part(evidence: Evidence, left_out: int, weighting: str) -> Sample:
-    assert evidence.blocks is not None and evidence.geometry is not None
-    statistics, means = evidence.blocks.without(left_out)
-    object.__setattr__(means, "weight", evidence.geometry.weight)
-    found = Sample.of(statistics, means, weighting)
-    object.__setattr__(found, "part", True)
+    for left_out in range(0 if blocks is None else blocks.number):
+        part = _part(evidence, left_out, whole, weighting)
+        parts.append({row.key: _read(row, part) for row in known})
+    for row in rows:
+        found[row.key] = _estimate(row, full[row.key], [p.get(row.key, "") for p in parts])
     return found
 
 
-def _read(row: Metric, plain: Sample, located: Sample) -> Tensor | str:
+def _part(evidence: Evidence, left_out: int, whole: Sample, weighting: str) -> Sample:
+    assert evidence.blocks is not None
+    statistics, means = evidence.blocks.without(left_out)
+    part = Sample.of(statistics, means, weighting)
+    return replace(part, head=whole.head, whole=whole)
+
+
+def _by_influences(row: Metric, sample: Sample, residuals: Residuals | None) -> Estimate:
+    if residuals is None:
+        return _estimate(row, _read(row, sample), [])
+    try:
+        value, error = standard_error(row, sample, residuals)
+    except CannotTellError as failure:
+        return Estimate(why=str(failure))
+    found = float(value)
+    if not math.isfinite(found):
+        return Estimate(why=row.undefined)
+    if row.scale == "log":
+        if found == 0:
+            return Estimate(0.0, (0.0, 0.0))
+        if found < 0:
+            return Estimate(why=NOT_TOLD)
+        if not error <= WIDEST:
+            return Estimate(why=TOO_FEW)
+        low, high = (found * math.exp(sign * NORMAL * error) for sign in (-1, 1))
+    else:
+        low, high = found - NORMAL * error, found + NORMAL * error
+    return Estimate(row.within(found, found)[0], row.within(low, high))
+
+
+def _read(row: Metric, sample: Sample) -> Tensor | str:
     """The population value, or why there is none."""
     try:
-        found = row.population(located if "full" in row.needs else plain)
+        found = row.population(sample)
     except CannotTellError as error:
         return str(error)
     return found if bool(found.isfinite().all()) else row.undefined
@@ -147,7 +174,7 @@ def _log(row: Metric, full: Tensor, parts: Tensor) -> Estimate:
     if float(full) == 0 and float(parts.abs().max()) == 0:
         return Estimate(0.0, (0.0, 0.0))
     if float(full) <= 0 or float(parts.min()) <= 0:
-        return Estimate(why="too few samples: it is not told from 0")
+        return Estimate(why=NOT_TOLD)
     centre, error = _jackknife(full.log(), parts.log())
     if error > WIDEST:
         return Estimate(why=TOO_FEW)

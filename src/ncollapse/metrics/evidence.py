@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ncollapse.collect.statistics.blocks import BlockMoments
 from ncollapse.collect.statistics.decisions import Decisions
+from ncollapse.collect.statistics.residuals import Residuals
 from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import Geometry
 from ncollapse.metrics.catalog import METRICS
@@ -14,13 +15,15 @@ from ncollapse.metrics.readings import applicable
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Parts may be missing. epsilon: spacing at 1 of the features' dtype."""
+    """Parts may be missing. epsilon: spacing at 1 of the features' dtype. residuals: single
+    samples about their class means."""
 
     statistics: ClassStatistics
     geometry: Geometry | None
     decisions: Decisions | None
     blocks: BlockMoments | None
     epsilon: float
+    residuals: Residuals | None = None
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ NULLS = {
 # What an interval is of: the population value of this network over draws of its data.
 INTERVALS = {
     "samples": "draws of the data, the network fixed: leaving out one of ten blocks at a time",
+    "influences": "draws of the data, the network fixed: influences of single samples",
     "shares": "draws of the data, the network fixed: Wilson's formula",
 }
 # Where the jackknife works: on θ, log θ, θ² (means of squares), means |a| of signed numbers, or the

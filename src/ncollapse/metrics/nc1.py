@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ncollapse.collect.statistics.summary import ClassStatistics, between_factor
 from ncollapse.geometry import LARGEST_GRAM, Geometry
-from ncollapse.linalg import Spectrum, spectrum, trace_through_pinv, unexplained_share
+from ncollapse.linalg import Factor, factored
+from ncollapse.metrics.pencil import Whitened, trace_through_pinv, unexplained_share, whitened
 from ncollapse.pairs.rows import TINY, Rows
 
 
@@ -54,11 +55,18 @@ def between_scatter_factor(
     )
 
 
-def _spectrum(geometry: Geometry, factor: Tensor, between: str, centre: str) -> Spectrum:
-    """Of the factor of Σ_B at rank min(d, K - 1); one for all metrics that weigh classes alike."""
+def between_of(
+    statistics: ClassStatistics, geometry: Geometry, between: str = "macro", centre: str = "macro"
+) -> Factor:
+    """Σ_B in a factor of rank min(d, K - 1) at most; one for all metrics that weigh classes alike.
+
+    Raises ValueError when all class means coincide.
+    """
     if between == centre == "macro":
-        return geometry.between_spectrum
-    return spectrum(factor, min(geometry.num_features, geometry.num_classes - 1))
+        return geometry.between
+    p, q = (statistics.class_weights(weighting) for weighting in (between, centre))
+    null = q / p.sqrt()
+    return factored(between_factor(geometry, p, q), null / torch.linalg.vector_norm(null))
 
 
 def nc1_fisher(
@@ -72,8 +80,8 @@ def nc1_fisher(
 ) -> Float[Tensor, ""]:
     """tr(Σ_W Σ_B⁺)/K, the within-class scatter seen through the between-class one.
 
-    Unitless, ≥ 0, ideal 0. The rank of Σ_B is min(d, K - 1) by construction; the thin SVD of the
-    class means is used, so the result cannot be negative. `divisor`: classes (K), none, or rank.
+    Unitless, ≥ 0, ideal 0. The rank of Σ_B is min(d, K - 1) by construction; a factor of it is
+    used, so the result cannot be negative. `divisor`: classes (K), none, or rank.
     A sketch of the scatter gives an unbiased estimate for isotropic noise. NaN where Σ_W in this
     weighting is not held. Raises ValueError when all class means coincide. Source: Papyan, Han,
     Donoho 2020.
@@ -81,37 +89,42 @@ def nc1_fisher(
     scatter = statistics.scatter(within)
     if scatter is None and statistics.sketch is None:
         return torch.full((), torch.nan, dtype=torch.float64)
-    factor = between_scatter_factor(statistics, geometry, between, centre)
     rank = min(geometry.num_features, geometry.num_classes - 1)
-    spec = _spectrum(geometry, factor, between, centre)
+    factor = between_of(statistics, geometry, between, centre)
     if scatter is not None:
-        value = trace_through_pinv(factor, scatter, spec)
+        rows = between_scatter_factor(statistics, geometry, between, centre)
+        value = trace_through_pinv(rows, scatter, factor)
     else:
-        value = _from_sketch(statistics, spec, rank, within)
+        value = _from_sketch(statistics, factor, rank, within)
     size = {"classes": geometry.num_classes, "none": 1, "rank": rank}[divisor]
     return value / size
 
 
 def _from_sketch(
-    statistics: ClassStatistics, spec: Spectrum, rank: int, within: str
+    statistics: ClassStatistics, factor: Factor, rank: int, within: str
 ) -> Float[Tensor, ""]:
     """tr(Σ_W Σ_B⁺) from a Gaussian sketch, its upward bias removed.
 
-    Lifting RΣ_WRᵀ back through the range of Σ_B adds tr(P⊥Σ_W)/(m - r - 1) to each of the r
-    diagonal entries, P⊥ the projector off that range; tr Σ_W is known exactly, so that leak is
-    the solution of one linear equation. Exact in the mean, for isotropic noise with m > r + 1.
+    Lifting RΣ_WRᵀ back through the range V of Σ_B gives V(Σ_W + ℓI)Vᵀ, ℓ = tr(P⊥Σ_W)/(m - r - 1)
+    and P⊥ the projector off that range; tr Σ_W is known exactly, so ℓ is the solution of one linear
+    equation. Exact in the mean, for isotropic noise with m > r + 1.
     """
     sketch = statistics.sketch
     assert sketch is not None
     size = sketch.matrix.shape[0]
     if size <= rank + 1:
         return torch.full((), torch.nan, dtype=torch.float64)
-    lift = torch.linalg.pinv(sketch.matrix @ spec.vectors)
+    V = factor.range
+    V = torch.eye(factor.rank, dtype=torch.float64) if V is None else V
+    lift = torch.linalg.pinv(sketch.matrix @ V)
+    # In principal axes of Σ_B, where each diagonal entry is a variance and cannot be negative.
+    _, values, axes = torch.linalg.svd(factor.F @ V, full_matrices=False)
+    lift = axes @ lift
     seen = (lift @ sketch.within @ lift.T).diagonal().clamp_min(0)
-    leak = 1 / (size - spec.rank - 1)
-    outside = (statistics.within_trace(within) - seen.sum()) / (1 - spec.rank * leak)
+    leak = 1 / (size - factor.rank - 1)
+    outside = (statistics.within_trace(within) - seen.sum()) / (1 - factor.rank * leak)
     corrected = (seen - leak * outside.clamp_min(0)).clamp_min(0)
-    return (corrected / spec.values**2).sum()
+    return (corrected / values**2).sum()
 
 
 def nc1_ratio(
@@ -185,20 +198,26 @@ def nc1_vci(
     scatter = statistics.scatter(weighting)
     if scatter is None:
         return torch.full((), torch.nan, dtype=torch.float64)
-    if _saturated(statistics, scatter):
-        return torch.full((), torch.nan, dtype=torch.float64)
-    factor = between_scatter_factor(statistics, geometry, weighting, weighting)
-    spec = _spectrum(geometry, factor, weighting, weighting)
-    return unexplained_share(factor, scatter, spec, statistics.resolution)
-
-
-@torch.no_grad()
-def _saturated(statistics: ClassStatistics, scatter: Tensor) -> bool:
-    """Whether samples are too few for the directions in which they vary within classes."""
+    factor = between_of(statistics, geometry, weighting, weighting)
+    white = whitened_of(statistics, scatter, factor)
     free = statistics.num_samples - statistics.num_classes
-    if free > scatter.shape[0]:
-        return False
-    values = torch.linalg.eigvalsh(scatter)
-    cutoff = max(statistics.resolution, 1e-12) * scatter.shape[0]
-    rank = int((values > float(values[-1]) * cutoff).sum())
-    return rank > 0 and rank >= free
+    if free <= scatter.shape[0] and white.rank > 0 and white.rank >= free:
+        return torch.full((), torch.nan, dtype=torch.float64)
+    rows = between_scatter_factor(statistics, geometry, weighting, weighting)
+    return unexplained_share(rows, scatter, factor, white)
+
+
+def whitened_of(statistics: ClassStatistics, scatter: Tensor, factor: Factor) -> Whitened:
+    """F of Σ_B through a scatter of the same statistics; formed once, kept with the factor."""
+    kept: list[tuple[Tensor, Whitened]] = factor.__dict__.setdefault("_whitened", [])
+    for known, found in kept:
+        if known is scatter:
+            return found
+    found = whitened(
+        scatter,
+        factor.F,
+        resolution=statistics.resolution,
+        most=statistics.num_samples - statistics.num_classes,
+    )
+    kept.append((scatter, found))
+    return found

@@ -25,14 +25,12 @@ from ncollapse.metrics.evidence import Evidence
 from ncollapse.metrics.nc1 import between_trace
 from ncollapse.metrics.population.sample import CannotTellError, Sample
 from ncollapse.metrics.readings import read
-from ncollapse.metrics.shuffle import Features, fisher, share, vci
+from ncollapse.metrics.shuffle import Draws, Features, fisher, share, vci
 from ncollapse.record.readings import Null
 
 # Averages over pairs are the same for a subset of classes: simulate at most this many.
 PAIR_CLASSES = 1024
-# Up to so many classes all draws are read at once.
-TOGETHER = 64
-# Rows that are read of a shuffled draw in the space of classes, where no d × d matrix is needed.
+# Rows whose shuffled draws are read of the fixed total, without second moments of their own.
 SHORT = {"nc1_fisher": fisher, "nc1_vci": vci}
 
 
@@ -41,18 +39,17 @@ def nulls(
 ) -> dict[str, Null]:
     """The nulls of these rows that what is at hand can give.
 
-    Without a kept scatter the spectrum of the features is unknown: then class share alone has one,
-    the widest that any spectrum gives. Past the pair budget there is no scatter.
+    Where neither samples nor a scatter were kept the spectrum of the features is unknown: then
+    class share alone has one, the widest that any spectrum gives.
     """
     mine: dict[object, list[str]] = {}
     for key in keys:
         mine.setdefault(METRICS[key].null, []).append(key)
     found: dict[str, Null] = {}
     if evidence.geometry is not None:
-        features = Features.of(evidence.statistics, evidence.geometry)
+        features = Features.of(evidence.statistics, evidence.geometry, evidence.residuals)
         if features is not None:
-            found |= _shuffled(mine.get("shuffled", []), evidence, features, definition, seed)
-            found |= _directions(mine.get("directions", []), evidence, features, definition, seed)
+            found |= _drawn(mine, evidence, features, definition, seed)
         elif "class_share" in mine.get("shuffled", []):
             widest = _widest(evidence.statistics)
             found |= {} if widest is None else {"class_share": widest}
@@ -64,82 +61,98 @@ def nulls(
 
 def draws_for(num_classes: int) -> int:
     """How many times to draw: fewer for many classes, where averages hardly vary."""
-    return 200 if num_classes <= 64 else 40 if num_classes <= 1024 else 6
+    return max(6, min(200, 6400 // num_classes))
+
+
+def _drawn(
+    mine: dict[object, list[str]],
+    evidence: Evidence,
+    features: Features,
+    definition: str,
+    seed: int,
+) -> dict[str, Null]:
+    """Each draw serves both: labels shuffled, and directions at random."""
+    K = evidence.statistics.num_classes
+    shuffled = mine.get("shuffled", []) if features.samples > K else []
+    shuffled = [key for key in shuffled if key not in SHORT or _has_scatter(features)]
+    # What is over the null of another row is formed of it.
+    directed = [key for key in mine.get("directions", []) if METRICS[key].takes == ("geometry",)]
+    geometry = evidence.geometry
+    assert geometry is not None
+    if geometry.weight is None:
+        directed = [key for key in directed if "head" not in METRICS[key].needs]
+    found: dict[str, list[float]] = {}
+    if shuffled or directed:
+        generator = torch.Generator().manual_seed(seed)
+        for draws in features.draws(draws_for(K), generator):
+            if shuffled:
+                _shuffled(found, shuffled, draws, evidence, features, definition, generator)
+            if directed:
+                _directions(found, directed, draws, evidence, definition, generator)
+    return {key: null_of(key, values) for key, values in found.items()}
+
+
+def _has_scatter(features: Features) -> bool:
+    return features.rank is not None and features.statistics.num_classes <= LARGEST_GRAM
 
 
 def _shuffled(
+    found: dict[str, list[float]],
     wanted: list[str],
+    draws: Draws,
     evidence: Evidence,
     features: Features,
     definition: str,
-    seed: int,
-) -> dict[str, Null]:
+    generator: torch.Generator,
+) -> None:
     """The same features under shuffled labels."""
-    if not wanted or features.samples <= evidence.statistics.num_classes:
-        return {}
-    generator = torch.Generator().manual_seed(seed)
-    counts = evidence.statistics.counts
-    number = counts.to(torch.float64)
-    traces = features.total * (1 - 1 / number)
-    draws = [features.shuffled(counts, generator) for _ in range(draws_for(counts.numel()))]
-    found: dict[str, list[float]] = {}
+    counts = draws.counts
+    traces = features.total * (1 - 1 / counts)
     for key, rule in SHORT.items():
-        if key in wanted and counts.numel() <= LARGEST_GRAM:
+        if key in wanted:
             arguments = METRICS[key].resolve(definition)[1]
-            found[key] = [rule(draw, features, arguments) for draw in draws]
+            found.setdefault(key, []).extend(rule(draws, features, arguments, generator))
     if "class_share" in wanted:
-        found["class_share"] = [share(draw, features) for draw in draws]
-    plain = [key for key in wanted if key not in found and key not in SHORT]
-    if len(number) <= TOGETHER:
+        found.setdefault("class_share", []).extend(share(draws, features))
+    plain = [key for key in wanted if key not in SHORT and key != "class_share"]
+    if len(counts) <= LARGEST_GRAM:
         weights = evidence.statistics.class_weights("micro" if definition == "micro" else "macro")
-        means = torch.stack([draw.means for draw in draws])
-        sample = Sample(torch.full_like(number, torch.inf), means, traces, weights)
+        sample = Sample(torch.full_like(counts, torch.inf), draws.means, traces, weights)
         plain = _together(found, plain, sample, definition)
-    loose = ClassStatistics(counts=counts, traces=traces)
-    for draw in draws if plain else ():
-        _collect(found, plain, loose, Geometry(draw.means), definition, generator)
-    return {key: null_of(key, values) for key, values in found.items()}
+    loose = ClassStatistics(counts=evidence.statistics.counts, traces=traces)
+    for means in draws.means if plain else ():
+        _collect(found, plain, loose, Geometry(means), definition, generator)
 
 
 def _directions(
-    wanted: list[str],
+    found: dict[str, list[float]],
+    keys: list[str],
+    draws: Draws,
     evidence: Evidence,
-    features: Features,
     definition: str,
-    seed: int,
-) -> dict[str, Null]:
+    generator: torch.Generator,
+) -> None:
     """Random class means against the measured classifier, and random rows in its place."""
     geometry = evidence.geometry
     assert geometry is not None
-    # What is over the null of another row is formed of it.
-    keys = [k for k in wanted if METRICS[k].takes == ("geometry",)]
-    if not keys or not geometry.pairs.exact:
-        return {}
-    if geometry.weight is None:
-        keys = [key for key in keys if "head" not in METRICS[key].needs]
+    rows = draws.directions
     size = float(between_trace(evidence.statistics, geometry, "macro"))
-    generator = torch.Generator().manual_seed(seed + 1)
-    number = draws_for(geometry.num_classes)
-    centre, weight = features.placed(geometry)
-    count = geometry.num_classes
-    draws = [features.directions(centre, count, size, generator) for _ in range(number)]
+    scale = ((rows - rows.mean(1, keepdim=True)) ** 2).sum((1, 2)) / geometry.num_classes
+    means = rows * (size / scale).sqrt()[:, None, None] + geometry.global_mean
     of_weight = [key for key in keys if METRICS[key].needs == ("head",)]
     of_means = [key for key in keys if key not in of_weight]
-    found: dict[str, list[float]] = {}
-    if geometry.num_classes <= TOGETHER:
+    if geometry.num_classes <= LARGEST_GRAM:
         weights = evidence.statistics.class_weights("macro")
-        endless = torch.full_like(weights, torch.inf)
-        still = torch.zeros_like(weights)
-        means, rows = (torch.stack([draw[place] for draw in draws]) for place in (0, 1))
-        sample = Sample(endless, means, still, weights, head=weight)
+        endless, still = torch.full_like(weights, torch.inf), torch.zeros_like(weights)
+        sample = Sample(endless, means, still, weights, head=geometry.weight)
         of_means = _together(found, of_means, sample, definition)
-        sample = Sample(endless, rows, still, weights)
-        of_weight = _together(found, of_weight, sample, definition)
-    for means, rows in draws if of_means or of_weight else ():
-        _collect(found, of_means, None, Geometry(means, weight), definition, generator)
+        of_weight = _together(found, of_weight, Sample(endless, rows, still, weights), definition)
+    for place in range(len(rows)) if of_means or of_weight else ():
+        own = Geometry(means[place], geometry.weight)
+        _collect(found, of_means, None, own, definition, generator)
         if of_weight:
-            _collect(found, of_weight, None, Geometry(rows, rows), definition, generator)
-    return {key: null_of(key, values) for key, values in found.items()}
+            own = Geometry(rows[place], rows[place])
+            _collect(found, of_weight, None, own, definition, generator)
 
 
 def _together(
@@ -148,18 +161,19 @@ def _together(
     """Read all draws at once, where a row's population value can be read of means without noise: it
     is the value then. The keys that are left."""
     left = []
+    uncentred = replace(sample, centre=False)
     for key in keys:
         row = METRICS[key]
         if not isinstance(row.estimate, str) or row.resolve(definition)[0] not in row.estimated:
             left.append(key)
         elif sample.num_classes >= row.least_classes:
-            own = replace(sample, centre=not row.uncentred)
+            own = uncentred if row.uncentred else sample
             try:
                 values = row.shown(row.population(own))
             except CannotTellError:
                 continue
             if bool(values.isfinite().all()):
-                found[key] = values.tolist()
+                found.setdefault(key, []).extend(values.tolist())
     return left
 
 

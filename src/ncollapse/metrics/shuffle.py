@@ -1,183 +1,311 @@
-"""Shuffled labels and random directions, drawn from the spectrum of the features alone.
+"""Shuffled labels and random directions, drawn from the features alone.
 
 Labels shuffled over N samples make the class means a random (K-1)-dimensional section of the
-centred samples. Let Λ be the covariance of all features (divisor N) in the q directions that they
-occupy. Then √n_c-weighted means are Λ^½ times the q × (K-1) corner B of a random orthonormal frame
-in N - 1 dimensions: BᵀB is matrix-beta(q/2, (N-1-q)/2), so tr Σ_T⁺Σ_B = ‖B‖² has mean
-q(K-1)/(N-1) exactly, and for q ≥ N - 1, where B is orthonormal, K - 1 always. The law is that of
-rotations, which permutations follow closely [approximation; the means are exact].
+centred samples. Let Σ_T = RᵀR be the covariance of all features (divisor N), R their root: the
+centred samples themselves over √N, or the square root of their spectrum along their axes. Then
+√n_c-weighted means are Φ R, Φ the K - 1 rows of a random orthonormal frame in N - 1 dimensions, in
+the coordinates of R. In white coordinates of the q directions that features occupy ΦᵀΦ is
+matrix-beta(q/2, (N-1-q)/2), so tr Σ_T⁺Σ_B has mean q(K-1)/(N-1) exactly, and is K - 1 always for
+q ≥ N - 1. The law is that of rotations, which permutations follow closely [approximation; the means
+are exact]. Both roots turn as the features do, so no draw depends on the columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ncollapse.collect.statistics.residuals import Residuals
 from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import LARGEST_GRAM, Geometry
-from ncollapse.linalg import in_complement
-from ncollapse.metrics.nc1 import between_scatter_factor
+from ncollapse.linalg import in_complement, out_of_complement
+from ncollapse.metrics.nc1 import between_of, between_scatter_factor, whitened_of
 from ncollapse.metrics.population.sample import UNOCCUPIED
+
+# Numbers of a batch of draws.
+TOGETHER = 4e6
 
 
 @dataclass(frozen=True, eq=False)
-class Draw:
-    """Class means (K, q) under shuffled labels, about the mean of all, in the features' axes."""
+class Draws:
+    """Some draws at once. means: class means (draws, K, d) under shuffled labels, about the mean of
+    all. directions: K rows (draws, K, d) of the features' covariance."""
 
     counts: Float[Tensor, " classes"]
-    means: Float[Tensor, "classes used"]
+    means: Float[Tensor, "draws classes dim"]
+    directions: Float[Tensor, "draws classes dim"]
 
-    def factor(self, between: str, centre: str) -> Float[Tensor, "classes used"]:
-        """F with Σ_B = FᵀF; macro or micro weights of the classes and of their centre."""
-        kinds = {
-            "macro": torch.full_like(self.counts, 1 / len(self.counts)),
-            "micro": self.counts / self.counts.sum(),
-        }
-        return (self.means - kinds[centre] @ self.means) * kinds[between].sqrt()[:, None]
+    @cached_property
+    def gram(self) -> Float[Tensor, "draws classes classes"]:
+        """Inner products of the means."""
+        return self.means @ self.means.mT
+
+
+def contrasts(counts: Tensor, between: str, centre: str) -> Float[Tensor, "classes classes"]:
+    """L with F = L × means and Σ_B = FᵀF; macro or micro weights of the classes and of their
+    centre."""
+    p, q = (_weights(counts, kind) for kind in (between, centre))
+    eye = torch.eye(len(counts), dtype=torch.float64)
+    return (eye - q) * p.sqrt()[:, None]
+
+
+def _weights(counts: Tensor, kind: str) -> Tensor:
+    if kind == "macro":
+        return torch.full_like(counts, 1 / len(counts))
+    return counts / counts.sum()
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """What is known of all features: variances (q) along their axes (d, q), and how many samples.
+    """What is known of all features: a root R (rows, d) of their covariance, and how many samples.
 
-    The sign of each axis is fixed by the class means, so that draws do not depend on the columns.
+    rows: how many rows of the frame's N - 1 dimensions R stands for; sample rows sum to zero, so
+    they stand for one less than they are. statistics, geometry: of the same features.
     """
 
-    variances: Float[Tensor, " used"]
-    axes: Float[Tensor, "dim used"]
+    root: Float[Tensor, "rows dim"]
     samples: int
+    spread: float
+    centred: bool
+    statistics: ClassStatistics
+    geometry: Geometry
 
     @classmethod
-    def of(cls, statistics: ClassStatistics, geometry: Geometry) -> Features | None:
-        """None where no scatter was kept, there is one sample a class, or nothing varies."""
-        weighting = "micro" if statistics.micro is not None else "macro"
-        scatter = statistics.scatter(weighting)
-        if scatter is None or not geometry.pairs.exact:
+    def of(
+        cls, statistics: ClassStatistics, geometry: Geometry, residuals: Residuals | None
+    ) -> Features | None:
+        """From the samples where all of them were kept, else from the scatter, else from those that
+        were kept. None where none was, or nothing varies."""
+        if not geometry.pairs.exact:
             return None
-        factor = between_scatter_factor(statistics, geometry, weighting, weighting)
-        values, axes = torch.linalg.eigh(scatter + factor.T @ factor)
-        if not float(values[-1]) > 0:
+        root: Tensor | None = None
+        if residuals is not None and residuals.whole:
+            root = _of_samples(statistics, geometry, residuals)
+        elif statistics.scatter(_weighting(statistics)) is not None:
+            root = _of_scatter(statistics, geometry)
+        elif residuals is not None:
+            root = _of_samples(statistics, geometry, residuals)
+        if root is None or not bool((root != 0).any()):
             return None
-        keep = values > float(values[-1]) * UNOCCUPIED * len(values)
-        values, axes = values[keep], axes[:, keep]
-        seen = geometry.centred_means @ axes
-        largest = seen.abs().argmax(0)
-        sign = seen[largest, torch.arange(len(values))].sign()
-        return cls(values, axes * torch.where(sign == 0, 1.0, sign), statistics.num_samples)
+        counts = statistics.counts.to(torch.float64)
+        between = between_scatter_factor(statistics, geometry, "micro", "micro")
+        spread = float((counts * statistics.traces).sum() / counts.sum() + (between**2).sum())
+        whole = residuals is not None and residuals.whole
+        return cls(root, statistics.num_samples, spread, whole, statistics, geometry)
 
     @property
     def total(self) -> float:
         """Trace of the covariance, with divisor N - 1."""
-        return float(self.variances.sum()) * self.samples / (self.samples - 1)
+        return self.spread * self.samples / (self.samples - 1)
 
-    def shuffled(self, counts: Tensor, generator: torch.Generator) -> Draw:
-        """Class means under labels drawn without regard to the features, counts kept."""
-        number = counts.to(torch.float64)
-        size, used = len(number), len(self.variances)
-        root = self.variances.sqrt()
-        if size > LARGEST_GRAM:
-            noise = torch.randn(size, used, generator=generator, dtype=torch.float64)
-            return Draw(number, noise * root / number.sqrt()[:, None])
-        corner = _corner(size - 1, used, self.samples - 1, generator)
-        weights = (number / number.sum()).sqrt()
-        return Draw(number, in_complement(weights, corner) * root / weights[:, None])
+    @cached_property
+    def rank(self) -> int | None:
+        """Directions that the features occupy, None where no scatter tells."""
+        for weighting in ("macro", "micro"):
+            scatter = self.statistics.scatter(weighting)
+            if scatter is not None and bool((self.geometry.centred_means != 0).any()):
+                factor = between_of(self.statistics, self.geometry, weighting, weighting)
+                white = whitened_of(self.statistics, scatter, factor)
+                apart = 0 if white.free is None else factor.rank - white.free.shape[1]
+                return min(white.rank + apart, self.samples - 1)
+        return None
 
-    def directions(
-        self, centre: Tensor, count: int, size: float, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Random means about `centre` (see `placed`) with tr Σ_B = `size`, and random rows of the
-        same spectrum."""
-        used, root = len(self.variances), self.variances.sqrt()
-        first, rows = (
-            torch.randn(count, used, generator=generator, dtype=torch.float64) * root
-            for _ in range(2)
-        )
-        scale = ((first - first.mean(0)) ** 2).sum() / count
-        first = first * (size / scale).sqrt()
-        return torch.nn.functional.pad(first, (0, centre.numel() - used)) + centre, rows
+    def draws(self, number: int, generator: torch.Generator) -> Iterator[Draws]:
+        """So many, a batch at a time."""
+        counts = self.statistics.counts.to(torch.float64)
+        K, (rows, dim) = len(counts), self.root.shape
+        size = max(1, int(TOGETHER // (K * max(rows, dim))))
+        for start in range(0, number, size):
+            some = min(size, number - start)
+            Z = torch.randn(some, K, rows, generator=generator, dtype=torch.float64)
+            if self.centred:
+                Z -= Z.mean(-1, keepdim=True)
+            seen = (Z.flatten(0, 1).to(self.root.dtype) @ self.root).to(torch.float64)
+            directions = seen.unflatten(0, (some, K))
+            yield Draws(counts, self._shuffled(counts, Z, directions, generator), directions)
 
-    def placed(self, geometry: Geometry) -> tuple[Tensor, Tensor | None]:
-        """Centre of the means and weight in the axes, with as many more axes as they need."""
-        centre = geometry.global_mean
-        given = (
-            centre[None] if geometry.weight is None else torch.cat([centre[None], geometry.weight])
-        )
-        inside = given @ self.axes
-        if self.axes.shape[1] < self.axes.shape[0]:
-            rest = given - inside @ self.axes.T
-            extra = torch.linalg.qr(rest.T, mode="r").R.T
-            inside = torch.cat([inside, extra], 1)
-        return inside[0], None if geometry.weight is None else inside[1:]
+    def _shuffled(
+        self, counts: Tensor, Z: Tensor, seen: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Means from Gaussian rows Z, made orthonormal together with what R does not stand for."""
+        K = len(counts)
+        if K > LARGEST_GRAM:
+            return seen / counts.sqrt()[:, None]
+        part = Z[:, : K - 1]
+        gram = part @ part.mT
+        rest = self.samples - 1 - (Z.shape[-1] - self.centred)
+        if rest > 0:
+            gram += wisharts(len(gram), rest, K - 1, generator)
+        lower, failed = torch.linalg.cholesky_ex(gram)
+        if bool(failed.any()):
+            # As many classes as samples, within one: any frame spans all.
+            lower = torch.linalg.cholesky(gram + 1e-9 * torch.eye(K - 1, dtype=gram.dtype))
+        frame = torch.linalg.solve_triangular(lower, seen[:, : K - 1], upper=False)
+        share = (counts / counts.sum()).sqrt()
+        whole = torch.stack([in_complement(share, one) for one in frame])
+        return whole / share[:, None]
+
+    def through(self, means: Float[Tensor, "draws classes dim"]) -> Tensor:
+        """M Σ_T Mᵀ (draws, K, K) of the means M of each draw, in the precision of the root."""
+        scatter, factor = self._covariance
+        flat = means.flatten(0, 1).to(self.root.dtype)
+        between = (flat @ factor.T).unflatten(0, means.shape[:2])
+        within = (flat @ scatter).unflatten(0, means.shape[:2])
+        found = within @ flat.unflatten(0, means.shape[:2]).mT + between @ between.mT
+        return found.to(torch.float64)
+
+    @cached_property
+    def _covariance(self) -> tuple[Tensor, Tensor]:
+        """(Σ_W, F) with Σ_T = Σ_W + FᵀF."""
+        weighting = _weighting(self.statistics)
+        scatter = self.statistics.scatter(weighting)
+        assert scatter is not None
+        factor = between_scatter_factor(self.statistics, self.geometry, weighting, weighting)
+        return scatter.to(self.root.dtype), factor.to(self.root.dtype)
 
 
-def _corner(rows: int, columns: int, whole: int, generator: torch.Generator) -> Tensor:
+def _weighting(statistics: ClassStatistics) -> str:
+    return "micro" if statistics.micro is not None else "macro"
+
+
+def _of_samples(statistics: ClassStatistics, geometry: Geometry, residuals: Residuals) -> Tensor:
+    """Rows (h - h̄)/√N of the kept samples."""
+    rows, labels = residuals.result()
+    weights = statistics.class_weights("micro")
+    means = geometry.raw_rows.matrix
+    present = (residuals.counts > 0).nonzero().flatten()
+    place = torch.searchsorted(present, labels)
+    centred = (means - weights @ means).to(rows.dtype)
+    return rows.add(centred[place]).div_(len(rows) ** 0.5)
+
+
+def _of_scatter(statistics: ClassStatistics, geometry: Geometry) -> Tensor:
+    """√λ_i v_iᵀ; the sign of each axis is fixed by the class means."""
+    weighting = _weighting(statistics)
+    scatter = statistics.scatter(weighting)
+    assert scatter is not None
+    factor = between_scatter_factor(statistics, geometry, weighting, weighting)
+    values, axes = torch.linalg.eigh(scatter + factor.T @ factor)
+    keep = values > float(values[-1]) * UNOCCUPIED * len(values)
+    values, axes = values[keep], axes[:, keep]
+    seen = geometry.centred_means @ axes
+    sign = seen[seen.abs().argmax(0), torch.arange(len(values))].sign()
+    return (axes * torch.where(sign == 0, 1.0, sign) * values.clamp_min(0).sqrt()).T
+
+
+def corner(rows: int, columns: int, whole: int, generator: torch.Generator) -> Tensor:
     """The corner (rows, columns) of a random orthogonal matrix of `whole` dimensions, up to a
     rotation of its longer side; orthonormal where a side is `whole` or more."""
     if rows < columns:
-        return _corner(columns, rows, whole, generator).T
+        return corner(columns, rows, whole, generator).T
     part = torch.randn(rows, columns, generator=generator, dtype=torch.float64)
-    gram = part.T @ part + _wishart(max(whole - rows, 0), columns, generator)
+    gram = part.T @ part
+    if whole > rows:
+        gram += wisharts(1, whole - rows, columns, generator)[0]
     lower = torch.linalg.cholesky(gram)
     return torch.linalg.solve_triangular(lower, part.T, upper=False).T
 
 
-def _wishart(freedom: int, size: int, generator: torch.Generator) -> Tensor:
-    """GᵀG of a Gaussian matrix (freedom, size), by Bartlett's factor where that is smaller."""
+def wisharts(number: int, freedom: int, size: int, generator: torch.Generator) -> Tensor:
+    """(number, size, size): GᵀG of Gaussian matrices (freedom, size), by Bartlett's factor where
+    that is smaller."""
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(number, *shape, generator=generator, dtype=torch.float64)
+
     if freedom <= 2 * size:
-        sample = torch.randn(freedom, size, generator=generator, dtype=torch.float64)
-        return sample.T @ sample
-    factor = torch.randn(size, size, generator=generator, dtype=torch.float64).tril(-1)
+        sample = normal(freedom, size)
+        return sample.mT @ sample
+    factor = normal(size, size).tril(-1)
     free = freedom - torch.arange(size, dtype=torch.float64)
     # χ² by Wilson and Hilferty, whose error is far below 1/freedom.
-    normal = torch.randn(size, generator=generator, dtype=torch.float64)
-    chi = free * (1 - 2 / (9 * free) + normal * (2 / (9 * free)).sqrt()) ** 3
-    factor += torch.diag(chi.clamp_min(0).sqrt())
-    return factor @ factor.T
+    chi = free * (1 - 2 / (9 * free) + normal(size) * (2 / (9 * free)).sqrt()) ** 3
+    factor.diagonal(dim1=1, dim2=2).copy_(chi.clamp_min(0).sqrt())
+    return factor @ factor.mT
 
 
-# ---- two metrics of a draw in the space of classes ----------------------------------------------
-def _inside(draw: Draw, features: Features, weighting: str) -> float:
+# ---- metrics of draws that need no second moments of theirs ---------------------------------------
+def _inside(features: Features, weighting: str) -> float:
     """What Σ_W of a draw is of Σ_T - Σ_B (micro): for macro mean(1 - 1/n_c) over 1 - K/N."""
     if weighting == "micro":
         return 1.0
-    share = 1 - len(draw.counts) / features.samples
-    return float((1 - 1 / draw.counts).mean()) / share if share > 0 else 1.0
+    counts = features.statistics.counts.to(torch.float64)
+    share = 1 - len(counts) / features.samples
+    return float((1 - 1 / counts).mean()) / share if share > 0 else 1.0
 
 
-def fisher(draw: Draw, features: Features, arguments: Mapping[str, Any]) -> float:
-    """tr(Σ_W Σ_B⁺)/K with Σ_W = Σ_T - Σ_B: what is fixed under shuffling is their sum."""
-    factor = draw.factor(arguments["between"], arguments["centre"])
-    size = len(draw.counts)
-    rank = min(len(features.variances), size - 1)
-    if factor.shape[1] <= size:
-        values, axes = torch.linalg.eigh(factor.T @ factor)
-        values, axes = values[-rank:], axes[:, -rank:]
-    else:
-        values, vectors = torch.linalg.eigh(factor @ factor.T)
-        values, vectors = values[-rank:], vectors[:, -rank:]
-        axes = factor.T @ (vectors / values.clamp_min(1e-300).sqrt())
-    within = (features.variances[:, None] * axes**2).sum(0)
-    within = within - ((draw.factor("micro", "micro") @ axes) ** 2).sum(0)
-    total = float((within.clamp_min(0) / values.clamp_min(1e-300)).sum())
-    total *= _inside(draw, features, arguments["within"])
-    return total / {"classes": size, "none": 1, "rank": rank}[arguments["divisor"]]
+def fisher(
+    draws: Draws, features: Features, arguments: Mapping[str, Any], generator: torch.Generator
+) -> list[float]:
+    """tr(Σ_W Σ_B⁺)/K with Σ_W = Σ_T - Σ_B: what is fixed under shuffling is their sum.
+
+    Where the means fill all q directions it is free of the data and read in white coordinates.
+    """
+    counts, q = draws.counts, features.rank
+    assert q is not None
+    K = len(counts)
+    rank = min(q, K - 1)
+    L = contrasts(counts, arguments["between"], arguments["centre"])
+    micro = contrasts(counts, "micro", "micro")
+    scale = _inside(features, arguments["within"])
+    scale /= {"classes": K, "none": 1, "rank": rank}[arguments["divisor"]]
+    if q <= K - 1:
+        found = []
+        share = (counts / counts.sum()).sqrt()
+        for _ in range(len(draws.means)):
+            frame = corner(K - 1, q, features.samples - 1, generator)
+            means = in_complement(share, frame) / share[:, None]
+            B, M = L @ means, micro @ means
+            within = torch.eye(q, dtype=torch.float64) - M.T @ M
+            found.append(float(torch.linalg.solve(B.T @ B, within).diagonal().sum()) * scale)
+        return found
+    p, centre = (_weights(counts, arguments[name]) for name in ("between", "centre"))
+    null = centre / p.sqrt()
+    C = out_of_complement(null / torch.linalg.vector_norm(null), L)
+    lower = torch.linalg.cholesky(C @ draws.gram @ C.T)
+    A = C @ features.through(draws.means) @ C.T
+    cross = C @ draws.gram @ micro.T
+    half = torch.cholesky_solve(A - cross @ cross.mT, lower)
+    value = torch.cholesky_solve(half.mT, lower).diagonal(dim1=1, dim2=2).sum(1)
+    return [max(one, 0.0) * scale for one in value.tolist()]
 
 
-def vci(draw: Draw, features: Features, arguments: Mapping[str, Any]) -> float:
-    """1 - tr(Σ_T⁺Σ_B)/min(q, K-1), Σ_T = Σ_W + Σ_B fixed."""
+def vci(
+    draws: Draws, features: Features, arguments: Mapping[str, Any], generator: torch.Generator
+) -> list[float]:
+    """1 - tr(Σ_T⁺Σ_B)/min(q, K-1), Σ_T = Σ_W + Σ_B fixed: free of the data. With C the corner,
+    CCᵀ is L⁻¹ A L⁻ᵀ up to a rotation, A and LLᵀ - A Wishart with q and N - 1 - q degrees."""
+    counts, q = draws.counts, features.rank
+    assert q is not None
+    K, number = len(counts), len(draws.means)
     weighting = arguments.get("weighting", "macro")
-    white = draw.factor(weighting, weighting) / features.variances.sqrt()
-    rank = min(len(features.variances), len(draw.counts) - 1)
-    return max(0.0, 1 - float((white**2).sum()) / rank)
+    share = (counts / counts.sum()).sqrt()
+    eye = torch.eye(K - 1, dtype=torch.float64)
+    L = contrasts(counts, weighting, weighting) @ (in_complement(share, eye) / share[:, None])
+    inner = L.T @ L
+    A = wisharts(number, q, K - 1, generator)
+    rest = features.samples - 1 - q
+    if rest > 0:
+        lower = torch.linalg.cholesky(A + wisharts(number, rest, K - 1, generator))
+        A = torch.linalg.solve_triangular(lower, A, upper=False)
+        A = torch.linalg.solve_triangular(lower, A.mT, upper=False)
+    else:
+        A = eye.expand_as(A)
+    size = (A * inner).sum((1, 2)) / min(q, K - 1)
+    return [max(0.0, 1 - one) for one in size.tolist()]
 
 
-def share(draw: Draw, features: Features) -> float:
+def share(draws: Draws, features: Features) -> list[float]:
     """1 - (N-1)/(N-K) · SSW/SST; SST is fixed, and SSW what is not between classes."""
-    between = float((draw.factor("micro", "micro") ** 2).sum())
-    within = 1 - between / float(features.variances.sum())
-    return 1 - (features.samples - 1) / (features.samples - len(draw.counts)) * within
+    L = contrasts(draws.counts, "micro", "micro")
+    between = (draws.gram * (L.T @ L)).sum((1, 2))
+    within = 1 - between / features.spread
+    freedom = (features.samples - 1) / (features.samples - len(draws.counts))
+    found: list[float] = (1 - freedom * within).tolist()
+    return found

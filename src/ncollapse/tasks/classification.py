@@ -15,6 +15,7 @@ from ncollapse.collect.statistics.blocks import BlockMoments
 from ncollapse.collect.statistics.classes import ClassMoments
 from ncollapse.collect.statistics.decisions import Decisions, MeanNoise
 from ncollapse.collect.statistics.protocol import working_dtype
+from ncollapse.collect.statistics.residuals import Residuals
 from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import Geometry
 from ncollapse.metrics.classes import class_rows, name_of
@@ -23,7 +24,7 @@ from ncollapse.metrics.evidence import Evidence
 from ncollapse.pairs.means import SAMPLED, pairs_of
 from ncollapse.tasks.task import Asked, Found
 
-MOMENTS, DECISIONS, BLOCKS = "moments", "decisions", "blocks"
+MOMENTS, DECISIONS, BLOCKS, RESIDUALS = "moments", "decisions", "blocks", "residuals"
 # Multiplications of a second look up to which it runs in float64: ten seconds of one core.
 EXACT_DECISIONS = 2e11
 NAMED = 10
@@ -65,7 +66,7 @@ class Classification:
         )
         if plan.exact and working_dtype(source.dtype) == torch.float32:
             # Exact sums do not make float32 features finer.
-            moments.coarsen(torch.finfo(torch.float32).eps)
+            moments.coarsen(torch.finfo(torch.float32).eps ** 2)
         return {MOMENTS: moments}
 
     def second(self, part: Part, found: Mapping[str, Statistics]) -> Statistics:
@@ -90,7 +91,11 @@ class Classification:
         if _with_blocks(part, len(found)):
             moments = found[part.name][MOMENTS]
             assert isinstance(moments, ClassMoments)
-            result[BLOCKS] = BlockMoments(moments, plan.weighting)
+            result[BLOCKS] = BlockMoments(moments)
+        if _with_residuals(part, len(found)):
+            moments = found[part.name][MOMENTS]
+            assert isinstance(moments, ClassMoments)
+            result[RESIDUALS] = Residuals(moments, working_dtype(source.dtype), seed=plan.seed)
         return result
 
     def estimate(self, parts: list[Part]) -> int:
@@ -101,6 +106,8 @@ class Classification:
                 total += Decisions.estimate(K, d, part.source.weight is not None)
             if _with_blocks(part, len(parts)):
                 total += BlockMoments.estimate(K, d)
+            if _with_residuals(part, len(parts)):
+                total += _residual_bytes(part)
         return total
 
     # ---- reading ------------------------------------------------------------------------------
@@ -108,14 +115,17 @@ class Classification:
         source = collector.source
         held = split.statistics()
         moments, decisions, blocks = held[MOMENTS], held.get(DECISIONS), held.get(BLOCKS)
+        residuals = held.get(RESIDUALS)
         assert isinstance(moments, ClassMoments)
         assert decisions is None or isinstance(decisions, Decisions)
         assert blocks is None or isinstance(blocks, BlockMoments)
+        assert residuals is None or isinstance(residuals, Residuals)
         statistics = moments.statistics()
         geometry = _geometry(moments, statistics, source.weight, source.bias, asked)
         if geometry is not None:
             _check_size(statistics, geometry, source.dtype, source.description)
-        evidence = Evidence(statistics, geometry, decisions, blocks, torch.finfo(source.dtype).eps)
+        epsilon = torch.finfo(source.dtype).eps
+        evidence = Evidence(statistics, geometry, decisions, blocks, epsilon, residuals)
         readings, unread = compared(
             evidence,
             asked.keys,
@@ -150,6 +160,18 @@ TASK = Classification()
 def _with_blocks(part: Part, splits: int) -> bool:
     size = BlockMoments.estimate(part.plan.num_classes, part.source.num_features)
     return part.plan.intervals and size * splits <= part.plan.memory_budget / 2
+
+
+def _with_residuals(part: Part, splits: int) -> bool:
+    """For intervals of what solves with a scatter, and for nulls."""
+    plan = part.plan
+    wanted = (plan.intervals and plan.mode == "full") or plan.null
+    return wanted and _residual_bytes(part) * splits <= plan.memory_budget / 2
+
+
+def _residual_bytes(part: Part) -> int:
+    size = working_dtype(part.source.dtype).itemsize
+    return Residuals.estimate(part.counts, part.source.num_features, size)
 
 
 def _geometry(

@@ -6,7 +6,6 @@ hold every class. A class of one sample is never left out: its mean would vanish
 
 from __future__ import annotations
 
-import copy
 from typing import Any, ClassVar
 
 import torch
@@ -14,172 +13,109 @@ from torch import Tensor
 
 from ncollapse.collect.statistics.classes import ClassMoments
 from ncollapse.collect.statistics.protocol import Batch, Summed, Tensors
-from ncollapse.collect.statistics.scatter import sample_weights
 from ncollapse.collect.statistics.summary import ClassStatistics
+from ncollapse.collect.statistics.turns import Turns
 from ncollapse.geometry import Geometry
 
-BLOCKS, PART_ROWS = 10, 256
+BLOCKS = 10
+# Numbers of a piece that stays in a core's cache while it is shifted, squared and added.
+PIECE = 1 << 18
 
 
 class BlockMoments(Summed):
-    """Ten accumulators about the pilots of `total`, filled by a second look at the features.
+    """Counts, sums and squares of ten blocks about the class means of `total`, by a second look.
 
-    `without(b)` is the statistics of all blocks but b. Plain sums about common pilots, so leaving
-    out is subtraction.
+    `without(b)` is the statistics of all blocks but b: plain sums about common points, so leaving
+    out is subtraction. No second moments: a d × d matrix a block costs more than all else.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"features", "labels", "means"})
+    SUMS = ("counts", "sums", "squares")
 
-    def __init__(self, total: ClassMoments, weighting: str, blocks: int = BLOCKS) -> None:
-        self.total, self.weighting = total, weighting
-        pilots = total.means.nan_to_num(0.0)
-        self.counts = total.counts
-        full = total.mode == "full" and total.scatter_form != "pooled"
-        self.parts = [
-            ClassMoments(
-                total.num_classes,
-                total.num_features,
-                mode="full" if full else "trace",
-                weighting=weighting,
-                counts=self.counts,
-                pilots=pilots,
-                memory_budget=0,
-                ignore_index=total.ignore_index,
-                # Ten times waiting samples would be the largest thing in memory.
-                block_rows=PART_ROWS,
-            )
-            for _ in range(blocks)
-        ]
-        for part in self.parts:
-            part.coarsen(total.resolution)
-        self._turn = torch.zeros(total.num_classes, dtype=torch.int64)
-        self._pilots = pilots
+    def __init__(self, total: ClassMoments, blocks: int = BLOCKS) -> None:
+        self.number, self.num_classes = blocks, total.num_classes
+        self.whole = total.counts.cpu()
+        self._means = total.means.cpu().nan_to_num(0.0)
+        cells = blocks * total.num_classes
+        self.counts = torch.zeros(cells, dtype=torch.int64)
+        self.sums = torch.zeros(cells, total.num_features, dtype=torch.float64)
+        self.squares = torch.zeros(cells, dtype=torch.float64)
+        self.turns = Turns(total.num_classes)
 
     @staticmethod
     def estimate(num_classes: int, num_features: int, blocks: int = BLOCKS) -> int:
-        """Bytes of the state in full mode, before the means are known."""
-        return blocks * (num_classes * num_features * 16 + 8 * num_features**2)
+        """Bytes of the state, before the means are known."""
+        return 8 * (blocks + 1) * num_classes * num_features
 
     @property
     def state_bytes(self) -> int:
-        own = self._pilots.nbytes + self._turn.nbytes
-        return own + sum(part.state_bytes for part in self.parts)
+        held = (self.counts, self.sums, self.squares, self._means, self.turns.seen)
+        return sum(tensor.nbytes for tensor in held)
 
     def take(self, batch: Batch) -> None:
         self.update(batch.features, batch.labels, batch.places)
 
     @torch.no_grad()
     def update(self, features: Tensor, labels: Tensor, places: Tensor | None = None) -> None:
-        """Add valid samples, each class's samples dealt to the blocks in turn.
-
-        `places` (samples) says how many of its class come before each, where other processes have
-        seen some of them; by default the order of arrival does.
-        """
-        block = self._deal(labels) if places is None else self._block(labels, places)
-        for number, part in enumerate(self.parts):
-            mine = (block == number).nonzero().flatten()
-            if mine.numel():
-                part.update(features[mine], labels[mine])
-
-    def _deal(self, labels: Tensor) -> Tensor:
-        order = torch.argsort(labels, stable=True)
-        sizes = torch.bincount(labels, minlength=self._turn.numel())
-        starts = sizes.cumsum(0) - sizes
-        rank = torch.empty_like(labels)
-        rank[order] = torch.arange(labels.numel()) - starts[labels[order]]
-        places = self._turn[labels] + rank
-        self._turn += sizes
-        return self._block(labels, places)
-
-    def _block(self, labels: Tensor, places: Tensor) -> Tensor:
-        return torch.where(self.counts[labels] > 1, places % len(self.parts), -1)
-
-    def flush(self) -> None:
-        """Take in what waits in the blocks."""
-        for part in self.parts:
-            part.flush()
+        """Add valid samples, each class's samples dealt to the blocks in turn."""
+        places = self.turns.places(labels, places)
+        kept = self.whole[labels] > 1
+        cells = (places % self.number) * self.num_classes + labels
+        if not bool(kept.all()):
+            features, labels, cells = features[kept], labels[kept], cells[kept]
+        size = max(PIECE // features.shape[1], 16)
+        for start in range(0, labels.numel(), size):
+            part = slice(start, start + size)
+            shifted = features[part].to(torch.float64) - self._means[labels[part]]
+            self.sums.index_add_(0, cells[part], shifted)
+            square = torch.linalg.vector_norm(shifted, dim=1) ** 2
+            self.squares.index_add_(0, cells[part], square)
+        self.counts += torch.bincount(cells, minlength=self.counts.numel())
 
     def merge(self, other: BlockMoments) -> BlockMoments:
-        """Add the samples of `other`, which were dealt to blocks about the same pilots."""
-        for mine, theirs in zip(self.parts, other.parts, strict=True):
-            mine.merge(theirs)
-        self._turn += other._turn
+        """Add the samples of `other`, which were dealt to blocks about the same means."""
+        for name in self.SUMS:
+            getattr(self, name).add_(getattr(other, name))
+        self.turns.seen += other.turns.seen
         return self
 
     @property
     def identity(self) -> str:
-        return f"blocks {len(self.parts)} {self.weighting} {self.parts[0].identity}"
+        return f"blocks {self.number} {tuple(self.sums.shape)}"
 
     def summands(self, centres: Tensors) -> dict[str, Tensor]:
-        """The sums of every block: all are about the same pilots, so nothing is moved."""
-        coarse = float(self.parts[0].resolution > torch.finfo(torch.float64).eps)
-        found = {"turn": self._turn, "coarse": torch.tensor(coarse, dtype=torch.float64)}
-        for number, part in enumerate(self.parts):
-            found |= {f"{number}/{name}": tensor for name, tensor in part.sums().items()}
-        return found
+        """All are about the same means, so nothing is moved."""
+        return {"turns": self.turns.seen} | {name: getattr(self, name) for name in self.SUMS}
 
     def load(self, centres: Tensors, summed: Tensors, minima: Tensors) -> None:
-        self._turn = summed["turn"].round().to(torch.int64)
-        self.parts = [copy.copy(part) for part in self.parts]
-        for number, part in enumerate(self.parts):
-            prefix = f"{number}/"
-            own = {k.removeprefix(prefix): v for k, v in summed.items() if k.startswith(prefix)}
-            part.load_sums(own)
-            if float(summed["coarse"]) > 0:
-                part.coarsen(torch.finfo(torch.float32).eps)
+        self.turns.seen = summed["turns"].round().to(torch.int64)
+        self.counts = summed["counts"].round().to(torch.int64)
+        self.sums, self.squares = summed["sums"], summed["squares"]
 
     def result(self) -> list[tuple[ClassStatistics, Geometry]]:
         """Statistics and means without each of the blocks."""
-        return [self.without(block) for block in range(len(self.parts))]
+        return [self.without(block) for block in range(self.number)]
 
     def state_dict(self) -> dict[str, Any]:
-        state: dict[str, Any] = {"turn": self._turn.clone()}
-        for number, part in enumerate(self.parts):
-            for key, value in part.state_dict().items():
-                state[f"{number}/{key}"] = value
-        return state
+        return {name: tensor.clone() for name, tensor in self.summands({}).items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._turn = state["turn"].clone()
-        for number, part in enumerate(self.parts):
-            prefix = f"{number}/"
-            part.load_state_dict(
-                {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-            )
+        self.load({}, {name: tensor.clone() for name, tensor in state.items()}, {})
 
     def without(self, left_out: int) -> tuple[ClassStatistics, Geometry]:
-        """Statistics and means of every block but one.
+        """Statistics and means of every block but one; no scatter."""
 
-        The scatter's class weights are those of the full counts, so it is rescaled to the trace,
-        which is exact; a stratified block leaves the weights almost in proportion.
-        """
-        self.flush()
-        kept = [part.sums() for number, part in enumerate(self.parts) if number != left_out]
-        single = (self.counts == 1).to(torch.float64)
-        number = torch.stack([part["counts"] for part in kept]).sum(0).to(torch.float64) + single
-        sums = torch.stack([part["sums"] for part in kept]).sum(0)
-        squares = torch.stack([part["squares"] for part in kept]).sum(0)
-        present = (number > 0).nonzero().flatten()
-        shift = sums / number.clamp_min(1)[:, None]
-        traces = (squares / number.clamp_min(1) - (shift**2).sum(1)).clamp_min(0)[present]
-        counts = number[present].to(torch.int64)
-        statistics = ClassStatistics(counts=counts, traces=traces, present=present)
-        scatter = None
-        if "products" in kept[0]:
-            weights = sample_weights(self.counts, self.weighting)
-            products = torch.stack([part["products"] for part in kept]).sum(0)
-            scatter = products - (shift.T * (weights * number)) @ shift
-            exact = statistics.within_trace(self.weighting)
-            trace = scatter.trace()
-            scatter = scatter * (exact / trace) if float(trace) > 0 else scatter
-        macro = scatter if self.weighting == "macro" else None
-        micro = scatter if self.weighting == "micro" else None
-        statistics = ClassStatistics(
-            counts=counts,
-            traces=traces,
-            macro=macro,
-            micro=micro,
-            resolution=self.parts[0].resolution,
-            present=present,
-        )
-        return statistics, Geometry((self._pilots + shift)[present], counts=counts)
+        def rest(name: str) -> Tensor:
+            held = getattr(self, name).unflatten(0, (self.number, self.num_classes))
+            found: Tensor = held.sum(0) - held[left_out]
+            return found
+
+        single = (self.whole == 1).to(torch.int64)
+        counts = rest("counts") + single
+        present = (counts > 0).nonzero().flatten()
+        number = counts.clamp_min(1).to(torch.float64)
+        shift = rest("sums") / number[:, None]
+        traces = (rest("squares") / number - (shift**2).sum(1)).clamp_min(0)[present]
+        statistics = ClassStatistics(counts=counts[present], traces=traces, present=present)
+        means = (self._means + shift)[present]
+        return statistics, Geometry(means, counts=counts[present])

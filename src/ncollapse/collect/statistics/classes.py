@@ -23,6 +23,7 @@ from ncollapse.collect.statistics.protocol import Batch, first_rows, working_dty
 from ncollapse.collect.statistics.scatter import (
     PerClass,
     Sketched,
+    balanced,
     class_segments,
 )
 from ncollapse.collect.statistics.summary import ClassStatistics, Sketch
@@ -30,8 +31,8 @@ from ncollapse.collect.statistics.sums import ClassSums
 from ncollapse.geometry import Geometry
 
 LARGEST_BLOCK = 8192
-# Bytes of float64 that a core's cache holds: 1,024 rows of 512 features.
-PIECE = 1 << 22
+# Numbers of a piece of a chunk in float64: 16 MB, which an allocator hands out again and again.
+PIECE = 1 << 21
 
 
 class ClassMoments(ClassSums):
@@ -40,7 +41,8 @@ class ClassMoments(ClassSums):
     mode "full" keeps second moments: per class while 8·K·d² ≤ `memory_budget`, else one matrix
     weighted for `weighting` where `counts` (samples per class to come) are given, else pooled
     (micro only). "trace" keeps tr Σ_c per class, O(Kd). "sketch" adds a Gaussian sketch of the
-    scatter (`sketch_size` rows). State in float64; products in float32 for float32 features.
+    scatter (`sketch_size` rows). State and products in float64 on the CPU; elsewhere products of
+    float32 features stay in float32.
     Labels equal to `ignore_index` are skipped. Source of the numerics: derived, see docs/numerics.
 
     Raises ValueError for K < 2, shapes that disagree, float labels, labels outside 0..K-1, and
@@ -102,9 +104,8 @@ class ClassMoments(ClassSums):
             self._all_seen = bool(self._seen.all())
 
     def _consume(self, features: Tensor, labels: Tensor, rows: Tensor) -> None:
-        work = working_dtype(features.dtype)
-        if work == torch.float32:
-            self._resolution = torch.finfo(torch.float32).eps
+        if working_dtype(features.dtype) == torch.float32:
+            self._resolution = max(self._resolution, self._coarse)
         valid: Tensor | None = None
         if self._deferred:
             # No host synchronisation: bad samples weigh nothing and are reported at flush.
@@ -119,7 +120,7 @@ class ClassMoments(ClassSums):
             order = torch.argsort(labels, stable=True)
             features, labels, rows = features[order], labels[order], rows.to(order.device)[order]
             valid = None if valid is None else valid[order]
-        self._add(features, labels, rows, valid, work)
+        self._add(features, labels, rows, valid)
 
     def _take_pilots(self, features: Tensor, labels: Tensor, valid: Tensor | None) -> None:
         if self._pilots is None:
@@ -148,54 +149,47 @@ class ClassMoments(ClassSums):
         labels: Tensor,
         rows: Tensor,
         valid: Tensor | None,
-        work: torch.dtype,
     ) -> None:
         assert self._pilots is not None
-        counts = torch.bincount(
-            labels,
-            weights=None if valid is None else valid.to(torch.float64),
-            minlength=self.num_classes,
-        ).to(torch.int64)
-        if isinstance(self._scatter, PerClass):
-            # Samples are sorted: subtract in place, one class after the other.
-            shifted = features.to(work) if features.dtype != work else features
-            sizes = (
-                counts.tolist()
-                if valid is None
-                else torch.bincount(labels, minlength=self.num_classes).tolist()
-            )
-            segments = class_segments(sizes)
-            for label, start, stop in segments:
-                part = shifted[start:stop]
-                part -= self._pilots[label].to(work)
+        # Off the CPU products stay in the features' own precision: consumer devices have no other.
+        work = working_dtype(features.dtype) if self._deferred else torch.float64
+        sizes = torch.bincount(labels, minlength=self.num_classes)
+        counts = sizes
+        if valid is not None:
+            counts = torch.bincount(
+                labels, weights=valid.to(torch.float64), minlength=self.num_classes
+            ).to(torch.int64)
+        per_class = isinstance(self._scatter, PerClass)
+        # Samples are sorted where matrices are kept per class: one segment after the other.
+        segments = class_segments(sizes.tolist()) if per_class else [(0, 0, labels.numel())]
+        for label, start, stop in segments:
+            for piece in self._pieces(start, stop):
+                some, place = features[piece], labels[piece]
+                pilots = self._pilots[label] if per_class else self._pilots[place]
+                shifted = some.to(work) - pilots.to(work)
                 if valid is not None:
-                    part *= valid[start:stop, None]
-                self._sums[label] += part.sum(0)
-                product = part.T @ part
-                self._scatter.products[label].add_(product)
-                self._squares[label] += product.diagonal().sum(dtype=self.dtype)
-        else:
-            shifted = torch.empty(features.shape, dtype=work, device=features.device)
-            for piece in self._pieces(len(labels)):
-                some, place = shifted[piece], labels[piece]
-                torch.sub(features[piece].to(work), self._pilots[place].to(work), out=some)
-                if valid is not None:
-                    some *= valid[piece, None]
-                squares = (some * some).sum(1, dtype=self.dtype)
+                    shifted *= valid[piece, None]
+                squares = torch.linalg.vector_norm(shifted, dim=1, dtype=self.dtype) ** 2
+                if per_class:
+                    self._squares[label] += squares.sum()
+                    self._sums[label] += shifted.sum(0, dtype=self.dtype)
+                    assert self._scatter is not None
+                    self._scatter.add(shifted, place, [(label, 0, len(shifted))])
+                    continue
                 self._squares.index_add_(0, place, squares)
-                self._sums.index_add_(0, place, some.to(self.dtype))
-            if self._scatter is not None:
-                self._scatter.add(shifted, labels, [])
+                self._sums.index_add_(0, place, shifted.to(self.dtype))
+                if self._scatter is not None:
+                    self._scatter.add(shifted, place, [])
         self._counts += counts
         if not self._deferred and not bool(self._squares.isfinite().all()):
             self._explain_overflow(features, labels, rows)
 
-    def _pieces(self, rows: int) -> Iterator[slice]:
+    def _pieces(self, start: int, stop: int) -> Iterator[slice]:
         """Rows that stay in a CPU's cache while they are read, squared and added; all elsewhere."""
-        size = rows
+        size = stop - start
         if self.device.type == "cpu":
-            size = max(PIECE // (8 * self.num_features), 128)
-        return (slice(start, start + size) for start in range(0, rows, max(size, 1)))
+            size = min(max(PIECE // self.num_features, 256), LARGEST_BLOCK)
+        return (slice(at, min(at + size, stop)) for at in range(start, stop, max(size, 1)))
 
     def _explain_overflow(self, features: Tensor, labels: Tensor, rows: Tensor) -> None:
         bad = (~features.isfinite().all(1)).nonzero()
@@ -203,7 +197,7 @@ class ClassMoments(ClassSums):
             first = bad[rows[bad.flatten()].argmin()]
             raise NonFiniteError(int(rows[first]), int(labels[first]))
         raise ValueError(
-            "squares of the features overflow float32; pass float64 features or rescale them"
+            "squares of the features overflow; rescale them"
         )
 
     # ---- results ------------------------------------------------------------------------------
@@ -228,8 +222,13 @@ class ClassMoments(ClassSums):
         return self.statistics()
 
     def statistics(self) -> ClassStatistics:
-        """The frozen result, of present classes only, on the CPU in float64."""
+        """The frozen result, of present classes only, on the CPU in float64.
+
+        Kept until samples come in, since a matrix per class is much to sum.
+        """
         self.flush()
+        if self._result is not None and self._result[0] == self._rows:
+            return self._result[1]
         present = (self._counts > 0).nonzero().flatten()
         number = self._counts.to(self.dtype)
         spread = self._squares - (self._sums**2).sum(1) / number.clamp_min(1)
@@ -243,8 +242,9 @@ class ClassMoments(ClassSums):
             sketch = Sketch(_double(self._scatter.matrix), _double(within))
         elif self._scatter is not None:
             macro = self._scatter.within(self._sums, number, "macro")
-            micro = self._scatter.within(self._sums, number, "micro")
-        return ClassStatistics(
+            alike = macro is not None and balanced(self._counts)
+            micro = macro if alike else self._scatter.within(self._sums, number, "micro")
+        found = ClassStatistics(
             counts=self._counts[present].cpu(),
             traces=_double(traces),
             macro=None if macro is None else _double(macro),
@@ -253,6 +253,8 @@ class ClassMoments(ClassSums):
             resolution=self._resolution,
             present=present.cpu(),
         )
+        self._result = (self._rows, found)
+        return found
 
     def geometry(self, weight: Tensor | None = None, bias: Tensor | None = None) -> Geometry:
         """Means (with the head's rows beside them) of present classes, on the CPU in float64."""

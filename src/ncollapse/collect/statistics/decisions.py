@@ -18,8 +18,8 @@ from ncollapse.collect.statistics.summary import ClassStatistics
 
 # A float32 score errs by a few ulps of |h|·|row|; gaps below this many are settled in float64.
 TIE_ULPS = 16
-# Scores of one slice: 64 MB of float32 keeps two score matrices near the cache's reach.
-SLICE_SCORES = 1 << 24
+# Scores and features of one slice: what a few temporaries of stay near the cache's reach.
+SLICE_SCORES, SLICE_FEATURES = 1 << 24, 1 << 20
 # So many of the smallest margins of a slice are taken in float64.
 SMALLEST = 16
 EPS32 = torch.finfo(torch.float32).eps
@@ -116,7 +116,8 @@ class Decisions(Summed):
     @torch.no_grad()
     def update(self, features: Tensor, labels: Tensor) -> None:
         """Add valid samples (labels 0..K-1): features (samples, d)."""
-        size = max(1, SLICE_SCORES // max(self.num_classes, 1))
+        size = min(SLICE_SCORES // self.num_classes, SLICE_FEATURES // features.shape[1])
+        size = max(size, 64)
         for start in range(0, labels.numel(), size):
             part = slice(start, start + size)
             self._slice(features[part], labels[part])

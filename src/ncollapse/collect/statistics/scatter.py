@@ -11,6 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 MODES = ("full", "trace", "sketch")
+# Tiles of a symmetric product: t of them cost (t + 1)/(2t) of a whole one.
+TILES, TILE = 4, 192
 # Past this many classes per-class matrices cost more than a weighted sum with known counts.
 MANY_CLASSES = 512
 
@@ -37,6 +39,30 @@ class Scatter:
         raise NotImplementedError
 
 
+def add_symmetric(products: Tensor, rows: Tensor) -> None:
+    """products += rowsᵀ rows, in place. In one dtype on the CPU, the lower block triangle only,
+    which in float64 costs little more than a whole product in float32; `mirrored` fills the rest."""
+    if products.device.type != "cpu" or products.dtype != rows.dtype:
+        products.add_(rows.T @ rows)
+        return
+    size = products.shape[0]
+    step = -(-size // max(1, min(TILES, size // TILE)))
+    for start in range(0, size, step):
+        stop = min(start + step, size)
+        products[start:stop, :stop].addmm_(rows[:, start:stop].T, rows[:, :stop])
+
+
+def mirrored(products: Tensor) -> Tensor:
+    """Upper triangle from the lower one, in place; of one matrix or of several."""
+    if products.device.type == "cpu":
+        size = products.shape[-1]
+        step = -(-size // max(1, min(TILES, size // TILE)))
+        for start in range(step, size, step):
+            stop = min(start + step, size)
+            products[..., :start, start:stop] = products[..., start:stop, :start].mT
+    return products
+
+
 class PerClass(Scatter):
     """One d × d matrix per class: any weighting of classes can be formed afterwards."""
 
@@ -49,11 +75,10 @@ class PerClass(Scatter):
 
     def add(self, shifted: Tensor, labels: Tensor, segments: list[tuple[int, int, int]]) -> None:
         for label, start, stop in segments:
-            part = shifted[start:stop]
-            self.products[label].add_(part.T @ part)
+            add_symmetric(self.products[label], shifted[start:stop])
 
     def moved(self, sums: Tensor, counts: Tensor, shift: Tensor) -> Tensor:
-        result = self.products.clone()
+        result = mirrored(self.products).clone()
         for k in torch.nonzero(counts).flatten().tolist():
             cross = torch.outer(sums[k], shift[k])
             result[k] += cross + cross.T + counts[k] * torch.outer(shift[k], shift[k])
@@ -63,7 +88,7 @@ class PerClass(Scatter):
         # Weights per sample: 1/(K n_c) for macro, 1/N for micro; absent classes weigh nothing.
         weights = sample_weights(counts, weighting)
         mean = sums / counts.clamp_min(1)[:, None]
-        total = torch.tensordot(weights, self.products, dims=1)
+        total = torch.tensordot(weights, mirrored(self.products), dims=1)
         return total - (mean.T * (weights * counts)) @ mean
 
 
@@ -82,12 +107,11 @@ class Weighted(Scatter):
 
     def add(self, shifted: Tensor, labels: Tensor, segments: list[tuple[int, int, int]]) -> None:
         root = self.weights.sqrt().to(shifted.dtype)[labels]
-        scaled = shifted * root[:, None]
-        self.products.add_(scaled.T @ scaled)
+        add_symmetric(self.products, shifted * root[:, None])
 
     def moved(self, sums: Tensor, counts: Tensor, shift: Tensor) -> Tensor:
         cross = (sums.T * self.weights) @ shift
-        return self.products + cross + cross.T + (shift.T * (self.weights * counts)) @ shift
+        return mirrored(self.products) + cross + cross.T + (shift.T * (self.weights * counts)) @ shift
 
     def within(self, sums: Tensor, counts: Tensor, weighting: str) -> Tensor | None:
         # Right only once the stream held exactly the counts that the weights were made for.
@@ -96,7 +120,7 @@ class Weighted(Scatter):
         if weighting != self.weighting and not balanced(counts):
             return None
         mean = sums / counts.clamp_min(1)[:, None]
-        return self.products - (mean.T * (self.weights * counts)) @ mean
+        return mirrored(self.products) - (mean.T * (self.weights * counts)) @ mean
 
 
 class Pooled(Scatter):
@@ -108,17 +132,17 @@ class Pooled(Scatter):
         super().__init__((dim, dim), dtype, device)
 
     def add(self, shifted: Tensor, labels: Tensor, segments: list[tuple[int, int, int]]) -> None:
-        self.products.add_(shifted.T @ shifted)
+        add_symmetric(self.products, shifted)
 
     def moved(self, sums: Tensor, counts: Tensor, shift: Tensor) -> Tensor:
         cross = sums.T @ shift
-        return self.products + cross + cross.T + (shift.T * counts) @ shift
+        return mirrored(self.products) + cross + cross.T + (shift.T * counts) @ shift
 
     def within(self, sums: Tensor, counts: Tensor, weighting: str) -> Tensor | None:
         if weighting != "micro" and not balanced(counts):
             return None
         mean = sums / counts.clamp_min(1)[:, None]
-        return (self.products - (mean.T * counts) @ mean) / counts.sum()
+        return (mirrored(self.products) - (mean.T * counts) @ mean) / counts.sum()
 
 
 class Sketched(Scatter):
@@ -136,19 +160,18 @@ class Sketched(Scatter):
         self.seed = seed
 
     def add(self, shifted: Tensor, labels: Tensor, segments: list[tuple[int, int, int]]) -> None:
-        small = shifted @ self.matrix.T.to(shifted.dtype)
-        self.products.add_(small.T @ small)
+        add_symmetric(self.products, shifted @ self.matrix.T.to(shifted.dtype))
 
     def moved(self, sums: Tensor, counts: Tensor, shift: Tensor) -> Tensor:
         small, step = sums @ self.matrix.T, shift @ self.matrix.T
         cross = small.T @ step
-        return self.products + cross + cross.T + (step.T * counts) @ step
+        return mirrored(self.products) + cross + cross.T + (step.T * counts) @ step
 
     def within(self, sums: Tensor, counts: Tensor, weighting: str) -> Tensor | None:
         if weighting != "micro" and not balanced(counts):
             return None
         mean = (sums / counts.clamp_min(1)[:, None]) @ self.matrix.T
-        return (self.products - (mean.T * counts) @ mean) / counts.sum()
+        return (mirrored(self.products) - (mean.T * counts) @ mean) / counts.sum()
 
 
 def sample_weights(counts: Tensor, weighting: str) -> Tensor:
@@ -182,13 +205,15 @@ def choose_scatter(
 ) -> Scatter | None:
     """The form that `mode` asks for and memory allows; None for mode trace.
 
-    Per class while 8·K·d² fits the budget (and few classes, where counts are known), else weighted
-    by known counts, else pooled.
+    One matrix weighted by known counts where all weightings are alike; else per class while 8·K·d²
+    fits the budget (and few classes, where counts are known), else weighted, else pooled.
     """
     if mode == "trace":
         return None
     if mode == "sketch":
         return Sketched(sketch_size, num_features, seed, dtype, device)
+    if counts is not None and bool((counts > 0).any()) and balanced(counts):
+        return Weighted(counts, weighting, num_features, dtype, device)
     affordable = 8 * num_classes * num_features**2 <= memory_budget
     if affordable and (counts is None or num_classes <= MANY_CLASSES):
         return PerClass(num_classes, num_features, dtype, device)

@@ -26,7 +26,8 @@ class ClassStatistics:
 
     counts: n_c. traces: v_c = (1/n_c) Σ ‖h - μ_c‖² (never n_c - 1). macro, micro: Σ_W (d, d) with
     classes weighed alike or by count, None where the accumulator did not keep it. resolution:
-    relative precision of the scatter (float32 products: 1.2e-7). present: numbers of the classes.
+    relative precision of the scatter (float32 products: 1.2e-7; float32 features: 1.4e-14).
+    present: numbers of the classes.
     """
 
     counts: Int[Tensor, " classes"]

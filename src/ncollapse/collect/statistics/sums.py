@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ncollapse.collect.statistics.protocol import Tensors, state_dtype
 from ncollapse.collect.statistics.scatter import MODES, Sketched, choose_scatter
+from ncollapse.collect.statistics.summary import ClassStatistics
 
 # Small batches are gathered into blocks of this many rows before a d × d product.
 BLOCK_ROWS = 4096
@@ -57,6 +58,9 @@ class ClassSums:
         self.device = torch.device(device)
         # Off the CPU a check would stop the host every batch, so it waits for `flush`.
         self._deferred = self.device.type != "cpu"
+        # Of variances: rounded features have errors of relative size ε, their products in float32
+        # as well.
+        self._coarse = EPS32 if self._deferred else EPS32**2
         self.dtype = state_dtype(self.device)
         self._expected = counts
         self._given_pilots = pilots
@@ -90,6 +94,7 @@ class ClassSums:
         self._resolution = self._coarsest
         self._bad = torch.zeros(2, dtype=torch.int64, device=self.device)
         self._pending: list[tuple[Tensor, ...]] = []
+        self._result: tuple[int, ClassStatistics] | None = None
         self._rows = 0
         if self._given_pilots is not None:
             self._pilots = self._given_pilots.to(self.device).clone()
@@ -113,7 +118,8 @@ class ClassSums:
 
     @property
     def resolution(self) -> float:
-        """Relative precision of the scatter: float32 products have 1.2e-7."""
+        """Relative precision of the scatter: float32 products have 1.2e-7, float32 features in
+        float64 products 1.4e-14, the square of their rounding."""
         return self._resolution
 
     def coarsen(self, resolution: float) -> None:
@@ -133,6 +139,7 @@ class ClassSums:
 
         Raises ValueError when K, d, mode or scatter form differ.
         """
+        self._result = None
         mine = (self.num_classes, self.num_features, self.mode, self.scatter_form)
         theirs = (other.num_classes, other.num_features, other.mode, other.scatter_form)
         if mine != theirs:
@@ -194,6 +201,7 @@ class ClassSums:
 
     def load_sums(self, sums: Tensors) -> None:
         """Hold other sums, about the same pilots."""
+        self._result = None
         self._counts = sums["counts"].round().to(self.device, torch.int64)
         self._sums = sums["sums"].to(self.device, self.dtype)
         self._squares = sums["squares"].to(self.device, self.dtype)
@@ -231,7 +239,7 @@ class ClassSums:
         self._seen = (self._counts > 0) | (self._given_pilots is not None)
         self._all_seen = bool(self._seen.all())
         self._rows = round(rows)
-        self._resolution = max(self._resolution, EPS32 if single > 0 else EPS64)
+        self._resolution = max(self._resolution, self._coarse if single > 0 else EPS64)
 
     def _common(self, centres: Tensors) -> Tensor:
         """The mean of the pilots of those parts that have seen the class, in a dtype in which later

@@ -86,6 +86,7 @@ ROWS = (
         formula="tr(Σ_W Σ_B⁺)/K",
         meaning="Within-class scatter measured in units of the scatter between classes, direction "
         "by direction; it grows with the number of samples when labels mean nothing.",
+        interval="influences",
         source=PAPYAN,
         cost="N d² + K d²",
         large=_NO_SCATTER,
@@ -136,6 +137,7 @@ ROWS = (
         formula="1 - tr(Σ_T⁺ Σ_B)/rank Σ_B, Σ_T = Σ_W + Σ_B",
         meaning="Share of the class directions' variance that is not explained by class; unchanged "
         "by any invertible linear map of the features.",
+        interval="influences",
         source="Xu, Liu 2023",
         upper=1.0,
         cost="N d² + d³",

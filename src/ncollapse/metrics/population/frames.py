@@ -122,15 +122,12 @@ def nc3_duality_raw(sample: Sample) -> Float[Tensor, ...]:
 def nc3_product(sample: Sample) -> Float[Tensor, ...]:
     """2 - 2 ⟨WMᵀ, E⟩/‖WMᵀ‖, the square of the norm less (1 - 1/K) Σ tr(WΣ_cWᵀ)/n_c, the noise of
     the logits of class means, Σ_c taken proportional to Σ_W [approximation]."""
-    head, _ = _dots(sample)
+    K, product = sample.num_classes, sample.logits
     _norms(sample.gram, CENTRE)
-    K, product = sample.num_classes, head @ sample.centred.mT
     square = (product**2).sum((-2, -1))
     if bool(sample.noise.any()):
-        if sample.scatter is None:
-            raise CannotTellError("Σ_W was not kept, so the noise of the logits is unknown")
-        logits = ((head @ sample.scatter) * head).sum()
-        square = square - (1 - 1 / K) * (sample.noise / sample.within).sum() * logits
+        noise = (1 - 1 / K) * (sample.noise / sample.within).sum()
+        square = square - noise * sample.head_spread
     if bool((square <= 0).any()):
         raise CannotTellError("the logits of class means are not told from noise")
     return 2 - 2 * (product * _frame(K, True)).sum((-2, -1)) / square.sqrt()

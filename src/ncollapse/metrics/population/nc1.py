@@ -11,14 +11,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ncollapse.metrics.population.sample import CannotTellError, Sample
+from ncollapse.metrics.population.sample import COINCIDE, CannotTellError, Sample
 
 # What debiasing leaves of tr(Σ_W Σ_B⁺) is of relative size ‖Σ_W‖/(n λ) and √(tr Σ_W²/K)/(n λ), λ
 # the least eigenvalue of Σ_B: above these shares no value is given.
 FIRST, SECOND = 0.15, 0.5
 # From here on (N - K = 1.5 q for equal classes) the inverse of a scatter is not worth having.
 LARGEST_INFLATION = 3.0
-COINCIDE = "the class means are not told apart from one point"
 
 
 def nc1_ratio(sample: Sample) -> Float[Tensor, ...]:
@@ -78,40 +77,55 @@ def nc1_fisher(sample: Sample) -> Float[Tensor, ...]:
     Where fewer than K - 1 directions are occupied, tr(Σ_W Σ_B⁻¹)/K in those, with
     Σ_B - Σ p_c (1 - p_c) Σ_c/n_c.
     """
-    scatter = _scatter(sample)
-    p, K, noise = sample.weights, sample.num_classes, sample.noise
-    if scatter.shape[0] < K - 1:
-        lost = (p * (1 - p) * noise).sum() / sample.within
-        B = sample.factor.T @ sample.factor - scatter * lost
-        _check_resolved(sample, B)
-        return torch.linalg.solve(B, scatter).diagonal().sum() / K
+    _check_scatter(sample)
+    K = sample.num_classes
+    if sample.white.rank < K - 1 and sample.between_factor.rank < K - 1:
+        sample = sample.located()
+        assert sample.scatter is not None
+        if sample.scatter.shape[0] < K - 1:
+            return _fisher_inside(sample)
     sample.small()
-    Q = sample.complement
-    F = Q.T @ sample.factor
-    G = F @ F.T - Q.T @ ((p * noise)[:, None] * Q)
+    if sample.between_factor.rank < K - 1:
+        raise CannotTellError(_unresolved(sample))
+    p, noise, left = sample.weights, sample.noise, sample.between_factor.left
+    F = sample.contrasts
+    G = F @ F.T - left.T @ ((p * noise)[:, None] * left)
     seen = p * noise * (sample.trace_square / sample.within)
-    A = F @ scatter @ F.T - Q.T @ (seen[:, None] * Q)
+    A = sample.seen() - left.T @ (seen[:, None] * left)
     _check_resolved(sample, G)
     inverse = torch.linalg.inv(G)
     return (inverse @ A @ inverse).diagonal().sum() / K
 
 
-def _scatter(sample: Sample) -> Tensor:
+def _fisher_inside(sample: Sample) -> Float[Tensor, ...]:
+    """Of fewer directions than K - 1: tr(Σ_W Σ_B⁻¹)/K in those."""
+    assert sample.scatter is not None
+    p, scatter = sample.weights, sample.scatter * sample.stretch
+    lost = (p * (1 - p) * sample.noise).sum() / sample.within
+    B = sample.factor.T @ sample.factor - scatter * lost
+    _check_resolved(sample, B)
+    return torch.linalg.solve(B, scatter).diagonal().sum() / sample.num_classes
+
+
+def _check_scatter(sample: Sample) -> None:
     if sample.scatter is None:
         raise CannotTellError("Σ_W was not kept, or nothing varies within classes")
-    return sample.scatter
 
 
 def _check_resolved(sample: Sample, between: Tensor) -> None:
     """Whether the least eigenvalue of what lies between classes stands clear of noise."""
-    least = float(torch.linalg.eigvalsh(between)[0])
-    assert sample.occupied is not None
-    top, n = sample.occupied.top, sample.typical
+    least = float(torch.linalg.eigvalsh(between.detach())[0])
+    n = sample.typical
     meets = (sample.trace_square / sample.num_classes) ** 0.5
-    if least <= 0 or (not sample.part and (top > FIRST * n * least or meets > SECOND * n * least)):
-        raise CannotTellError(
-            f"{n:.3g} samples a class do not resolve the direction in which means differ least"
-        )
+    if least <= 0 or sample.top > FIRST * n * least or meets > SECOND * n * least:
+        raise CannotTellError(_unresolved(sample))
+
+
+def _unresolved(sample: Sample) -> str:
+    return (
+        f"{sample.typical:.3g} samples a class do not resolve the direction in which means differ "
+        "least"
+    )
 
 
 def inflation(sample: Sample, directions: int) -> float:
@@ -121,7 +135,7 @@ def inflation(sample: Sample, directions: int) -> float:
     if sample.freedom <= directions + 1:
         return float("inf")
     free = (sample.counts - 1).clamp_min(1)
-    share = sample.weights * sample.spreads / sample.within
+    share = (sample.weights * sample.spreads / sample.within).detach()
     kappa = 1.0
     for _ in range(500):
         new = float(1 / (share / (1 + share / free * (directions + 1) * kappa)).sum())
@@ -138,42 +152,31 @@ def nc1_vci(sample: Sample) -> Float[Tensor, ...]:
     Of S⁻¹ the factor κ is taken (`inflation`), and of F S⁻¹ Fᵀ the noise q p_c s_c/(s̄ n_c).
     Directions in which means differ and nothing varies count as 0.
     """
-    scatter = _scatter(sample)
+    _check_scatter(sample)
     sample.small()
-    assert sample.occupied is not None
-    K, dim, inside = sample.num_classes, scatter.shape[0], sample.occupied.inside
+    white, K = sample.white, sample.num_classes
+    inside = white.rank
     kappa = inflation(sample, inside)
     if kappa > LARGEST_INFLATION:
         raise CannotTellError(
             f"N - K = {sample.freedom:.0f} samples beyond the means are fewer than 1.5 times the "
             f"{inside} directions that vary within classes"
         )
-    F = sample.factor
-    if inside < dim:
-        values, axes = torch.linalg.eigh((scatter + scatter.T) / 2)
-        still, moving = axes[:, : dim - inside], axes[:, dim - inside :]
-        apart = F @ still
-        if float(apart.abs().max()) > 1e-6 * float(F.abs().max()):
-            rank = int(torch.linalg.matrix_rank(apart))
-            if rank >= min(dim, K - 1):
-                return torch.zeros((), dtype=torch.float64)
-            raise CannotTellError(
-                "in some directions means differ and nothing varies within classes"
-            )
-        F, scatter = F @ moving, moving.T @ scatter @ moving
-    lower, failed = torch.linalg.cholesky_ex(scatter)
-    if int(failed):
-        raise CannotTellError("some direction does not vary within classes")
-    Y = torch.linalg.solve_triangular(lower, F.T, upper=False).T / kappa**0.5
+    if white.free is not None:
+        if white.free.shape[1] == 0:
+            return torch.zeros((), dtype=torch.float64)
+        raise CannotTellError(
+            "in some directions means differ and nothing varies within classes"
+        )
+    T = sample.through() / kappa
     lost = inside * sample.weights * sample.noise / sample.within
     if inside < K - 1:
         noise = (lost * (1 - sample.weights)).sum() / inside
-        T = Y.T @ Y - torch.eye(inside, dtype=torch.float64) * noise
+        T = T - torch.eye(len(T), dtype=torch.float64) * noise
     else:
-        Q = sample.complement
-        Z = Q.T @ Y
-        T = Z @ Z.T - Q.T @ (lost[:, None] * Q)
-    values = torch.linalg.eigvalsh(T)
-    if float(values[0]) <= -0.5:
+        left = sample.between_factor.left
+        T = T - left.T @ (lost[:, None] * left)
+    half = torch.eye(len(T), dtype=torch.float64) / 2
+    if int(torch.linalg.cholesky_ex(T.detach() + half).info):
         raise CannotTellError("some direction between classes is not told from noise")
-    return (1 / (1 + values)).mean()
+    return torch.cholesky_inverse(torch.linalg.cholesky(T + 2 * half)).diagonal().mean()

@@ -19,10 +19,13 @@ from torch import Tensor
 
 from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import LARGEST_GRAM, Geometry
-from ncollapse.linalg import complement
+from ncollapse.linalg import EPSILON, Factor, factored
+from ncollapse.metrics.nc1 import between_of, whitened_of
+from ncollapse.metrics.pencil import Quadratic, Whitened, congruent, whitened
 
 # Directions whose variance lies below this share of the largest, times d, are not occupied.
 UNOCCUPIED = 1e-12
+COINCIDE = "the class means are not told apart from one point"
 # Up to so many numbers distances are formed from differences; beyond, from Gram matrices.
 DIRECT = 2e8
 
@@ -32,28 +35,15 @@ class CannotTellError(ValueError):
 
 
 @dataclass(frozen=True, eq=False)
-class Occupied:
-    """The directions that features use, found once of all samples and used for all parts of them.
-
-    basis: (d, q), None where q = d. inside: how many of them vary within classes. top: the largest
-    eigenvalue of Σ_W.
-    """
-
-    basis: Float[Tensor, "dim used"] | None
-    inside: int
-    top: float
-
-
-@dataclass(frozen=True, eq=False)
 class Sample:
     """What the samples of K classes say, in float64.
 
     counts: n_c. means: (K, d), or many draws of them in front. spreads: s_c = SS_c/(n_c - 1),
     unbiased for tr Σ_c; a class of one sample borrows the pooled one. weights: p_c of the
-    weighting, sum 1. scatter: Σ_W = Σ p_c Σ_c without bias, None where it was not kept. head: W
-    (K, d). occupied: see there, None without a scatter. centre: whether `centred` means are
-    centred. part: whether some samples were left out, so that what all of them resolve need not be
-    asked again.
+    weighting, sum 1. scatter: Σ_W = Σ p_c Σ_c, which `stretch` times is without bias; None where it
+    was not kept. head: W (K, d). resolution: relative precision of the scatter. centre: whether
+    `centred` means are centred. whole: the sample that this is a part of; Σ_W is taken proportional
+    to its. record: takes down what a derivative by Σ_W is (`ncollapse.metrics.influence`).
     """
 
     counts: Float[Tensor, " classes"]
@@ -62,9 +52,11 @@ class Sample:
     weights: Float[Tensor, " classes"]
     scatter: Float[Tensor, "dim dim"] | None = None
     head: Float[Tensor, "classes dim"] | None = None
-    occupied: Occupied | None = None
+    stretch: float = 1.0
+    resolution: float = EPSILON
     centre: bool = True
-    part: bool = False
+    whole: Sample | None = None
+    record: list[Quadratic] | None = None
 
     @classmethod
     def of(cls, statistics: ClassStatistics, geometry: Geometry, weighting: str) -> Sample:
@@ -73,13 +65,28 @@ class Sample:
         counts = statistics.counts.to(torch.float64)
         spreads = statistics.unbiased_spreads
         weights = statistics.class_weights(weighting)
-        scatter = statistics.scatter(weighting)
+        scatter, stretch = statistics.scatter(weighting), 1.0
         if scatter is not None:
-            trace = scatter.diagonal().sum()
-            total = (weights * spreads).sum()
-            scatter = scatter * (total / trace) if float(trace) > 0 else None
+            trace = float(scatter.diagonal().sum())
+            scatter = scatter if trace > 0 else None
+            stretch = float((weights * spreads).sum()) / trace if trace > 0 else 1.0
         assert geometry.means is not None
-        return cls(counts, geometry.means, spreads, weights, scatter, geometry.weight)
+        found = cls(
+            counts,
+            geometry.means,
+            spreads,
+            weights,
+            scatter,
+            geometry.weight,
+            stretch,
+            statistics.resolution,
+        )
+        # What the readings have factored already.
+        if scatter is not None and bool((geometry.centred_means != 0).any()):
+            held = between_of(statistics, geometry, weighting, weighting)
+            white = whitened_of(statistics, scatter, held)
+            found.__dict__.update(between_factor=held, white=white)
+        return found
 
     @property
     def num_classes(self) -> int:
@@ -120,10 +127,47 @@ class Sample:
         return (self.factor**2).sum((-2, -1)) - (p * (1 - p) * self.noise).sum()
 
     @cached_property
-    def complement(self) -> Float[Tensor, "classes rest"]:
-        """Q: orthonormal columns that span the complement of √p, in which F lies; the noise of
-        QᵀF FᵀQ is Qᵀ diag(p_c s_c/n_c) Q."""
-        return complement(self.weights.sqrt())
+    def between_factor(self) -> Factor:
+        """Of Σ_B of the means as they are. The noise of its FFᵀ is leftᵀ diag(p_c s_c/n_c) left."""
+        try:
+            return factored(self.factor, self.weights.sqrt())
+        except ValueError as error:
+            raise CannotTellError(COINCIDE) from error
+
+    @cached_property
+    def white(self) -> Whitened:
+        """F through Σ_W⁺, without the stretch."""
+        assert self.scatter is not None
+        F = self.between_factor.F
+        most = round(min(self.freedom, self.scatter.shape[0]))
+        return whitened(self.scatter, F, resolution=self.resolution, most=most)
+
+    @property
+    def contrasts(self) -> Float[Tensor, "rank dim"]:
+        """F, as a function of the means."""
+        return self.between_factor.left.T @ self.factor
+
+    def seen(self) -> Float[Tensor, "rank rank"]:
+        """F Σ_W Fᵀ."""
+        F = self.contrasts
+        assert self.scatter is not None
+        left = self.scatter @ F.detach().T * self.stretch
+        return congruent(F, left, F.detach() @ left, self.record, F.detach().T, 1.0)
+
+    def through(self) -> Float[Tensor, "rank rank"]:
+        """F Σ_W⁺ Fᵀ."""
+        white, stretch = self.white, self.stretch
+        left = white.solved / stretch
+        return congruent(self.contrasts, left, white.inner / stretch, self.record, left, -1.0)
+
+    @cached_property
+    def head_spread(self) -> float:
+        """tr(W Σ_W Wᵀ)."""
+        if self.whole is not None:
+            return self.whole.head_spread * float(self.within / self.whole.within)
+        if self.scatter is None or self.head is None:
+            raise CannotTellError("Σ_W was not kept, so the noise of the logits is unknown")
+        return float(((self.head @ self.scatter) * self.head).sum()) * self.stretch
 
     def small(self) -> None:
         """Raises where K × K matrices are not formed."""
@@ -134,12 +178,16 @@ class Sample:
             )
 
     @cached_property
+    def _products(self) -> Float[Tensor, "*draws classes classes"]:
+        """MMᵀ as it is."""
+        self.small()
+        return self.centred @ self.centred.mT
+
+    @cached_property
     def gram(self) -> Float[Tensor, "*draws classes classes"]:
         """MMᵀ - H D H."""
-        self.small()
         K, noise = self.num_classes, self.noise
-        found = self.centred @ self.centred.mT + (noise[:, None] + noise[None]) / K
-        found = found - noise.sum() / K**2
+        found = self._products + ((noise[:, None] + noise[None]) / K - noise.sum() / K**2)
         return found - torch.diag(noise)
 
     @cached_property
@@ -147,6 +195,13 @@ class Sample:
         """AAᵀ - D of the raw means A."""
         self.small()
         return self.means @ self.means.mT - torch.diag(self.noise)
+
+    @cached_property
+    def logits(self) -> Float[Tensor, "*draws classes classes"]:
+        """WMᵀ."""
+        if self.head is None:
+            raise CannotTellError("no classifier was given")
+        return self.head @ self.centred.mT
 
     @cached_property
     def squared_distances(self) -> Float[Tensor, "*draws classes classes"]:
@@ -157,8 +212,8 @@ class Sample:
             mode = "donot_use_mm_for_euclid_dist"
             found = torch.cdist(M, M, compute_mode=mode) ** 2
         else:
-            square = (M * M).sum(-1)
-            found = square[..., :, None] + square[..., None, :] - 2 * M @ M.mT
+            square = self._products.diagonal(dim1=-2, dim2=-1)
+            found = square[..., :, None] + square[..., None, :] - 2 * self._products
             found = found.clamp_min(0)
         found = found - noise[:, None] - noise[None]
         found.diagonal(dim1=-2, dim2=-1).fill_(torch.nan)
@@ -169,44 +224,58 @@ class Sample:
         """tr Σ_W² without the part that sampling adds, (tr Σ_W)²/ν + tr Σ_W²/ν for Gaussian noise;
         ν by Satterthwaite."""
         assert self.scatter is not None
-        share = self.weights * self.spreads
+        share = self.weights * self.spreads.detach()
         parts = (share**2 / (self.counts - 1).clamp_min(1)).sum()
         nu = float(share.sum() ** 2 / parts)
-        square, trace = float((self.scatter**2).sum()), float(self.scatter.diagonal().sum())
+        scatter = self.scatter.detach()
+        square = float((scatter**2).sum()) * self.stretch**2
+        trace = float(scatter.diagonal().sum()) * self.stretch
         return max(square - trace**2 / nu, 0.0) / (1 + 1 / nu)
+
+    @cached_property
+    def top(self) -> float:
+        """The largest eigenvalue of Σ_W."""
+        from scipy.sparse.linalg import eigsh
+
+        assert self.scatter is not None
+        scatter = self.scatter.detach()
+        if scatter.shape[0] < 8:
+            return float(torch.linalg.eigvalsh(scatter)[-1]) * self.stretch
+        # The start is turned as the features are, so that the value does not depend on their axes.
+        start = (scatter @ self.factor.detach().T).sum(1).numpy()
+        start = start if (start != 0).any() else None
+        found = eigsh(scatter.numpy(), k=1, which="LA", v0=start, return_eigenvectors=False)
+        return float(found[0]) * self.stretch
 
     @property
     def typical(self) -> float:
         """Harmonic mean of the counts."""
         return float(1 / (1 / self.counts).mean())
 
-    def located(self, occupied: Occupied | None = None) -> Sample:
-        """In coordinates of the occupied directions, those given or those of this sample; for what
-        does not look at the head."""
-        if self.scatter is None:
-            return self
-        found = find_occupied(self.scatter, self.centred) if occupied is None else occupied
-        V = found.basis
+    def located(self) -> Sample:
+        """In coordinates of the directions in which anything varies; for what does not look at the
+        head."""
+        assert self.scatter is not None
+        V = occupied(self.scatter.detach(), self.centred.detach())
         if V is None:
-            return replace(self, occupied=found)
+            return self
         scatter = V.T @ self.scatter @ V
-        return replace(self, means=self.means @ V, scatter=scatter, head=None, occupied=found)
+        return replace(self, means=self.means @ V, scatter=scatter, head=None)
 
 
-def find_occupied(
+def occupied(
     scatter: Float[Tensor, "dim dim"], centred: Float[Tensor, "classes dim"]
-) -> Occupied:
-    """Directions in which anything varies: zero, repeated or rotated columns do not count."""
+) -> Float[Tensor, "dim used"] | None:
+    """Orthonormal columns that span what varies: zero, repeated or rotated columns do not count.
+    None where all directions do."""
     dim = scatter.shape[0]
     values, axes = torch.linalg.eigh((scatter + scatter.T) / 2)
-    top = float(values[-1])
-    keep = values > top * UNOCCUPIED * dim
-    inside = int(keep.sum())
-    if inside == dim:
-        return Occupied(None, inside, top)
+    keep = values > float(values[-1]) * UNOCCUPIED * dim
+    if bool(keep.all()):
+        return None
     axes = axes[:, keep]
     outside = centred - (centred @ axes) @ axes.T
     _, sizes, rows = torch.linalg.svd(outside, full_matrices=False)
     scale = float(torch.linalg.vector_norm(centred))
     more = rows[sizes > scale * (UNOCCUPIED * dim) ** 0.5].T
-    return Occupied(torch.cat([axes, more], 1), inside, top)
+    return torch.cat([axes, more], 1)
