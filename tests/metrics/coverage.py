@@ -100,13 +100,12 @@ class Population:
             torch.from_numpy(scatter),
             torch.from_numpy(self.head),
         )
-        located = whole.located()
         found = {}
         for key, row in METRICS.items():
-            if row.interval != "samples" or row.least_classes > K or key == "nc2_angle_ratio":
+            if row.interval not in ("samples", "influences") or row.least_classes > K or key == "nc2_angle_ratio":
                 continue
             try:
-                value = row.population(located if "full" in row.needs else whole)
+                value = row.population(whole)
             except CannotTellError:
                 continue
             found[key] = float(row.shown(value))

@@ -149,8 +149,9 @@ def inflation(sample: Sample, directions: int) -> float:
 def nc1_vci(sample: Sample) -> Float[Tensor, ...]:
     """(1/r) Σ 1/(1 + λ), λ the eigenvalues of Σ_W⁻¹Σ_B and r = min(q, K - 1).
 
-    Of S⁻¹ the factor κ is taken (`inflation`), and of F S⁻¹ Fᵀ the noise q p_c s_c/(s̄ n_c).
-    Directions in which means differ and nothing varies count as 0.
+    For Gaussian noise (F S⁻¹ Fᵀ)⁻¹ is Wishart with m = ν - q + r degrees about F Σ_W⁻¹ Fᵀ, so of
+    F S⁻¹ Fᵀ the factor ν/m is taken, and then the noise of F. What curvature leaves is taken away
+    to second order (`_curved`). Directions in which means differ and nothing varies count as 0.
     """
     _check_scatter(sample)
     sample.small()
@@ -168,15 +169,32 @@ def nc1_vci(sample: Sample) -> Float[Tensor, ...]:
         raise CannotTellError(
             "in some directions means differ and nothing varies within classes"
         )
-    T = sample.through() / kappa
-    lost = inside * sample.weights * sample.noise / sample.within
+    T = sample.through()
+    nu = (inside + 1) * kappa / (kappa - 1) if kappa > 1 else float("inf")
+    degrees = nu - inside + len(T)
+    scale = 1.0 if kappa == 1 else nu / degrees
+    lost = inside * kappa * sample.weights * sample.noise / sample.within
+    left = sample.between_factor.left
     if inside < K - 1:
         noise = (lost * (1 - sample.weights)).sum() / inside
-        T = T - torch.eye(len(T), dtype=torch.float64) * noise
+        lost_of = torch.eye(len(T), dtype=torch.float64) * noise
     else:
-        left = sample.between_factor.left
-        T = T - left.T @ (lost[:, None] * left)
+        lost_of = left.T @ (lost[:, None] * left)
+    T = (T - lost_of) / scale
     half = torch.eye(len(T), dtype=torch.float64) / 2
     if int(torch.linalg.cholesky_ex(T.detach() + half).info):
         raise CannotTellError("some direction between classes is not told from noise")
-    return torch.cholesky_inverse(torch.linalg.cholesky(T + 2 * half)).diagonal().mean()
+    P = torch.cholesky_inverse(torch.linalg.cholesky(T + 2 * half))
+    single = lost_of.diagonal().mean() / (inside * kappa)
+    return (P.diagonal().sum() - _curved(P, 1 / degrees, single)) / len(P)
+
+
+def _curved(P: Tensor, share: float, noise: Tensor) -> Tensor:
+    """What noise in T adds to tr P, P = (I + T)⁻¹ with eigenvalues v, to second order: that of S,
+    a Wishart matrix of 1/share degrees, and that of F, of variance `noise` in white coordinates."""
+    first = P.diagonal().sum()
+    second = (P**2).sum()
+    third = ((P @ P) * P).sum()
+    of_scatter = -share * ((second - third) + first * (first - second))
+    of_means = 2 * (second - third) + first * (first - second) + (len(P) - first) * second
+    return of_scatter + noise * of_means
