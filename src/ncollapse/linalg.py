@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -111,6 +112,23 @@ class Factor:
     @property
     def rank(self) -> int:
         return int(self.F.shape[0])
+
+    def extremes(self) -> tuple[float, float]:
+        """The largest and the least singular value of F."""
+        from scipy.sparse.linalg import LinearOperator, eigsh
+
+        if self.rank < 16:
+            values = torch.linalg.svdvals(self.F)
+            return float(values[0]), float(values[-1])
+        start = np.ones(self.rank)
+        found = []
+        for wide in (self.F.numpy(), self.pinv.T.numpy()):
+            square = LinearOperator(
+                (self.rank, self.rank), matvec=lambda x, A=wide: A @ (A.T @ x), dtype=np.float64
+            )
+            top = eigsh(square, k=1, v0=start, tol=1e-6, return_eigenvectors=False)
+            found.append(float(top[0]) ** 0.5)
+        return found[0], 1 / found[1]
 
 
 def factored(rows: Float[Tensor, "rows dim"], null: Float[Tensor, " rows"]) -> Factor:

@@ -26,10 +26,14 @@ from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import LARGEST_GRAM, Geometry
 from ncollapse.linalg import in_complement, out_of_complement
 from ncollapse.metrics.nc1 import between_of, between_scatter_factor, whitened_of
+from ncollapse.metrics.nc2 import effective_dimension
 from ncollapse.metrics.population.sample import UNOCCUPIED
 
 # Numbers of a batch of draws.
 TOGETHER = 4e6
+# Of samples so many times the effective dimension, at least `FEWEST`, their spectrum is that of all
+# within two per cent: 1/d_eff grows by 1/rows.
+PER_DIMENSION, FEWEST = 50, 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,23 +84,32 @@ class Features:
     def of(
         cls, statistics: ClassStatistics, geometry: Geometry, residuals: Residuals | None
     ) -> Features | None:
-        """From the samples where all of them were kept, else from the scatter, else from those that
-        were kept. None where none was, or nothing varies."""
-        if not geometry.pairs.exact:
+        """From samples where enough of them were kept, else from the scatter, else from what was
+        kept. None where nothing was, or nothing varies."""
+        if not geometry.pairs.exact or not bool((geometry.centred_means != 0).any()):
             return None
+        scatter = statistics.scatter(_weighting(statistics))
         root: Tensor | None = None
-        if residuals is not None and residuals.whole:
-            root = _of_samples(statistics, geometry, residuals)
-        elif statistics.scatter(_weighting(statistics)) is not None:
+        held = 0 if residuals is None else residuals.labels.numel()
+        if residuals is not None:
+            enough = held
+            if scatter is not None:
+                dimension = float(effective_dimension(statistics, geometry))
+                enough = max(FEWEST, round(PER_DIMENSION * dimension), 2 * statistics.num_classes)
+            if residuals.whole or scatter is None or enough <= held:
+                held = min(held, enough)
+                root = _of_samples(statistics, geometry, residuals, held)
+        if root is None and scatter is not None:
             root = _of_scatter(statistics, geometry)
-        elif residuals is not None:
-            root = _of_samples(statistics, geometry, residuals)
+            root = root if residuals is None else root.to(residuals.rows.dtype)
         if root is None or not bool((root != 0).any()):
             return None
         counts = statistics.counts.to(torch.float64)
         between = between_scatter_factor(statistics, geometry, "micro", "micro")
         spread = float((counts * statistics.traces).sum() / counts.sum() + (between**2).sum())
-        whole = residuals is not None and residuals.whole
+        root = root * (spread / float(torch.linalg.vector_norm(root, dtype=torch.float64)) ** 2) ** 0.5
+        whole = residuals is not None and residuals.whole and len(root) == held
+        whole = whole and held == statistics.num_samples
         return cls(root, statistics.num_samples, spread, whole, statistics, geometry)
 
     @property
@@ -174,15 +187,23 @@ def _weighting(statistics: ClassStatistics) -> str:
     return "micro" if statistics.micro is not None else "macro"
 
 
-def _of_samples(statistics: ClassStatistics, geometry: Geometry, residuals: Residuals) -> Tensor:
-    """Rows (h - h̄)/√N of the kept samples."""
+def _of_samples(
+    statistics: ClassStatistics, geometry: Geometry, residuals: Residuals, number: int
+) -> Tensor:
+    """Rows (h - h̄)/√N of the kept samples, or of `number` of them, each for those of its class."""
     rows, labels = residuals.result()
+    held = labels.numel()
+    if number < held:
+        chosen = (torch.arange(number) * (held / number)).long()
+        rows, labels = rows[chosen], labels[chosen]
     weights = statistics.class_weights("micro")
     means = geometry.raw_rows.matrix
     present = (residuals.counts > 0).nonzero().flatten()
     place = torch.searchsorted(present, labels)
     centred = (means - weights @ means).to(rows.dtype)
-    return rows.add(centred[place]).div_(len(rows) ** 0.5)
+    each = torch.bincount(place, minlength=len(present)).clamp_min(1)
+    share = (weights / each).sqrt().to(rows.dtype)
+    return (rows + centred[place]) * share[place, None]
 
 
 def _of_scatter(statistics: ClassStatistics, geometry: Geometry) -> Tensor:

@@ -18,6 +18,7 @@ from ncollapse.collect.statistics.protocol import working_dtype
 from ncollapse.collect.statistics.residuals import Residuals
 from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import Geometry
+from ncollapse.linalg import EPSILON
 from ncollapse.metrics.classes import class_rows, name_of
 from ncollapse.metrics.compared import compared
 from ncollapse.metrics.evidence import Evidence
@@ -260,17 +261,21 @@ def _check_size(
 def _spectrum(geometry: Geometry) -> tuple[dict[str, Any], list[str]]:
     """The spectrum of the class means for the config, and a sentence where it falls short."""
     full = min(geometry.num_features, geometry.num_classes - 1)
-    found = geometry.between_spectrum
+    apart = bool((geometry.centred_means != 0).any())
+    largest, least, rank = 0.0, 0.0, 0
+    if apart:
+        rank = geometry.between.rank
+        largest, least = geometry.between.extremes()
     spectrum = {
-        "rank": found.rank,
+        "rank": rank,
         "rank_by_construction": full,
-        "condition": found.condition,
-        "cutoff": found.cutoff,
+        "condition": least / largest if apart else 0.0,
+        "cutoff": largest * EPSILON * max(geometry.num_classes, geometry.num_features),
     }
-    if found.rank >= full:
+    if rank >= full:
         return spectrum, []
     return spectrum, [
-        f"the class means span {found.rank} of {full} possible directions; the rest lie below the "
+        f"the class means span {rank} of {full} possible directions; the rest lie below the "
         "cutoff and are left out of the pseudo-inverse"
     ]
 

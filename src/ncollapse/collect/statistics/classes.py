@@ -166,7 +166,7 @@ class ClassMoments(ClassSums):
             for piece in self._pieces(start, stop):
                 some, place = features[piece], labels[piece]
                 pilots = self._pilots[label] if per_class else self._pilots[place]
-                shifted = some.to(work) - pilots.to(work)
+                shifted = some.to(work, copy=True).sub_(pilots)
                 if valid is not None:
                     shifted *= valid[piece, None]
                 squares = torch.linalg.vector_norm(shifted, dim=1, dtype=self.dtype) ** 2

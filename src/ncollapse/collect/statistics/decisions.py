@@ -127,19 +127,25 @@ class Decisions(Summed):
         centred = features.to(torch.float64) - self._centre
         work = centred if exact else centred.to(torch.float32)
         norms = torch.linalg.vector_norm(work, dim=1)
-        plain, _ = self._centres32.decide(work, centred, norms, None)
+        scores = self._centres32.scored(work)
+        plain, _ = self._centres32.decide(scores, work, centred, norms, None)
         plain = fair = self._present[plain]
         if self._noise is not None:
             shift = self._noise.noise / 2
             cost = self._cost(centred, labels) if self._own else None
-            fair, _ = self._centres32.decide(work, centred, norms, None, shift=shift, cost=cost)
+            # The same products: only what is added to them differs.
+            scores = _shifted(scores, shift, cost)
+            fair, _ = self._centres32.decide(
+                scores, work, centred, norms, None, shift=shift, cost=cost
+            )
             fair = self._present[fair]
         self._count("counts", labels, torch.ones_like(labels))
         self._count("correct_centre", labels, (fair == labels).long())
         self._count("centre_plain", labels, (plain == labels).long())
         if self._head32 is None:
             return
-        decided, margins = self._head32.decide(work, centred, norms, labels)
+        scores = self._head32.scored(work)
+        decided, margins = self._head32.decide(scores, work, centred, norms, labels)
         assert margins is not None
         self._count("correct_head", labels, (decided == labels).long())
         self._count("mismatch", labels, (decided != fair).long())
@@ -231,8 +237,15 @@ class _Scores:
     def tensors(self) -> list[Tensor]:
         return [self.rows, self.offset, self.rows32, self.offset32]
 
+    def scored(self, work: Tensor) -> Tensor:
+        """R h + offset, in the precision of `work`."""
+        exact = work.dtype == torch.float64
+        rows, offset = (self.rows, self.offset) if exact else (self.rows32, self.offset32)
+        return torch.addmm(offset, work, rows.T)
+
     def decide(
         self,
+        scores: Tensor,
         work: Tensor,
         exact: Tensor,
         norms: Tensor,
@@ -243,21 +256,10 @@ class _Scores:
     ) -> tuple[Tensor, Tensor | None]:
         """argmax of the scores and, given labels, margins z_y - max_{j≠y} z_j.
 
-        shift: added to all scores of a row. cost: (which, how much) one score of each sample loses.
+        shift, cost: what `scores` hold beyond R h + offset (`_shifted`).
         """
-
-        def scored(some: Tensor, rows: Tensor, offset: Tensor, chosen: Any) -> Tensor:
-            level = offset if shift is None else (offset + shift).to(offset.dtype)
-            found = torch.addmm(level, some, rows.T)
-            if cost is not None:
-                place, lost = (part[chosen] for part in cost)
-                found.scatter_add_(1, place[:, None], -lost.to(found.dtype)[:, None])
-            return found
-
-        every = slice(None)
         if work.dtype == torch.float64:
-            return _settle(scored(work, self.rows, self.offset, every), labels)[:2]
-        scores = scored(work, self.rows32, self.offset32, every)
+            return _settle(scores, labels)[:2]
         best, margins, top = _settle(scores, labels)
         slack = TIE_ULPS * EPS32 * (norms * self.largest + self.offset_size)
         if cost is not None:
@@ -271,11 +273,25 @@ class _Scores:
         rows = unsafe.nonzero().flatten()
         if rows.numel():
             chosen = None if labels is None else labels[rows]
-            settled = scored(exact[rows], self.rows, self.offset, rows)
+            lost = None if cost is None else (cost[0][rows], cost[1][rows])
+            settled = _shifted(self.scored(exact[rows]), shift, lost)
             best[rows], sure, _ = _settle(settled, chosen)
             if margins is not None and sure is not None:
                 margins[rows] = sure
         return best, margins
+
+
+def _shifted(
+    scores: Tensor, shift: Tensor | None, cost: tuple[Tensor, Tensor] | None
+) -> Tensor:
+    """The scores in place, with `shift` added to all of a row; and `cost`, (which, how much) one
+    score of each sample loses, taken away."""
+    if shift is not None:
+        scores += shift.to(scores.dtype)
+    if cost is not None:
+        place, lost = cost
+        scores.scatter_add_(1, place[:, None], -lost.to(scores.dtype)[:, None])
+    return scores
 
 
 def _settle(scores: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 MODES = ("full", "trace", "sketch")
 # Tiles of a symmetric product: t of them cost (t + 1)/(2t) of a whole one.
-TILES, TILE = 4, 192
+TILES, TILE = 4, 128
 # Past this many classes per-class matrices cost more than a weighted sum with known counts.
 MANY_CLASSES = 512
 
@@ -27,7 +27,7 @@ class Scatter:
         self.products = torch.zeros(shape, dtype=dtype, device=device)
 
     def add(self, shifted: Tensor, labels: Tensor, segments: list[tuple[int, int, int]]) -> None:
-        """Add samples sorted by class; a segment is (class, start, stop)."""
+        """Add samples sorted by class, which are used up; a segment is (class, start, stop)."""
         raise NotImplementedError
 
     def moved(self, sums: Tensor, counts: Tensor, shift: Tensor) -> Tensor:
@@ -107,7 +107,7 @@ class Weighted(Scatter):
 
     def add(self, shifted: Tensor, labels: Tensor, segments: list[tuple[int, int, int]]) -> None:
         root = self.weights.sqrt().to(shifted.dtype)[labels]
-        add_symmetric(self.products, shifted * root[:, None])
+        add_symmetric(self.products, shifted.mul_(root[:, None]))
 
     def moved(self, sums: Tensor, counts: Tensor, shift: Tensor) -> Tensor:
         cross = (sums.T * self.weights) @ shift

@@ -26,8 +26,9 @@ from ncollapse.metrics.pencil import Quadratic, Whitened, congruent, whitened
 # Directions whose variance lies below this share of the largest, times d, are not occupied.
 UNOCCUPIED = 1e-12
 COINCIDE = "the class means are not told apart from one point"
-# Up to so many numbers distances are formed from differences; beyond, from Gram matrices.
-DIRECT = 2e8
+# Up to so many numbers distances are formed from differences; beyond, from Gram matrices where they
+# are not below this share of the squared lengths.
+DIRECT, CLOSE = 1e6, 1e-5
 
 
 class CannotTellError(ValueError):
@@ -208,12 +209,19 @@ class Sample:
         """‖μ_i - μ_j‖² - D_i - D_j, NaN on the diagonal; may be negative."""
         self.small()
         M, noise = self.centred, self.noise
-        if self.num_classes * M.numel() <= DIRECT:
+        if M.dim() == 2 and self.num_classes * M.numel() <= DIRECT:
             mode = "donot_use_mm_for_euclid_dist"
             found = torch.cdist(M, M, compute_mode=mode) ** 2
         else:
             square = self._products.diagonal(dim1=-2, dim2=-1)
-            found = square[..., :, None] + square[..., None, :] - 2 * self._products
+            total = square[..., :, None] + square[..., None, :]
+            found = total - 2 * self._products
+            if M.dim() == 2:
+                # Close means from differences: there the other form has lost its digits.
+                i, j = (found < CLOSE * total).triu(1).nonzero().T
+                for part in torch.arange(i.numel()).split(8192):
+                    gap = ((M[i[part]] - M[j[part]]) ** 2).sum(1)
+                    found[i[part], j[part]] = found[j[part], i[part]] = gap
             found = found.clamp_min(0)
         found = found - noise[:, None] - noise[None]
         found.diagonal(dim1=-2, dim2=-1).fill_(torch.nan)
