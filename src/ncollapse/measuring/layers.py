@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ncollapse.answers.questions import judge
-from ncollapse.collect.collector import Collector
+from ncollapse.collect.collector import Collector, Split
 from ncollapse.collect.plan import Labelled, Plan
 from ncollapse.collect.ranks.parts import PartSource
 from ncollapse.collect.ranks.ranks import Ranks, WholeLabels, common_fingerprint
@@ -23,6 +23,7 @@ from ncollapse.record.document import Document
 from ncollapse.record.readings import ClassRow, Results, reference_of
 from ncollapse.record.trace import Trace
 from ncollapse.sources.features.arrays import FeatureSource
+from ncollapse.sources.features.spanned import SpannedSource, spanned
 from ncollapse.tasks import chosen
 
 # A matrix of features × features up to this many bytes is kept whatever the budget.
@@ -66,9 +67,10 @@ def measure_layers(
     samples = 0
     for number, (layer, source) in enumerate(sources.items()):
         plan = options.plan(whole(source, ranks), task, num_classes=K, exact=exact)
-        plan, lean_note = lean(plan, source, layer, options)
+        read = source if ranks is not None else spanned(source, options.memory_budget)
+        plan, lean_note = lean(plan, read, layer, options)
         said += lean_note
-        collector = Collector(source, plan, task, ranks)
+        collector = Collector(read, plan, task, ranks)
         _log_state(layer, collector, exact)
         splits = collector.run()
         pooled = (pooling or {}).get(layer, "none")
@@ -81,7 +83,7 @@ def measure_layers(
                 samples += found.num_samples
                 said += found.notes
                 if found.geometry is not None:
-                    geometries[split.name] = found.geometry
+                    geometries[split.name] = _stored(found.geometry, read, split)
                 if found.spectrum:
                     spectra[split.name] = found.spectrum
             if options.progress is not None:
@@ -140,6 +142,13 @@ def measure_layers(
         warnings=tuple(said),
     )
     return Measurement(document, tuple(classes), geometries, trace)
+
+
+def _stored(geometry: Geometry, source: FeatureSource, split: Split) -> Geometry:
+    """The geometry in the columns of the features."""
+    if not isinstance(source, SpannedSource):
+        return geometry
+    return source.geometry(geometry, (split.part.counts > 0).nonzero().flatten())
 
 
 def whole(source: FeatureSource, ranks: Ranks | None) -> Labelled:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from ncollapse.collect.statistics.blocks import BlockMoments
 from ncollapse.collect.statistics.decisions import Decisions
 from ncollapse.collect.statistics.residuals import Residuals
@@ -16,7 +18,8 @@ from ncollapse.metrics.readings import applicable
 @dataclass(frozen=True, eq=False)
 class Evidence:
     """Parts may be missing. epsilon: spacing at 1 of the features' dtype. residuals: single
-    samples about their class means."""
+    samples about their class means. stored: class means in the columns in which features are
+    rounded, where the geometry is in others."""
 
     statistics: ClassStatistics
     geometry: Geometry | None
@@ -24,6 +27,7 @@ class Evidence:
     blocks: BlockMoments | None
     epsilon: float
     residuals: Residuals | None = None
+    stored: Tensor | None = None
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -37,13 +37,17 @@ def floors(keys: Iterable[str], evidence: Evidence, definition: str = "macro") -
             found[key] = float(rule(geometry.num_classes, geometry.num_features))
     if not rounded or not geometry.pairs.exact:
         return found
-    means = geometry.raw_rows.matrix
+    means = geometry.raw_rows.matrix if evidence.stored is None else evidence.stored
     _, exponent = torch.frexp(means)
     ulp = torch.where(
         means == 0, 0.0, evidence.epsilon * torch.exp2((exponent - 1).to(torch.float64))
     )
     variance = ulp**2 / 12
-    diagonal = torch.diag(statistics.class_weights("macro") @ variance)
+    each = statistics.class_weights("macro") @ variance
+    if evidence.stored is not None:
+        # In other columns: alike in all directions [approximation].
+        each = each.mean().expand(geometry.num_features)
+    diagonal = torch.diag(each)
     rounding = ClassStatistics(
         counts=statistics.counts, traces=variance.sum(1), macro=diagonal, micro=diagonal
     )

@@ -23,6 +23,7 @@ from ncollapse.metrics.classes import class_rows, name_of
 from ncollapse.metrics.compared import compared
 from ncollapse.metrics.evidence import Evidence
 from ncollapse.pairs.means import SAMPLED, pairs_of
+from ncollapse.sources.features.spanned import SpannedSource
 from ncollapse.tasks.task import Asked, Found
 
 MOMENTS, DECISIONS, BLOCKS, RESIDUALS = "moments", "decisions", "blocks", "residuals"
@@ -126,7 +127,10 @@ class Classification:
         if geometry is not None:
             _check_size(statistics, geometry, source.dtype, source.description)
         epsilon = torch.finfo(source.dtype).eps
-        evidence = Evidence(statistics, geometry, decisions, blocks, epsilon, residuals)
+        stored = None
+        if isinstance(source, SpannedSource) and geometry is not None:
+            stored = source.stored(geometry.raw_rows.matrix)
+        evidence = Evidence(statistics, geometry, decisions, blocks, epsilon, residuals, stored)
         readings, unread = compared(
             evidence,
             asked.keys,
