@@ -102,7 +102,11 @@ class Population:
         )
         found = {}
         for key, row in METRICS.items():
-            if row.interval not in ("samples", "influences") or row.least_classes > K or key == "nc2_angle_ratio":
+            if (
+                row.interval not in ("samples", "influences")
+                or row.least_classes > K
+                or key == "nc2_angle_ratio"
+            ):
                 continue
             try:
                 value = row.population(whole)

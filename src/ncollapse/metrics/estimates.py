@@ -58,7 +58,10 @@ def estimates(
         if row.interval == "shares":
             if evidence.decisions is not None:
                 found[key] = _share(row, evidence.decisions)
-        elif row.interval in ("samples", "influences") and row.resolve(definition)[0] in row.estimated:
+        elif (
+            row.interval in ("samples", "influences")
+            and row.resolve(definition)[0] in row.estimated
+        ):
             rows.append(row)
     if rows and evidence.geometry is not None:
         found |= _of_samples(rows, evidence, definition)

@@ -15,6 +15,7 @@ from ncollapse.geometry import LARGEST_GRAM, Geometry
 from ncollapse.linalg import Factor, factored
 from ncollapse.metrics.pencil import Whitened, trace_through_pinv, unexplained_share, whitened
 from ncollapse.pairs.rows import TINY, Rows
+from ncollapse.pairs.sums import squared_distances
 
 
 def class_share(statistics: ClassStatistics, geometry: Geometry) -> Float[Tensor, ""]:
@@ -172,8 +173,7 @@ def class_shares(statistics: ClassStatistics, geometry: Geometry) -> tuple[Tenso
         assert pairs.nearest is not None and pairs.nearest_distance is not None
         square, rival = pairs.nearest_distance**2, pairs.nearest
         return _explained(square, spreads + spreads[rival]), rival
-    rows = geometry.centred_means
-    square = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist") ** 2
+    square = squared_distances(geometry.centred_means)
     shares = _explained(square, spreads[:, None] + spreads[None])
     shares = shares + torch.diag(torch.full_like(spreads, torch.inf))
     least = shares.min(1)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 import torch
 
@@ -61,7 +60,7 @@ def nulls(
 
 def draws_for(num_classes: int) -> int:
     """How many times to draw: fewer for many classes, where averages hardly vary."""
-    return max(4, min(200, 3200 // num_classes))
+    return max(3, min(200, 3200 // num_classes))
 
 
 def _drawn(
@@ -117,7 +116,8 @@ def _shuffled(
     plain = [key for key in wanted if key not in SHORT and key != "class_share"]
     if len(counts) <= LARGEST_GRAM:
         weights = evidence.statistics.class_weights("micro" if definition == "micro" else "macro")
-        sample = Sample(torch.full_like(counts, torch.inf), draws.means, traces, weights)
+        endless = torch.full_like(counts, torch.inf)
+        sample = Sample(endless, draws.directions, traces, weights).knowing(draws.gram)
         plain = _together(found, plain, sample, definition)
     loose = ClassStatistics(counts=evidence.statistics.counts, traces=traces)
     for means in draws.means if plain else ():
@@ -135,30 +135,35 @@ def _directions(
     """Random class means against the measured classifier, and random rows in its place."""
     geometry = evidence.geometry
     assert geometry is not None
-    rows = draws.directions
+    K, G = geometry.num_classes, draws.products
+    middle = G.mean(-1, keepdim=True)
+    centred = G - middle - middle.mT + middle.mean(-2, keepdim=True)
     size = float(between_trace(evidence.statistics, geometry, "macro"))
-    scale = ((rows - rows.mean(1, keepdim=True)) ** 2).sum((1, 2)) / geometry.num_classes
-    means = rows * (size / scale).sqrt()[:, None, None] + geometry.global_mean
+    scale = size / (centred.diagonal(dim1=-2, dim2=-1).sum(-1) / K)
+    rows = draws.directions * scale.sqrt()[:, None, None].to(draws.directions.dtype)
+    means = rows.to(torch.float64) + geometry.global_mean
     of_weight = [key for key in keys if METRICS[key].needs == ("head",)]
     of_means = [key for key in keys if key not in of_weight]
     if geometry.num_classes <= LARGEST_GRAM:
         weights = evidence.statistics.class_weights("macro")
         endless, still = torch.full_like(weights, torch.inf), torch.zeros_like(weights)
         sample = Sample(endless, means, still, weights, head=geometry.weight)
+        sample = sample.knowing(centred * scale[:, None, None])
         of_means = _together(found, of_means, sample, definition)
         # Centred rows differ by their size alone, which no row of NC2 sees: they are read once.
         centred = [key for key in of_weight if not METRICS[key].uncentred]
         of_weight = _together(found, centred, sample, definition) + _together(
             found,
             [key for key in of_weight if key not in centred],
-            Sample(endless, rows, still, weights),
+            Sample(endless, rows, still, weights, centre=False).knowing(G),
             definition,
         )
     for place in range(len(rows)) if of_means or of_weight else ():
         own = Geometry(means[place], geometry.weight)
         _collect(found, of_means, None, own, definition, generator)
         if of_weight:
-            own = Geometry(rows[place], rows[place])
+            both = rows[place].to(torch.float64)
+            own = Geometry(both, both)
             _collect(found, of_weight, None, own, definition, generator)
 
 
@@ -168,7 +173,7 @@ def _together(
     """Read all draws at once, where a row's population value can be read of means without noise: it
     is the value then. The keys that are left."""
     left = []
-    uncentred = replace(sample, centre=False)
+    uncentred = sample.uncentred
     for key in keys:
         row = METRICS[key]
         if not isinstance(row.estimate, str) or row.resolve(definition)[0] not in row.estimated:

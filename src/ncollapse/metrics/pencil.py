@@ -61,9 +61,7 @@ def whitened(
     tolerance = max(16 * dim * EPSILON, 8 * resolution)
     if most is None or most >= dim:
         lower, failed = torch.linalg.cholesky_ex(S)
-        if not int(failed) and bool(
-            (lower.diagonal() ** 2 > tolerance * S.diagonal()).all()
-        ):
+        if not int(failed) and bool((lower.diagonal() ** 2 > tolerance * S.diagonal()).all()):
             Y = torch.linalg.solve_triangular(lower, F.T, upper=False)
             solved = torch.linalg.solve_triangular(lower.T, Y, upper=True)
             return Whitened(Y.T @ Y, solved, dim)
@@ -143,9 +141,7 @@ class _UnexplainedShare(torch.autograd.Function):
     """f(A, S) = tr (I + F S⁺ Fᵀ)⁻¹/r."""
 
     @staticmethod
-    def forward(
-        ctx: Any, rows: Tensor, scatter: Tensor, factor: Factor, white: Whitened
-    ) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, scatter: Tensor, factor: Factor, white: Whitened) -> Tensor:
         shrunk = white.shrunk()
         ctx.factor, ctx.white = factor, white
         ctx.save_for_backward(shrunk)

@@ -38,17 +38,34 @@ PER_DIMENSION, FEWEST = 50, 1024
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """Some draws at once. means: class means (draws, K, d) under shuffled labels, about the mean of
-    all. directions: K rows (draws, K, d) of the features' covariance."""
+    """Some draws at once. directions: K rows (draws, K, d) of the features' covariance; products:
+    theirs with one another. turn: T (draws, K, K) with class means T × directions under shuffled
+    labels, about the mean of all."""
 
     counts: Float[Tensor, " classes"]
-    means: Float[Tensor, "draws classes dim"]
     directions: Float[Tensor, "draws classes dim"]
+    products: Float[Tensor, "draws classes classes"]
+    turn: Float[Tensor, "draws classes classes"] | None
 
     @cached_property
     def gram(self) -> Float[Tensor, "draws classes classes"]:
         """Inner products of the means."""
-        return self.means @ self.means.mT
+        return self.turned(self.products)
+
+    def turned(self, matrix: Float[Tensor, "draws classes classes"]) -> Tensor:
+        """T × matrix × Tᵀ: what the means have of it."""
+        if self.turn is None:
+            size = self.counts.sqrt()
+            return matrix / size[:, None] / size
+        return self.turn @ matrix @ self.turn.mT
+
+    @cached_property
+    def means(self) -> Float[Tensor, "draws classes dim"]:
+        """The means themselves, for what their products do not tell."""
+        rows = self.directions.to(torch.float64)
+        if self.turn is None:
+            return rows / self.counts.sqrt()[:, None]
+        return self.turn @ rows
 
 
 def contrasts(counts: Tensor, between: str, centre: str) -> Float[Tensor, "classes classes"]:
@@ -107,7 +124,9 @@ class Features:
         counts = statistics.counts.to(torch.float64)
         between = between_scatter_factor(statistics, geometry, "micro", "micro")
         spread = float((counts * statistics.traces).sum() / counts.sum() + (between**2).sum())
-        root = root * (spread / float(torch.linalg.vector_norm(root, dtype=torch.float64)) ** 2) ** 0.5
+        root = (
+            root * (spread / float(torch.linalg.vector_norm(root, dtype=torch.float64)) ** 2) ** 0.5
+        )
         whole = residuals is not None and residuals.whole and len(root) == held
         whole = whole and held == statistics.num_samples
         return cls(root, statistics.num_samples, spread, whole, statistics, geometry)
@@ -139,39 +158,41 @@ class Features:
             Z = torch.randn(some, K, rows, generator=generator, dtype=torch.float64)
             if self.centred:
                 Z -= Z.mean(-1, keepdim=True)
-            seen = (Z.flatten(0, 1).to(self.root.dtype) @ self.root).to(torch.float64)
-            directions = seen.unflatten(0, (some, K))
-            yield Draws(counts, self._shuffled(counts, Z, directions, generator), directions)
+            seen = (Z.flatten(0, 1).to(self.root.dtype) @ self.root).unflatten(0, (some, K))
+            products = (seen @ seen.mT).to(torch.float64)
+            yield Draws(counts, seen, products, self._turn(counts, Z, generator))
 
-    def _shuffled(
-        self, counts: Tensor, Z: Tensor, seen: Tensor, generator: torch.Generator
-    ) -> Tensor:
-        """Means from Gaussian rows Z, made orthonormal together with what R does not stand for."""
+    def _turn(self, counts: Tensor, Z: Tensor, generator: torch.Generator) -> Tensor | None:
+        """What makes means of Gaussian rows Z: contrasts made orthonormal together with what R does
+        not stand for. None for very many classes, whose rows are so already."""
         K = len(counts)
         if K > LARGEST_GRAM:
-            return seen / counts.sqrt()[:, None]
+            return None
         part = Z[:, : K - 1]
         gram = part @ part.mT
         rest = self.samples - 1 - (Z.shape[-1] - self.centred)
         if rest > 0:
             gram += wisharts(len(gram), rest, K - 1, generator)
         lower, failed = torch.linalg.cholesky_ex(gram)
+        eye = torch.eye(K - 1, dtype=gram.dtype)
         if bool(failed.any()):
             # As many classes as samples, within one: any frame spans all.
-            lower = torch.linalg.cholesky(gram + 1e-9 * torch.eye(K - 1, dtype=gram.dtype))
-        frame = torch.linalg.solve_triangular(lower, seen[:, : K - 1], upper=False)
+            lower = torch.linalg.cholesky(gram + 1e-9 * eye)
         share = (counts / counts.sum()).sqrt()
-        whole = torch.stack([in_complement(share, one) for one in frame])
-        return whole / share[:, None]
+        inverse = torch.linalg.solve_triangular(lower, eye.expand_as(lower), upper=False)
+        found = torch.zeros(len(Z), K, K, dtype=torch.float64)
+        for place, one in enumerate(inverse):
+            found[place, :, : K - 1] = in_complement(share, one) / share[:, None]
+        return found
 
-    def through(self, means: Float[Tensor, "draws classes dim"]) -> Tensor:
+    def through(self, draws: Draws) -> Tensor:
         """M Σ_T Mᵀ (draws, K, K) of the means M of each draw, in the precision of the root."""
         scatter, factor = self._covariance
-        flat = means.flatten(0, 1).to(self.root.dtype)
-        between = (flat @ factor.T).unflatten(0, means.shape[:2])
-        within = (flat @ scatter).unflatten(0, means.shape[:2])
-        found = within @ flat.unflatten(0, means.shape[:2]).mT + between @ between.mT
-        return found.to(torch.float64)
+        rows = draws.directions
+        flat = rows.flatten(0, 1)
+        between = (flat @ factor.T).unflatten(0, rows.shape[:2])
+        within = (flat @ scatter).unflatten(0, rows.shape[:2])
+        return draws.turned((within @ rows.mT + between @ between.mT).to(torch.float64))
 
     @cached_property
     def _covariance(self) -> tuple[Tensor, Tensor]:
@@ -251,7 +272,7 @@ def wisharts(number: int, freedom: int, size: int, generator: torch.Generator) -
     return factor @ factor.mT
 
 
-# ---- metrics of draws that need no second moments of theirs ---------------------------------------
+# ---- metrics of draws that need no second moments of theirs -------------------------------------
 def _inside(features: Features, weighting: str) -> float:
     """What Σ_W of a draw is of Σ_T - Σ_B (micro): for macro mean(1 - 1/n_c) over 1 - K/N."""
     if weighting == "micro":
@@ -279,7 +300,7 @@ def fisher(
     if q <= K - 1:
         found = []
         share = (counts / counts.sum()).sqrt()
-        for _ in range(len(draws.means)):
+        for _ in range(len(draws.directions)):
             frame = corner(K - 1, q, features.samples - 1, generator)
             means = in_complement(share, frame) / share[:, None]
             B, M = L @ means, micro @ means
@@ -290,7 +311,7 @@ def fisher(
     null = centre / p.sqrt()
     C = out_of_complement(null / torch.linalg.vector_norm(null), L)
     lower = torch.linalg.cholesky(C @ draws.gram @ C.T)
-    A = C @ features.through(draws.means) @ C.T
+    A = C @ features.through(draws) @ C.T
     cross = C @ draws.gram @ micro.T
     half = torch.cholesky_solve(A - cross @ cross.mT, lower)
     value = torch.cholesky_solve(half.mT, lower).diagonal(dim1=1, dim2=2).sum(1)
@@ -304,7 +325,7 @@ def vci(
     CCᵀ is L⁻¹ A L⁻ᵀ up to a rotation, A and LLᵀ - A Wishart with q and N - 1 - q degrees."""
     counts, q = draws.counts, features.rank
     assert q is not None
-    K, number = len(counts), len(draws.means)
+    K, number = len(counts), len(draws.directions)
     weighting = arguments.get("weighting", "macro")
     share = (counts / counts.sum()).sqrt()
     eye = torch.eye(K - 1, dtype=torch.float64)

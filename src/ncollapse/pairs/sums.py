@@ -55,6 +55,22 @@ def tiles(size: int, tile: int = TILE) -> Iterator[tuple[slice, slice]]:
             yield slice(i, min(i + tile, size)), slice(j, min(j + tile, size))
 
 
+def squared_distances(
+    rows: Float[Tensor, "rows dim"], products: Float[Tensor, "rows rows"] | None = None
+) -> Float[Tensor, "rows rows"]:
+    """‖r_i - r_j‖² of all pairs of few rows, close ones from differences. products: the rows' inner
+    products, where they are known."""
+    found = rows @ rows.T if products is None else products
+    square = found.diagonal()
+    total = square[:, None] + square
+    found = total - 2 * found
+    i, j = (found.detach() < CLOSE_DOUBLE * total.detach()).triu(1).nonzero().T
+    for part in torch.arange(i.numel()).split(8192):
+        gap = ((rows[i[part]] - rows[j[part]]) ** 2).sum(1)
+        found = found.index_put((i[part], j[part]), gap).index_put((j[part], i[part]), gap)
+    return found.clamp_min(0)
+
+
 def pair_sums(
     rows: Float[Tensor, "rows dim"],
     offset: Float[Tensor, " dim"] | None = None,

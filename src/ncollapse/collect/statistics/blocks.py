@@ -107,7 +107,10 @@ class BlockMoments(Summed):
 
         def rest(name: str) -> Tensor:
             held = getattr(self, name).unflatten(0, (self.number, self.num_classes))
-            found: Tensor = held.sum(0) - held[left_out]
+            others = [block for block in range(self.number) if block != left_out]
+            found = held[others[0]].clone()
+            for block in others[1:]:
+                found += held[block]
             return found
 
         single = (self.whole == 1).to(torch.int64)

@@ -196,9 +196,7 @@ class ClassMoments(ClassSums):
         if bad.numel():
             first = bad[rows[bad.flatten()].argmin()]
             raise NonFiniteError(int(rows[first]), int(labels[first]))
-        raise ValueError(
-            "squares of the features overflow; rescale them"
-        )
+        raise ValueError("squares of the features overflow; rescale them")
 
     # ---- results ------------------------------------------------------------------------------
     @property

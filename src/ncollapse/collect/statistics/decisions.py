@@ -281,9 +281,7 @@ class _Scores:
         return best, margins
 
 
-def _shifted(
-    scores: Tensor, shift: Tensor | None, cost: tuple[Tensor, Tensor] | None
-) -> Tensor:
+def _shifted(scores: Tensor, shift: Tensor | None, cost: tuple[Tensor, Tensor] | None) -> Tensor:
     """The scores in place, with `shift` added to all of a row; and `cost`, (which, how much) one
     score of each sample loses, taken away."""
     if shift is not None:

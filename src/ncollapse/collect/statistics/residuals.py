@@ -20,7 +20,7 @@ ROWS, LEAST = 8192, 8
 
 
 class Residuals(Summed):
-    """Samples z = h - μ_y of a second look, in the dtype of the features, each in a slot of its own.
+    """Samples z = h - μ_y of a second look, in the dtype of the features, each in its own slot.
 
     All samples up to `rows`. Past that every class gives its share, at least 8 samples (or 2, of
     very many classes), one at a random place of each of as many equal stretches of its samples: by

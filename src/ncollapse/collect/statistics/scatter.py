@@ -41,7 +41,7 @@ class Scatter:
 
 def add_symmetric(products: Tensor, rows: Tensor) -> None:
     """products += rowsᵀ rows, in place. In one dtype on the CPU, the lower block triangle only,
-    which in float64 costs little more than a whole product in float32; `mirrored` fills the rest."""
+    which costs little more in float64 than a whole product in float32; see `mirrored`."""
     if products.device.type != "cpu" or products.dtype != rows.dtype:
         products.add_(rows.T @ rows)
         return
@@ -111,7 +111,9 @@ class Weighted(Scatter):
 
     def moved(self, sums: Tensor, counts: Tensor, shift: Tensor) -> Tensor:
         cross = (sums.T * self.weights) @ shift
-        return mirrored(self.products) + cross + cross.T + (shift.T * (self.weights * counts)) @ shift
+        return (
+            mirrored(self.products) + cross + cross.T + (shift.T * (self.weights * counts)) @ shift
+        )
 
     def within(self, sums: Tensor, counts: Tensor, weighting: str) -> Tensor | None:
         # Right only once the stream held exactly the counts that the weights were made for.

@@ -28,12 +28,15 @@ def _norms(gram: Tensor, why: str) -> Tensor:
     return square.sqrt()
 
 
-def _cosines(gram: Tensor, why: str) -> Tensor:
-    """Cosines over all pairs."""
-    norms = _norms(gram, why)
-    size = gram.shape[-1]
-    i, j = torch.triu_indices(size, size, 1)
-    return gram[..., i, j] / (norms[..., i] * norms[..., j])
+def _cosines(sample: Sample, raw: bool, why: str) -> Tensor:
+    """Cosines over all pairs; formed once."""
+    kept: dict[bool, Tensor] = sample.__dict__.setdefault("_cosines", {})
+    if raw not in kept:
+        gram = sample.raw_gram if raw else sample.gram
+        unit = 1 / _norms(gram, why)
+        i, j = torch.triu_indices(gram.shape[-1], gram.shape[-1], 1)
+        kept[raw] = (gram * unit[..., :, None] * unit[..., None, :])[..., i, j]
+    return kept[raw]
 
 
 def _frame(size: int, simplex: bool) -> Tensor:
@@ -58,17 +61,17 @@ def nc2_equinorm(sample: Sample) -> Float[Tensor, ...]:
 
 def nc2_equiangular(sample: Sample) -> Float[Tensor, ...]:
     """Variance of the cosines over pairs."""
-    return _cosines(sample.gram, CENTRE).var(-1, correction=0)
+    return _cosines(sample, False, CENTRE).var(-1, correction=0)
 
 
 def nc2_maxangle(sample: Sample) -> Float[Tensor, two]:
     """Mean |cos + 1/(K-1)| over pairs, and its mean square."""
-    return _folded(_cosines(sample.gram, CENTRE) + 1 / (sample.num_classes - 1))
+    return _folded(_cosines(sample, False, CENTRE) + 1 / (sample.num_classes - 1))
 
 
 def nc2_gof(sample: Sample) -> Float[Tensor, two]:
     """Mean |cos| over pairs of raw means, and its mean square."""
-    return _folded(_cosines(sample.raw_gram, ORIGIN))
+    return _folded(_cosines(sample, True, ORIGIN))
 
 
 def nc2_etf(sample: Sample) -> Float[Tensor, ...]:

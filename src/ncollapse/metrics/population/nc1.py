@@ -166,9 +166,7 @@ def nc1_vci(sample: Sample) -> Float[Tensor, ...]:
     if white.free is not None:
         if white.free.shape[1] == 0:
             return torch.zeros((), dtype=torch.float64)
-        raise CannotTellError(
-            "in some directions means differ and nothing varies within classes"
-        )
+        raise CannotTellError("in some directions means differ and nothing varies within classes")
     T = sample.through()
     nu = (inside + 1) * kappa / (kappa - 1) if kappa > 1 else float("inf")
     degrees = nu - inside + len(T)

@@ -22,13 +22,11 @@ from ncollapse.geometry import LARGEST_GRAM, Geometry
 from ncollapse.linalg import EPSILON, Factor, factored
 from ncollapse.metrics.nc1 import between_of, whitened_of
 from ncollapse.metrics.pencil import Quadratic, Whitened, congruent, whitened
+from ncollapse.pairs.sums import squared_distances
 
 # Directions whose variance lies below this share of the largest, times d, are not occupied.
 UNOCCUPIED = 1e-12
 COINCIDE = "the class means are not told apart from one point"
-# Up to so many numbers distances are formed from differences; beyond, from Gram matrices where they
-# are not below this share of the squared lengths.
-DIRECT, CLOSE = 1e6, 1e-5
 
 
 class CannotTellError(ValueError):
@@ -125,7 +123,13 @@ class Sample:
     def between(self) -> Float[Tensor, ...]:
         """tr Σ_B = Σ p_c ‖m_c‖² - Σ p_c (1 - p_c) s_c/n_c, unbiased."""
         p = self.weights
-        return (self.factor**2).sum((-2, -1)) - (p * (1 - p) * self.noise).sum()
+        if self.means.dim() == 3:
+            # Of many draws by their products, which are known; far from collapse nothing cancels.
+            G = self._products
+            apart = (G.diagonal(dim1=-2, dim2=-1) * p).sum(-1) - (G @ p) @ p
+        else:
+            apart = (self.factor**2).sum((-2, -1))
+        return apart - (p * (1 - p) * self.noise).sum()
 
     @cached_property
     def between_factor(self) -> Factor:
@@ -184,6 +188,18 @@ class Sample:
         self.small()
         return self.centred @ self.centred.mT
 
+    def knowing(self, products: Tensor) -> Sample:
+        """This sample, the inner products of its (centred) means known."""
+        self.__dict__["_products"] = products
+        return self
+
+    @cached_property
+    def uncentred(self) -> Sample:
+        """The sample with its means read as they are."""
+        if not self.centre:
+            return self
+        return replace(self, centre=False).knowing(self.raw_gram + torch.diag(self.noise))
+
     @cached_property
     def gram(self) -> Float[Tensor, "*draws classes classes"]:
         """MMᵀ - H D H."""
@@ -195,7 +211,12 @@ class Sample:
     def raw_gram(self) -> Float[Tensor, "*draws classes classes"]:
         """AAᵀ - D of the raw means A."""
         self.small()
-        return self.means @ self.means.mT - torch.diag(self.noise)
+        found = self._products
+        if self.centre:
+            middle = self.means.mean(-2)
+            shift = (self.centred @ middle[..., None])[..., 0] + (middle**2).sum(-1)[..., None] / 2
+            found = found + shift[..., :, None] + shift[..., None, :]
+        return found - torch.diag(self.noise)
 
     @cached_property
     def logits(self) -> Float[Tensor, "*draws classes classes"]:
@@ -209,19 +230,11 @@ class Sample:
         """‖μ_i - μ_j‖² - D_i - D_j, NaN on the diagonal; may be negative."""
         self.small()
         M, noise = self.centred, self.noise
-        if M.dim() == 2 and self.num_classes * M.numel() <= DIRECT:
-            mode = "donot_use_mm_for_euclid_dist"
-            found = torch.cdist(M, M, compute_mode=mode) ** 2
+        if M.dim() == 2:
+            found = squared_distances(M, self._products)
         else:
             square = self._products.diagonal(dim1=-2, dim2=-1)
-            total = square[..., :, None] + square[..., None, :]
-            found = total - 2 * self._products
-            if M.dim() == 2:
-                # Close means from differences: there the other form has lost its digits.
-                i, j = (found < CLOSE * total).triu(1).nonzero().T
-                for part in torch.arange(i.numel()).split(8192):
-                    gap = ((M[i[part]] - M[j[part]]) ** 2).sum(1)
-                    found[i[part], j[part]] = found[j[part], i[part]] = gap
+            found = square[..., :, None] + square[..., None, :] - 2 * self._products
             found = found.clamp_min(0)
         found = found - noise[:, None] - noise[None]
         found.diagonal(dim1=-2, dim2=-1).fill_(torch.nan)
