@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from ncollapse.answers.questions import judge
 from ncollapse.collect.collector import Collector, Split
 from ncollapse.collect.plan import Labelled, Plan
@@ -83,7 +85,7 @@ def measure_layers(
                 samples += found.num_samples
                 said += found.notes
                 if found.geometry is not None:
-                    geometries[split.name] = _stored(found.geometry, read, split)
+                    geometries[split.name] = _stored(found.geometry, read, source, split)
                 if found.spectrum:
                     spectra[split.name] = found.spectrum
             if options.progress is not None:
@@ -144,11 +146,19 @@ def measure_layers(
     return Measurement(document, tuple(classes), geometries, trace)
 
 
-def _stored(geometry: Geometry, source: FeatureSource, split: Split) -> Geometry:
-    """The geometry in the columns of the features."""
-    if not isinstance(source, SpannedSource):
+def _stored(
+    geometry: Geometry, read: FeatureSource, given: FeatureSource, split: Split
+) -> Geometry:
+    """The geometry in the columns of the features that were given."""
+    if not isinstance(read, SpannedSource):
         return geometry
-    return source.geometry(geometry, (split.part.counts > 0).nonzero().flatten())
+    present = (split.part.counts > 0).nonzero().flatten()
+    weight = given.weight
+    return replace(
+        geometry,
+        means=None if geometry.means is None else read.stored(geometry.means),
+        weight=None if weight is None else weight.to(torch.float64)[present],
+    )
 
 
 def whole(source: FeatureSource, ranks: Ranks | None) -> Labelled:

@@ -34,9 +34,12 @@ def standard_error(row: Metric, sample: Sample, residuals: Residuals) -> tuple[T
     record: list[Quadratic] = []
     contrasts = sample.num_classes - 1
     dense: Tensor | None = None
-    if sample.between_factor.rank < contrasts and sample.white.rank < contrasts:
+    if (
+        sample.scatter is not None
+        and sample.between_factor.rank < contrasts
+        and sample.white.rank < contrasts
+    ):
         # Fewer directions than contrasts: Γ fills them all.
-        assert sample.scatter is not None
         dense = sample.scatter.detach().clone().requires_grad_()
     own = replace(
         sample,

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from ncollapse.geometry import Geometry
 from ncollapse.sources.features.arrays import FeatureSource
 
 # Copies of the features that are held at once in float64.
@@ -24,7 +22,6 @@ class SpannedSource(FeatureSource):
 
     def __init__(self, source: FeatureSource, rows: Tensor, basis: Tensor) -> None:
         self._rows, self.basis = rows @ basis, basis
-        self._given = source
         self.num_samples, self.num_features = self._rows.shape
         self.dtype, self.labels = source.dtype, source.labels
         self.splits, self.split_codes = source.splits, source.split_codes
@@ -41,15 +38,6 @@ class SpannedSource(FeatureSource):
     def stored(self, rows: Tensor) -> Tensor:
         """Rows (any, m) in the columns of the features."""
         return rows @ self.basis.T
-
-    def geometry(self, found: Geometry, present: Tensor) -> Geometry:
-        """The geometry in the columns of the features."""
-        weight = self._given.weight
-        return replace(
-            found,
-            means=None if found.means is None else self.stored(found.means),
-            weight=None if weight is None else weight.to(torch.float64)[present],
-        )
 
 
 def spanned(source: FeatureSource, memory_budget: float) -> FeatureSource:
