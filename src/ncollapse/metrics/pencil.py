@@ -111,7 +111,7 @@ class _TraceThroughPinv(torch.autograd.Function):
         return (seen * factor.pinv).sum(0).clamp_min(0).sum()
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (seen,), factor = ctx.saved_tensors, ctx.factor
         P = factor.pinv
         inner = -(P.T @ seen) @ P.T
@@ -123,7 +123,7 @@ class _TraceThroughPinv(torch.autograd.Function):
             grads[0] * 2 * factor.left @ inner,
             None if to_scatter is None else grads[0] * to_scatter,
             None,
-        )  # type: ignore[return-value]
+        )
 
 
 def trace_through_pinv(
@@ -148,13 +148,13 @@ class _UnexplainedShare(torch.autograd.Function):
         return shrunk.diagonal().sum() / factor.rank
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (shrunk,), factor = ctx.saved_tensors, ctx.factor
         W = ctx.white.solved @ shrunk
         scale = grads[0] / factor.rank
         to_scatter = scale * W @ W.T if ctx.needs_input_grad[1] else None
         to_rows = -2 * scale * factor.left @ (shrunk @ W.T)
-        return to_rows, to_scatter, None, None  # type: ignore[return-value]
+        return to_rows, to_scatter, None, None
 
 
 def unexplained_share(
