@@ -273,3 +273,8 @@ def test_blocks_of_stacks_inside_stacks() -> None:
             self.encoder, self.score = Encoder(), nn.Linear(4, K)
 
     assert blocks(built(Model)) == ["encoder.embed", "encoder.layer.0", "encoder.layer.1", "score"]
+
+
+def test_splits_of_one_name_are_refused() -> None:
+    with pytest.raises(ValueError, match="two are the same name"):
+        split_loaders({1: [], "1": []}, None, None)
