@@ -111,9 +111,13 @@ def load_arrays(path: Path, *names: str) -> dict[str, Any]:
 
 
 def _names(archive: zipfile.ZipFile, path: Path) -> tuple[str, ...]:
-    """Arrays of an archive. Raises ValueError for a name that stands there twice."""
+    """Arrays of an archive. Raises ValueError for a name that stands there twice, and, of an array
+    that is not asked for too, for one that is another in the archive's list."""
     members = [name for name in archive.namelist() if name.endswith(".npy")]
     names = [name.removesuffix(".npy") for name in members]
+    for member in archive.namelist():
+        # Opening compares the two: a name that was damaged in the list would be an array less.
+        archive.open(member).close()
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"{path} holds {', '.join(twice)} twice; save each array once")
