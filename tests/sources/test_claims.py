@@ -101,7 +101,24 @@ def test_an_array_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
 def test_a_whole_array_beyond_the_memory_is_not_taken(tmp_path: Path, monkeypatch) -> None:
     np.savez(tmp_path / "a.npz", **PLAIN)
     monkeypatch.setattr(claims, "available_memory", lambda: 8.0 * N - 1)
-    refused(tmp_path / "a.npz", "labels would take .* of memory are free")
+    monkeypatch.setattr("ncollapse.sources.features.store.BLOCK_ROWS", 1)
+    refused(tmp_path / "a.npz", "labels .* would take .* of memory are free")
+
+
+def test_a_head_that_claims_gigabytes_is_not_read(tmp_path: Path) -> None:
+    head = b"\x93NUMPY\x02\x00" + (2**31).to_bytes(4, "little")
+    bomb = head + b" " * 1000
+    path = archive(tmp_path / "a.npz", ("features", member(FEATURES)), ("labels", bomb))
+    refused(path, "labels is damaged .*longer than any")
+
+
+def test_a_name_damaged_in_the_list_of_an_archive_is_no_array_less(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(path, **PLAIN, split=np.array(["train", "test"] * (N // 2)))
+    data = path.read_bytes()
+    place = data.rindex(b"split.npy")
+    path.write_bytes(data[:place] + b"spliv.npy" + data[place + 9 :])
+    refused(path, "is no .npz archive")
 
 
 def test_a_label_that_is_an_identifier_is_named() -> None:

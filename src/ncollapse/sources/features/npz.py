@@ -33,7 +33,7 @@ HEADER_DAMAGE = (
     MemoryError, tokenize.TokenError,
 )  # fmt: skip
 Header = tuple[tuple[int, ...], bool, np.dtype[Any]]
-MEMBER = "features.npy"
+MEMBER, LONGEST_HEAD = "features.npy", 1 << 20
 
 
 class NpzSource(Store):
@@ -141,6 +141,11 @@ def _claimed(archive: zipfile.ZipFile, member: str, path: Path) -> Header:
 
 def _header(stream: Any, path: Path, name: str = "features") -> Header:
     try:
+        # Before numpy takes as much as the head says: the length stands in bytes 8 to 11.
+        start = stream.read(12)
+        if start[6:7] > b"\x01" and int.from_bytes(start[8:12], "little") > LONGEST_HEAD:
+            raise ValueError("its head claims to be longer than any")
+        stream.seek(0)
         version = npy.read_magic(stream)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, fortran, dtype = read(stream)

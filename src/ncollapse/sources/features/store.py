@@ -8,7 +8,9 @@ from typing import Any
 import torch
 
 from ncollapse.sources.features.arrays import FeatureSource, as_tensor, check_shape
+from ncollapse.sources.features.claims import check_memory
 
+BLOCK_ROWS = 8192
 REQUIRED, HEAD = ("features", "labels"), ("weight", "bias")
 
 
@@ -26,6 +28,9 @@ class Store(FeatureSource):
         check_shape(shape, dtype, self.description)
         self.num_samples, self.num_features = shape
         self.dtype = dtype
+        block = 1.0 * min(shape[0], BLOCK_ROWS) * shape[1] * dtype.itemsize
+        check_memory(block, f"{self.path}: a block of features {shape}")
+        check_memory(8.0 * shape[0], f"{self.path}: labels of {shape[0]} samples")
         self._set_labels(self._tensor("labels"))
         self._set_head(self._optional("weight"), self._optional("bias"))
         self._set_split(self._optional("split"))
