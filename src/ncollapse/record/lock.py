@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from ncollapse.record.atomic import remove_empty
+from ncollapse.record.atomic import remove_empty, remove_unfinished
 
 LOCK = ".ncollapse-lock"
 
@@ -18,8 +18,9 @@ def alone(folder: Path) -> Iterator[None]:
     """The folder is this process's while the block runs.
 
     The system holds the lock, so one that is killed holds none; its empty file may stay, and the
-    next run removes it. Where a system or a network disk has no locks nothing is held. A folder
-    that was not there is removed again where nothing was written into it.
+    next run removes it, with files that it was writing. Where a system or a network disk has no
+    locks nothing is held. A folder that was not there is removed again where nothing was written
+    into it.
 
     Raises ValueError where another process has the folder.
     """
@@ -28,6 +29,8 @@ def alone(folder: Path) -> Iterator[None]:
     path = folder / LOCK
     handle = _taken(path, folder)
     try:
+        if handle is not None:
+            remove_unfinished(folder)
         yield
     finally:
         if handle is not None:

@@ -24,7 +24,7 @@ from ncollapse.collect.keep.segments import Segments, check, extended
 from ncollapse.collect.ranks.ranks import Ranks, together
 from ncollapse.collect.ranks.shares import Done
 from ncollapse.collect.tap.stream import FeatureBatch
-from ncollapse.record.atomic import remove_empty, replacing
+from ncollapse.record.atomic import is_unfinished, remove_empty, remove_unfinished, replacing
 from ncollapse.record.snapshots import load_snapshot, previous, save_snapshot
 
 CURRENT, STATE = "CURRENT", "cache.safetensors"
@@ -191,6 +191,8 @@ def remove_kept(folder: Path) -> None:
         _remove_set(place)
     if _current(folder):
         (folder / CURRENT).unlink()
+    if folder.is_dir():
+        remove_unfinished(folder)
     remove_empty(folder)
 
 
@@ -220,7 +222,7 @@ def _remove_set(folder: Path) -> None:
     """Delete the files of a set by name; its folders go when they are empty then."""
     for rank in folder.iterdir():
         for file in rank.iterdir():
-            if OURS.fullmatch(file.name):
+            if OURS.fullmatch(file.name) or is_unfinished(file.name):
                 file.unlink()
         remove_empty(rank)
     remove_empty(folder)
