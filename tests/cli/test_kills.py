@@ -22,7 +22,9 @@ from tests.data import make
 KILLS = 10
 # Snapshots after every chunk and batch: more moments at which one is being written.
 OFTEN = """
-import sys
+import signal, sys
+# Ignored where the tests themselves run in the background of a shell.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from dataclasses import replace
 import ncollapse.measuring.measure as measuring
 plain = measuring.options_of
@@ -52,7 +54,7 @@ def data():
 
 
 def file_run(folder: Path) -> list[str]:
-    case = make("kills", counts=[50_000] * 4, dim=48)
+    case = make("kills", counts=[25_000] * 4, dim=32)
     path = folder / "data.npz"
     np.savez(path, features=case.features, labels=case.labels, weight=case.weight)
     return ["measure", str(path), "--no-null"]
@@ -69,7 +71,7 @@ def study_run(folder: Path) -> list[str]:
 
 
 def demo_run(folder: Path) -> list[str]:
-    return ["demo", "--epochs", "4"]
+    return ["demo", "--epochs", "2"]
 
 
 def plain(value: object) -> object:
@@ -114,7 +116,7 @@ def test_a_run_that_is_killed_again_and_again_ends_in_the_same_bits(run, tmp_pat
             child.wait(float(rng.uniform(0.1, 1.0)) * seconds)
         except subprocess.TimeoutExpired:
             child.send_signal((signal.SIGKILL, signal.SIGINT)[number % 2])
-        _, said = child.communicate(timeout=300)
+        _, said = child.communicate(timeout=600)
         assert child.returncode in (0, 130, -signal.SIGINT, -signal.SIGKILL), said
     subprocess.run(again, check=True, env=environment, timeout=600)
     left = found(tmp_path / "killed")
