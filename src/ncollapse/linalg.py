@@ -70,6 +70,14 @@ def row_norms(rows: Float[Tensor, "rows dim"]) -> Float[Tensor, " rows"]:
     return torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
 
 
+def unit_rows(rows: Float[Tensor, "rows dim"]) -> Float[Tensor, "rows dim"]:
+    """r/‖r‖ row by row. A row shorter than 1e-12 has no direction: it becomes zero, and passes no
+    gradient on, where division by a least length would multiply one by 1e12."""
+    lengths = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    known = lengths > 1e-12
+    return torch.where(known, rows, 0) / torch.where(known, lengths, 1)
+
+
 def in_complement(
     unit: Float[Tensor, " size"], rows: Float[Tensor, "rest columns"]
 ) -> Float[Tensor, "size columns"]:

@@ -17,6 +17,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from ncollapse.linalg import unit_rows
+
 Logits = Float[Tensor, "samples classes"]
 Labels = Int[Tensor, " samples"]
 PerSample = Float[Tensor, " samples"]
@@ -287,7 +289,7 @@ class SupervisedContrastive:
         return None
 
     def __call__(self, features: Float[Tensor, "samples dim"], labels: Labels) -> PerSample:
-        unit = functional.normalize(features, dim=1)
+        unit = unit_rows(features)
         if labels.numel() < 2:
             return 0 * unit.sum(1)
         scores = unit @ unit.T / self.temperature

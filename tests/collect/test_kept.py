@@ -12,7 +12,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import ncollapse as nc
+from ncollapse.collect.keep.identity import fingerprint
 from ncollapse.collect.keep.kept import is_kept, remove_kept
+from ncollapse.collect.ranks.marks import sample_marks
 from ncollapse.errors import NCollapseWarning
 from tests.data import make
 from tests.ranks import spawn
@@ -178,3 +180,124 @@ def test_any_number_of_ranks_goes_on_from_any_other(
         same(one, found)
     assert (folder / "CURRENT").read_text() == f"002-of{after}"
     assert sorted(p.name for p in folder.iterdir()) == [f"002-of{after}", "CURRENT"]
+
+
+# ---- what a kept pass goes on with ----------------------------------------------------------
+def stack(activation: nn.Module, permuted: bool = False) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(6, 5), activation, nn.Linear(5, 3))
+    if permuted:
+        with torch.no_grad():
+            model[0].weight.copy_(model[0].weight.flip(0))
+    return model
+
+
+def kept(model: nn.Module, folder: Path, inputs: torch.Tensor = X, **more: Any) -> nc.Measurement:
+    data = {"train": (inputs, Y)}
+    return nc.measure(
+        model, data, batch_size=8, null=False, intervals=False, snapshot=folder, **more
+    )
+
+
+def stop_at(done: int):
+    def stop(stage: str, number: int, total: int) -> None:
+        if stage == "forward pass" and number >= done:
+            raise KeyboardInterrupt
+
+    return stop
+
+
+@pytest.fixture
+def half(tmp_path: Path) -> Path:
+    """A pass that was cut off after 40 samples."""
+    with pytest.raises(KeyboardInterrupt):
+        kept(stack(nn.ReLU()), tmp_path / "s", progress=stop_at(40), snapshot_every=0.0)
+    return tmp_path / "s"
+
+
+class Scaled(nn.Module):
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, x):
+        return self.scale * x.relu()
+
+
+MODELS = {
+    "activation": lambda: stack(nn.Tanh()),
+    "slope": lambda: stack(nn.LeakyReLU(0.5)),
+    "rows in another order": lambda: stack(nn.ReLU(), permuted=True),
+    "own module": lambda: stack(Scaled(1.0)),
+    "dtype": lambda: stack(nn.ReLU()).bfloat16(),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_another_model_is_refused(name: str, half: Path) -> None:
+    with pytest.raises(ValueError, match="was made with another model"):
+        kept(MODELS[name](), half, resume=True)
+
+
+def test_a_model_is_known_by_what_it_computes_with() -> None:
+    def of(model: nn.Module, *options: Any) -> str:
+        return fingerprint(model, {}, options)
+
+    assert of(stack(Scaled(1.0))) == of(stack(Scaled(1.0))) != of(stack(Scaled(2.0)))
+    assert of(stack(nn.ReLU()), lambda x: x + 1) == of(stack(nn.ReLU()), lambda x: x + 1)
+    assert of(stack(nn.ReLU()), lambda x: x + 1) != of(stack(nn.ReLU()), lambda x: x + 2)
+
+
+def test_other_inputs_with_the_same_labels_are_refused(half: Path) -> None:
+    changed = X.clone()
+    changed[17, 3] += 1e-3
+    with pytest.raises(ValueError, match="other inputs than .* first at sample 17"):
+        kept(stack(nn.ReLU()), half, changed, resume=True)
+
+
+def test_inputs_that_were_not_read_yet_may_change(half: Path) -> None:
+    changed = X.clone()
+    changed[60:] += 0.1
+    found = kept(stack(nn.ReLU()), half, changed, resume=True)
+    whole = nc.measure(stack(nn.ReLU()), {"train": (changed, Y)}, batch_size=8, null=False)
+    assert found.value("nc1_fisher") == pytest.approx(whole.value("nc1_fisher"), rel=1e-9)
+
+
+def test_another_size_of_batches_goes_on(half: Path) -> None:
+    found = nc.measure(
+        stack(nn.ReLU()), {"train": (X, Y)}, batch_size=16, null=False, snapshot=half, resume=True
+    )
+    whole = nc.measure(stack(nn.ReLU()), {"train": (X, Y)}, batch_size=8, null=False)
+    assert found.value("nc1_fisher") == pytest.approx(whole.value("nc1_fisher"), rel=1e-6)
+
+
+DAMAGE = {
+    "one bit": lambda data: data[:100] + bytes([data[100] ^ 4]) + data[101:],
+    "cut": lambda data: data[: len(data) // 3],
+    "emptied": lambda data: b"",
+    "gone": None,
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damaged_features_are_refused(name: str, half: Path) -> None:
+    change = DAMAGE[name]
+    for path in half.rglob("*.bin"):
+        if change is None:
+            path.unlink()
+        else:
+            path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(ValueError, match=r"is damaged \(rows \d+ to \d+ are not"):
+        kept(stack(nn.ReLU()), half, resume=True)
+
+
+def test_marks_are_of_the_sample_not_of_its_batch() -> None:
+    ids, names = torch.arange(12).reshape(4, 3), ["a", "b", "c", "d"]
+    whole = sample_marks({"ids": ids, "names": names, "scale": 2.0}, 4)
+    part = sample_marks({"ids": ids[1:3], "names": names[1:3], "scale": 2.0}, 2)
+    assert torch.equal(whole[1:3], part)
+    assert whole.unique().numel() == 4
+    for other in ({"ids": ids + 1, "names": names}, {"ids": ids.int(), "names": names}):
+        assert not (sample_marks({**other, "scale": 2.0}, 4) == whole).any()
+    assert not (sample_marks({"ids": ids, "names": names, "scale": 3.0}, 4) == whole).any()

@@ -210,3 +210,34 @@ def test_a_head_of_zeros_has_no_direction_and_breaks_nothing(rng, tmp_path) -> N
     m.save(tmp_path)
     assert "nan" not in (tmp_path / "classes.csv").read_text("utf-8")
     assert "<svg" in m.save_html(tmp_path / "page.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize("power", [-200, 200, -260, 260, 500])
+@pytest.mark.parametrize("scaled", ["features", "weight"])
+def test_readings_without_a_unit_do_not_know_the_scale_or_are_refused(
+    scaled: str, power: int
+) -> None:
+    given = {"features": CASE.features.astype(np.float64), "weight": CASE.weight.astype(np.float64)}
+    plain = nc.measure_features(
+        given["features"], CASE.labels, weight=CASE.weight, null=False, intervals=False
+    )
+    given[scaled] = given[scaled] * 2.0**power
+
+    def measured() -> nc.Measurement:
+        return nc.measure_features(
+            given["features"], CASE.labels, weight=given["weight"], null=False, intervals=False
+        )
+
+    if abs(power) >= 260:
+        with pytest.raises(ValueError, match="cannot hold"):
+            measured()
+        return
+    found = measured()
+    for key, reading in plain.results["train"]["head"].items():
+        if not key.startswith("margin"):
+            other = found.results["train"]["head"][key]
+            assert other.value == pytest.approx(reading.value, rel=1e-9, abs=1e-12), key
+            assert (other.floor is None) == (reading.floor is None), key
+            if reading.floor is not None:
+                assert other.floor == pytest.approx(reading.floor, rel=1e-9, abs=1e-12), key
+    assert [v.answer for v in found.verdicts] == [v.answer for v in plain.verdicts]

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import ncollapse as nc
 from ncollapse.collect.tap.select import blocks
+from ncollapse.measuring.measure import split_loaders
 from ncollapse.sources.specs.optional import optional
 from tests.models import K, blobs, built, net, seeded
 
@@ -273,3 +274,8 @@ def test_blocks_of_stacks_inside_stacks() -> None:
             self.encoder, self.score = Encoder(), nn.Linear(4, K)
 
     assert blocks(built(Model)) == ["encoder.embed", "encoder.layer.0", "encoder.layer.1", "score"]
+
+
+def test_splits_of_one_name_are_refused() -> None:
+    with pytest.raises(ValueError, match="two are the same name"):
+        split_loaders({1: [], "1": []}, None, None)

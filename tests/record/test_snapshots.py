@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from ncollapse.errors import NCollapseWarning
+from ncollapse.record.atomic import is_unfinished, replacing
+from ncollapse.record.lock import alone
 from ncollapse.record.snapshots import load_snapshot, previous, remove_snapshot, save_snapshot
 
 
@@ -78,3 +80,17 @@ def test_files_of_others_are_neither_overwritten_nor_removed(tmp_path: Path) -> 
     assert (tmp_path / "s-1.safetensors").read_text() == "mine"
     remove_snapshot(path)
     assert [p.name for p in tmp_path.iterdir()] == ["s-1.safetensors"]
+
+
+def test_what_a_killed_writer_left_is_known_and_removed(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(Path, "unlink", lambda path, missing_ok=False: None)
+    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "a.json"):
+        raise KeyboardInterrupt
+    monkeypatch.undo()
+    (left,) = tmp_path.iterdir()
+    for name in (".notes.tmp", "a.0123456789ab.tmp", ".a.0123456789AB.tmp", "a.json"):
+        (tmp_path / name).write_text("theirs")
+    assert is_unfinished(left.name)
+    with alone(tmp_path):
+        assert not left.exists()
+    assert len(list(tmp_path.iterdir())) == 4

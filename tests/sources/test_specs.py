@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from ncollapse.sources.specs.datasets import load_data
 from ncollapse.sources.specs.models import load_model, load_state, read_state
 from ncollapse.sources.specs.optional import optional
+from ncollapse.sources.specs.states import read_pt
 from tests.models import K, built, net
 
 
@@ -183,3 +184,25 @@ def test_bad_data_specs_are_one_sentence(spec: str, said: str, monkeypatch, tmp_
     monkeypatch.setenv("NCOLLAPSE_DATA", str(tmp_path))
     with pytest.raises(ValueError, match=said):
         load_data(spec)
+
+
+def test_a_flipped_bit_of_saved_weights_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    state = {"weight": torch.arange(200.0), "bias": torch.ones(3)}
+    torch.save(state, path)
+    assert torch.equal(read_pt(path)["weight"], state["weight"])
+    data = bytearray(path.read_bytes())
+    data[data.index(state["weight"].numpy().tobytes()) + 101] ^= 8
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"net\.pt cannot be read safely \(.* is damaged"):
+        read_pt(path)
+
+
+def test_weights_saved_without_checksums_are_read(tmp_path: Path) -> None:
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"weight": torch.ones(3)}, tmp_path / "net.pt")
+    finally:
+        torch.serialization.set_crc32_options(before)
+    assert read_pt(tmp_path / "net.pt")["weight"].numel() == 3

@@ -11,11 +11,17 @@ def main(arguments: list[str] | None = None) -> None:
     import typer
 
     from ncollapse.cli.app import build
-    from ncollapse.cli.ranks import speaks
+    from ncollapse.cli.characters import spare_terminal
+    from ncollapse.cli.failure import fail
 
+    arguments = sys.argv[1:] if arguments is None else arguments
+    spare_terminal()
     code: object = 0
     try:
-        code = build().main(args=arguments, prog_name="ncollapse", standalone_mode=False)
+        # Not the command's own `main`: it makes exit codes of broken pipes and of EOFError.
+        command = build()
+        with command.make_context("ncollapse", list(arguments)) as context:
+            code = command.invoke(context)
     except typer.Exit as error:
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
@@ -23,17 +29,11 @@ def main(arguments: list[str] | None = None) -> None:
         code = 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (ValueError, OSError) as error:
-        if "-v" in (arguments if arguments is not None else sys.argv):
-            raise
-        if speaks():
-            said = " ".join(str(error).split()) or type(error).__name__
-            sys.stderr.write(f"ncollapse: {said}\n")
-        code = 2
     except Exception as error:
         # Usage errors know how to show themselves, whichever click typer was built on.
-        if not hasattr(error, "show"):
-            raise
-        error.show()
-        code = 2
+        if hasattr(error, "show"):
+            error.show()
+            code = 2
+        else:
+            code = fail(error, arguments)
     sys.exit(code if isinstance(code, int) else 0)

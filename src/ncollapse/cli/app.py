@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ncollapse.cli.failure import DEBUG
+
 EPILOG = """Examples:
 
   ncollapse demo
@@ -73,4 +75,31 @@ def build() -> Any:
     for function in (demo, measure, predict, compare, report, check, explain, doctor):
         app.command()(function)
     app.add_typer(study(), name="study", help="Put published claims to the test.")
-    return typer.main.get_command(app)
+    command = typer.main.get_command(app)
+    _add(command, _debug())
+    return command
+
+
+def _debug() -> Any:
+    """The option --debug; `main` looks for it, so that no command has to."""
+    app = typer.Typer(add_completion=False)
+
+    @app.command()
+    def _(
+        debug: Annotated[
+            bool, typer.Option(DEBUG, expose_value=False, help="Show the traceback of an error.")
+        ] = False,
+    ) -> None: ...
+
+    command = typer.main.get_command(app)
+    return next(option for option in command.params if DEBUG in option.opts)
+
+
+def _add(command: Any, option: Any) -> None:
+    """Add an option to a command, or to every command of a group."""
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        command.params.append(option)
+        return
+    for each in inner.values():
+        _add(each, option)

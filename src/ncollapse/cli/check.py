@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ncollapse.cli.common import parse_limits, say
+from ncollapse.cli.common import parse_limits, say, say_json
 
 if TYPE_CHECKING:
     from ncollapse.record.document import Document
@@ -42,6 +42,12 @@ def check(
         raise ValueError("no limit was given; add --max KEY=NUMBER or --min KEY=NUMBER")
     document = read_document(results)
     answers = [_answered(document, results, entry) for entry in answer]
+    asked = [entry["id"] for entry in answers]
+    twice = sorted({name for name in asked if asked.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"--answer {', '.join(twice)} is given twice; give it once, with ID=ANSWER,ANSWER"
+        )
     name = split or document.reference
     layer = layer or document.layer
     if layer not in document.results.get(name, {}):
@@ -65,7 +71,7 @@ def check(
     if json:
         data = {"split": name, "layer": layer, "checks": rows, "holds": not failed}
         data |= {"answers": answers} if answers else {}
-        say(jsonlib.dumps(data, indent=2))
+        say_json(jsonlib.dumps(data, indent=2))
     else:
         for row in rows:
             found = row["value"]

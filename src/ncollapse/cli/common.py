@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import typer
 
+from ncollapse.cli.characters import escaped
 from ncollapse.cli.ranks import speaks
+from ncollapse.record.lock import alone
 
 UNITS = {"": 1.0, "B": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 HANDLER = "ncollapse command line"
@@ -23,6 +27,21 @@ Progress = Callable[[str, int, int], None]
 def say(text: str) -> None:
     """Results go to stdout."""
     typer.echo(text)
+
+
+def say_json(text: str) -> None:
+    """JSON goes to stdout as the same data whatever the terminal can show."""
+    typer.echo(escaped(text))
+
+
+@contextmanager
+def only_writer(output: Path | None) -> Iterator[None]:
+    """Refuse a folder that another command is writing to; of several ranks the first one asks."""
+    if output is None or not speaks():
+        yield
+        return
+    with alone(output):
+        yield
 
 
 def note(text: str) -> None:
@@ -41,16 +60,24 @@ def parse_size(text: str) -> float:
 
 
 def parse_limits(entries: list[str], option: str) -> dict[str, float]:
-    """KEY=VALUE pairs."""
-    limits = {}
+    """KEY=VALUE pairs. Raises ValueError for what is no number, and for a key given twice."""
+    limits: dict[str, float] = {}
     for entry in entries:
         key, sign, value = entry.partition("=")
+        key = key.strip()
         try:
-            limits[key.strip()] = float(value)
+            limit = float(value)
         except ValueError:
             sign = ""
-        if not sign:
+        if not sign or not key:
             raise ValueError(f"{option} {entry!r} is not understood; write KEY=NUMBER")
+        if math.isnan(limit):
+            raise ValueError(f"{option} {entry!r} is no limit; write KEY=NUMBER")
+        if key in limits:
+            raise ValueError(
+                f"{option} {key} is given twice, {limits[key]:g} and {limit:g}; give it once"
+            )
+        limits[key] = limit
     return limits
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ncollapse.cli.common import say
+from ncollapse.cli.common import say, say_json
 
 
 def compare(
@@ -56,4 +56,4 @@ def compare(
         "readings": rows,
         "answers": answers,
     }
-    say(jsonlib.dumps(data, indent=2, ensure_ascii=False))
+    say_json(jsonlib.dumps(data, indent=2, ensure_ascii=False))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ncollapse.cli.common import note, progress_bars, say, set_logging
+from ncollapse.cli.common import note, only_writer, progress_bars, say, say_json, set_logging
 from ncollapse.record.folder import FRAMES
 
 if TYPE_CHECKING:
@@ -70,23 +70,24 @@ def demo(
 
     if talk:
         say("Training an MLP 64-256-256-256-10 with BatchNorm on 1,198 digits, SGD, decay 5e-3.")
-    try:
-        with progress_bars(quiet or json, verbose) as progress:
-            result = run(
-                epochs=epochs,
-                seed=seed,
-                output=folder,
-                resume=resume,
-                report=report,
-                progress=progress,
-            )
-    except KeyboardInterrupt:
-        note(f"interrupted; continue with: ncollapse demo --output {folder} --resume")
-        raise
-    made = write_gif(Frames.read(folder / FRAMES), folder / "film.gif") if film else None
-    page = write_report(folder)
+    with only_writer(folder):
+        try:
+            with progress_bars(quiet or json, verbose) as progress:
+                result = run(
+                    epochs=epochs,
+                    seed=seed,
+                    output=folder,
+                    resume=resume,
+                    report=report,
+                    progress=progress,
+                )
+        except KeyboardInterrupt:
+            note(f"interrupted; continue with: ncollapse demo --output {folder} --resume")
+            raise
+        made = write_gif(Frames.read(folder / FRAMES), folder / "film.gif") if film else None
+        page = write_report(folder)
     if json:
-        say(result.measurement.document.to_json())
+        say_json(result.measurement.document.to_json())
         return
     document = result.measurement.document
     say("")

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ncollapse.cli.common import say
+from ncollapse.cli.common import say, say_json
 
 CORE = (
     "torch", "numpy", "scipy", "scikit-learn", "pandas", "matplotlib", "jinja2", "typer",
@@ -36,7 +36,7 @@ def doctor(
     """
     data = _collect()
     if json:
-        say(jsonlib.dumps(data, indent=2))
+        say_json(jsonlib.dumps(data, indent=2))
         return
     for name in ("ncollapse", "python", "platform", "cpus", "git_hash"):
         say(f"{name:<14}{data[name]}")

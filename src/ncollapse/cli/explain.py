@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ncollapse.cli.common import say
+from ncollapse.cli.common import say, say_json
 
 if TYPE_CHECKING:
     from ncollapse.metrics.metric import Metric
@@ -28,7 +28,7 @@ def explain(
 
     if key is None:
         if json:
-            say(jsonlib.dumps([_data(name) for name in METRICS], indent=2, ensure_ascii=False))
+            say_json(jsonlib.dumps([_data(name) for name in METRICS], indent=2, ensure_ascii=False))
             return
         for name, row in METRICS.items():
             say(f"{name:<26}{row.title}")
@@ -38,7 +38,7 @@ def explain(
         hint = f"did you mean {' or '.join(near)}?" if near else "run `ncollapse explain`"
         raise ValueError(f"metric {key!r} is unknown; {hint}")
     if json:
-        say(jsonlib.dumps(_data(key), indent=2, ensure_ascii=False))
+        say_json(jsonlib.dumps(_data(key), indent=2, ensure_ascii=False))
         return
     row = METRICS[key]
     say(f"{key}: {row.title}")

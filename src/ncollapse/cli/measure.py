@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ncollapse.cli.common import note, parse_size, progress_bars, say, set_logging
+from ncollapse.cli.common import (
+    note,
+    only_writer,
+    parse_size,
+    progress_bars,
+    say,
+    say_json,
+    set_logging,
+)
 from ncollapse.cli.ranks import local_device, process_group, speaks
 
 if TYPE_CHECKING:
@@ -145,52 +153,53 @@ def measure(
         "pair_budget": pair_budget,
     }
     snapshot = None if output is None else output / (SNAPSHOT if file is not None else KEPT)
-    try:
-        with process_group() as shared, progress_bars(quiet, verbose) as progress:
-            options["progress"] = progress
-            if file is not None:
-                result = _file(file, snapshot, resume, quiet, shared, options)
-            else:
-                from ncollapse.cli.measure_model import measure_spec
+    with only_writer(output):
+        try:
+            with process_group() as shared, progress_bars(quiet, verbose) as progress:
+                options["progress"] = progress
+                if file is not None:
+                    result = _file(file, snapshot, resume, quiet, shared, options)
+                else:
+                    from ncollapse.cli.measure_model import measure_spec
 
-                assert model is not None and data is not None
-                result = measure_spec(
-                    model,
-                    data,
-                    weights=weights,
-                    num_classes=num_classes,
-                    head=head,
-                    layers=layers,
-                    pool=pool,
-                    device=local_device(device),
-                    dtype=dtype,
-                    batch_size=batch_size,
-                    limit=limit,
-                    image_size=image_size,
-                    tokenizer=tokenizer,
-                    workers=workers,
-                    cache=not no_cache,
-                    cache_budget=parse_size(cache_budget),
-                    options=options,
-                    tokens=tokens,
-                    output=output,
-                    snapshot=snapshot,
-                    resume=resume,
-                )
-    except KeyboardInterrupt:
-        if snapshot is not None and _began(snapshot):
-            note(f"interrupted; continue with the same command and --resume (in {output})")
-        raise
-    if not speaks():
-        return
-    if output is not None:
-        _save(result, output, snapshot)
-    if json:
-        say(result.document.to_json())
-        return
-    _print(result, time.monotonic() - began)
-    if output is not None:
-        say(f" results  {output / 'results.json'}\n report   {output / 'report.html'}")
+                    assert model is not None and data is not None
+                    result = measure_spec(
+                        model,
+                        data,
+                        weights=weights,
+                        num_classes=num_classes,
+                        head=head,
+                        layers=layers,
+                        pool=pool,
+                        device=local_device(device),
+                        dtype=dtype,
+                        batch_size=batch_size,
+                        limit=limit,
+                        image_size=image_size,
+                        tokenizer=tokenizer,
+                        workers=workers,
+                        cache=not no_cache,
+                        cache_budget=parse_size(cache_budget),
+                        options=options,
+                        tokens=tokens,
+                        output=output,
+                        snapshot=snapshot,
+                        resume=resume,
+                    )
+        except KeyboardInterrupt:
+            if snapshot is not None and _began(snapshot):
+                note(f"interrupted; continue with the same command and --resume (in {output})")
+            raise
+        if not speaks():
+            return
+        if output is not None:
+            _save(result, output, snapshot)
+        if json:
+            say_json(result.document.to_json())
+            return
+        _print(result, time.monotonic() - began)
+        if output is not None:
+            say(f" results  {output / 'results.json'}\n report   {output / 'report.html'}")
 
 
 def _file(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ncollapse.cli.common import note, say, set_logging
+from ncollapse.cli.common import note, only_writer, say, say_json, set_logging
 from ncollapse.theory.problems import MODELS
 
 if TYPE_CHECKING:
@@ -154,25 +154,26 @@ def predict(
         "weight": None if class_weights is None else _weights(class_weights),
     }
     settings |= {name: value for name, value in parameters.items() if value is not None}
-    if against is not None:
-        text, document = _against(against, sizes, settings)
-    else:
-        from ncollapse.theory.predict import predict as ask
+    with only_writer(output):
+        if against is not None:
+            text, document = _against(against, sizes, settings)
+        else:
+            from ncollapse.theory.predict import predict as ask
 
-        assert sizes is not None
-        prediction = ask(sizes, **settings)
-        text, document = str(prediction), prediction.to_dict()
-        _warn(prediction, json and not quiet)
-    written = _write(document, sizes, settings, plot, phase_diagram, output)
-    if against is not None:
-        from ncollapse.record.predictions import write_prediction
-        from ncollapse.report.html import write_report
+            assert sizes is not None
+            prediction = ask(sizes, **settings)
+            text, document = str(prediction), prediction.to_dict()
+            _warn(prediction, json and not quiet)
+        written = _write(document, sizes, settings, plot, phase_diagram, output)
+        if against is not None:
+            from ncollapse.record.predictions import write_prediction
+            from ncollapse.report.html import write_report
 
-        written += [write_prediction(against, document), write_report(against)]
+            written += [write_prediction(against, document), write_report(against)]
     if json:
         from json import dumps
 
-        say(dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+        say_json(dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
         return
     say(text)
     for path in written:

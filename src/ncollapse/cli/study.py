@@ -11,7 +11,15 @@ from typing import Annotated, Any
 
 import typer
 
-from ncollapse.cli.common import Progress, note, progress_bars, say, set_logging
+from ncollapse.cli.common import (
+    Progress,
+    note,
+    only_writer,
+    progress_bars,
+    say,
+    say_json,
+    set_logging,
+)
 from ncollapse.cli.ranks import process_group, speaks
 
 ALL = "all"
@@ -37,7 +45,7 @@ def list_studies(json: JsonOption = False) -> None:
             {"name": s.name, "question": s.question, "paper": s.paper, "claims": len(s.claims)}
             for s in found
         ]
-        say(text_of.dumps({"studies": rows}, indent=2, ensure_ascii=False))
+        say_json(text_of.dumps({"studies": rows}, indent=2, ensure_ascii=False))
         return
     for study in found:
         say(f"{study.name:<14} {len(study.claims):>2} claims   {study.question}")
@@ -79,7 +87,7 @@ def show(
         "settings": {size: dict(values) for size, values in study.settings.items()},
         "claims": claims,
     }
-    say(text_of.dumps(shown, indent=2, ensure_ascii=False))
+    say_json(text_of.dumps(shown, indent=2, ensure_ascii=False))
 
 
 def run_studies(
@@ -227,7 +235,7 @@ def _run(
     if output is not None:
         folders = {name: output / name if len(wanted) > 1 else output for name in wanted}
     try:
-        with bars as progress:
+        with only_writer(output), bars as progress:
             results = run(studies, size, output=folders, progress=progress, **how)
     except KeyboardInterrupt:
         place = output or (folders[wanted[0]] if len(wanted) == 1 else None)
@@ -238,7 +246,7 @@ def _run(
         return
     if json:
         shown = {"studies": [result.brief() for result in results]}
-        say(text_of.dumps(shown, indent=2, ensure_ascii=False, allow_nan=False))
+        say_json(text_of.dumps(shown, indent=2, ensure_ascii=False, allow_nan=False))
         return
     say(scoreboard(results))
     for name in wanted:

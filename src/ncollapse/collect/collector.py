@@ -19,6 +19,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from ncollapse.collect.keep.witness import RowWitness
 from ncollapse.collect.plan import Plan
 from ncollapse.collect.ranks.parts import PartSource
 from ncollapse.collect.ranks.ranks import Ranks, places_in_class, together
@@ -31,7 +32,7 @@ from ncollapse.record.snapshots import load_snapshot, previous, save_snapshot
 from ncollapse.sources.features.arrays import FeatureSource
 
 log = logging.getLogger("ncollapse")
-PASSES = ("statistics", "decisions")
+PASSES, WITNESS = ("statistics", "decisions"), "witness"
 # A chunk in work: as read, sorted, shifted, squared, and its float64 differences twice.
 CHUNK_COPIES = 8
 Statistics = dict[str, Statistic]
@@ -97,6 +98,7 @@ class Collector:
     def __post_init__(self) -> None:
         source, plan = self.source, self.plan
         self.splits = []
+        self._witness = None if plan.snapshot is None else RowWitness(source, plan.chunk_rows)
         self._places: Tensor | None = None
         # The reference split leads: its means are the centres that all splits are decided by.
         leading = reference_of(source.splits, plan.reference)
@@ -181,7 +183,8 @@ class Collector:
     def _scan(self, number: int, start: int, interrupted: Callable[[], bool]) -> None:
         total, saved = self.source.num_samples, time.monotonic()
         done = start
-        for chunk in self.source.chunks(self.plan.chunk_rows, start):
+        chunks = self.source.chunks(self.plan.chunk_rows, start)
+        for chunk in chunks if self._witness is None else self._witness.watched(chunks):
             rows = torch.arange(chunk.start, chunk.start + chunk.labels.numel())
             self._take(number, self._batch(chunk.features, chunk.labels, rows), rows)
             done = chunk.start + chunk.labels.numel()
@@ -231,7 +234,8 @@ class Collector:
     # ---- snapshots ----------------------------------------------------------------------------
     def _save(self, number: int, done: int) -> None:
         assert self.plan.snapshot is not None
-        tensors: dict[str, Tensor] = {}
+        assert self._witness is not None
+        tensors: dict[str, Tensor] = {WITNESS: self._witness.state()}
         plain: dict[str, Any] = {}
         for split in self.splits:
             for part, statistic in split.statistics().items():
@@ -263,6 +267,9 @@ class Collector:
                 "same data and options, or delete it to start anew"
             )
         number = int(header["pass"])
+        assert self._witness is not None
+        self._witness.load(tensors.pop(WITNESS))
+        self._witness.check(int(header["rows"]))
         state = {**header["plain"], **tensors}
         for split in self.splits:
             _load(split.name, split.first, state)

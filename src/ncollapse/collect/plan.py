@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ncollapse.record.readings import reference_of
 from ncollapse.sources.features.arrays import FeatureSource
+from ncollapse.sources.features.claims import check_implied, check_memory
 
 Progress = Callable[[str, int, int], None]
 CHUNK_ROWS = 8192
@@ -64,6 +65,9 @@ class Plan:
             "intervals": self.intervals,
             "null": self.null,
             "chunk_rows": self.chunk_rows,
+            "seed": self.seed,
+            "exact": self.exact,
+            "reference": reference_of(source.splits, self.reference),
         }
 
 
@@ -93,11 +97,15 @@ def class_count(
         count, origin = num_classes, f"num_classes={num_classes}"
     else:
         count, origin = int(kept.max()) + 1, "no weight or num_classes given"
+        check_implied(labels, count, source.description)
     if count < 2:
         raise ValueError(
             f"{source.description}: K = {count} class ({origin}); neural collapse compares at "
             "least two classes"
         )
+    # The means alone, in float64: what any mode keeps.
+    width = getattr(source, "num_features", 1)
+    check_memory(8.0 * count * width, f"{source.description}: means of {count} classes ({origin})")
     wrong = (labels < 0) | (labels >= count)
     if ignore_index is not None:
         wrong &= labels != ignore_index

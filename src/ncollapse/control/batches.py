@@ -60,6 +60,8 @@ def batch_fisher(features: Tensor, labels: Tensor) -> Float[Tensor, ""] | None:
         if parts is None or parts[0].numel() - 1 > features.shape[1]:
             return None
         _, place, number, means, rest = parts
+        if not apart(means):
+            return None
         K = number.numel()
         basis, upper = torch.linalg.qr(into_complement(means).T / K**0.5)
         pivots = upper.detach().diagonal().abs()
@@ -101,6 +103,36 @@ def check_features(features: Tensor, labels: Tensor | None = None) -> None:
             f"features hold NaN or infinity, first in sample {row} of the batch; lower the "
             "learning rate or the weight of the penalty"
         )
+
+
+# Class means closer than this share of their length coincide: what is left is rounding.
+COINCIDE = 1e-12
+
+
+def apart(means: Float[Tensor, "classes dim"]) -> bool:
+    """Whether not all class means of a batch coincide."""
+    means = means.detach()
+    return bool((means - means[:1]).abs().max() > COINCIDE * means.abs().max())
+
+
+def guarded(features: Tensor) -> Tensor:
+    """The same features, through which no gradient passes that is infinite or not a number: one
+    such step destroys the weights. Functions of a batch have points without a derivative (means
+    that coincide, a zero row); there the batch cannot tell, and moves nothing."""
+    if not features.requires_grad:
+        return features
+    alias = features.view_as(features)
+    alias.register_hook(_finite_or_zero)
+    return alias
+
+
+def _finite_or_zero(grad: Tensor | None) -> Tensor | None:
+    return None if grad is None else torch.where(grad.isfinite(), grad, 0)
+
+
+def nothing(features: Tensor) -> Float[Tensor, ""]:
+    """0, with gradient 0."""
+    return (0 * working(features)).sum()
 
 
 def working_dtype(features: Tensor) -> torch.dtype:

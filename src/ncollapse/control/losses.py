@@ -36,7 +36,10 @@ Scalar = Float[Tensor, ""]
 
 
 class MeanLoss(nn.Module):
-    """The mean over samples of any per-sample loss (logits, labels); `loss` holds it."""
+    """The mean over samples of any per-sample loss (logits, labels); `loss` holds it.
+
+    In at least float32, whatever the logits' dtype and autocast. 0 for an empty batch.
+    """
 
     def __init__(self, loss: Loss) -> None:
         super().__init__()
@@ -44,7 +47,8 @@ class MeanLoss(nn.Module):
 
     def forward(self, logits: Logits, labels: Labels) -> Scalar:
         _check_labels(logits, labels)
-        return self.loss(logits, labels).mean()
+        with torch.autocast(logits.device.type, enabled=False):
+            return _mean(self.loss(_wide(logits), labels))
 
     def extra_repr(self) -> str:
         return self.loss.name
@@ -140,8 +144,9 @@ class DotRegressionLoss(nn.Module):
     nc.predict(counts, loss="dr", model="fixed-head", head=head.geometry). With a classifier that
     learns, own logits alone single no geometry out.
 
-    Raises ValueError for an unknown form, or when form="released" is called without features and
-    weight. Source: Yang et al. 2022.
+    In at least float32, whatever the dtype and autocast. 0 for an empty batch; a zero feature pulls
+    with ½ ‖w_y‖² · 1e-8 in form "released". Raises ValueError for an unknown form, or when
+    form="released" is called without features and weight. Source: Yang et al. 2022.
 
     >>> head = SimplexHead(512, 10, normalize=True)               # doctest: +SKIP
     >>> DotRegressionLoss()(head(features), labels)               # doctest: +SKIP
@@ -172,12 +177,14 @@ class DotRegressionLoss(nn.Module):
         _check_labels(logits, labels)
         if self.form == "paper":
             self._check_limit(logits, labels)
-            return self.loss(logits, labels).mean()
+            with torch.autocast(logits.device.type, enabled=False):
+                return _mean(self.loss(_wide(logits), labels))
         if features is None or weight is None:
             raise ValueError(
                 "form='released' compares directions; call it with logits, labels, features and "
                 "weight (samples, dim), (classes, dim)"
             )
+        features = _wide(features)
         rows = weight[labels].to(features.dtype)
         own = (features * rows).sum(1)
         with torch.no_grad():
@@ -186,11 +193,11 @@ class DotRegressionLoss(nn.Module):
         values = 0.5 * (own - reach) ** 2 / length
         if self.loss.weight is not None:
             values = values * values.new_tensor(self.loss.weight)[labels]
-        return values.mean()
+        return _mean(values)
 
     def _check_limit(self, logits: Tensor, labels: Tensor) -> None:
         """Once: an own logit above √(E_W E_H) means that features are not limited."""
-        if self._checked or torch.compiler.is_compiling():
+        if self._checked or torch.compiler.is_compiling() or labels.numel() == 0:
             return
         self._checked = True
         largest = float(logits.detach().gather(1, labels[:, None]).max())
@@ -209,7 +216,8 @@ class SupervisedContrastiveLoss(nn.Module):
     """Features of a class attract, all others in the batch repel; takes features, not logits.
 
     The mean of `ncollapse.losses.SupervisedContrastive` over the samples that have another of
-    their class in the batch; 0 for a batch without pairs. Computed in at least float32.
+    their class in the batch; 0 for a batch without pairs. Computed in at least float32. A
+    feature of zeros has no direction: it is at a right angle to all others, and is not moved.
 
     Geometry: balanced, features on the sphere collapse to the simplex (Graf et al. 2021):
     nc.predict(counts, model="normalized") has the same frame. Raises ValueError for τ ≤ 0.
@@ -223,10 +231,19 @@ class SupervisedContrastiveLoss(nn.Module):
     def forward(self, features: Features, labels: Labels) -> Scalar:
         _check_labels(features, labels)
         with torch.autocast(features.device.type, enabled=False):
-            wide = features.to(torch.promote_types(features.dtype, torch.float32))
-            values = self.loss(wide, labels)
+            values = self.loss(_wide(features), labels)
         paired = ((labels[:, None] == labels).sum(1) > 1).sum()
         return values.sum() / paired.clamp_min(1)
+
+
+def _mean(values: Tensor) -> Scalar:
+    """The mean, 0 of nothing."""
+    return values.sum() / max(values.numel(), 1)
+
+
+def _wide(values: Tensor) -> Tensor:
+    """In at least float32: squares of half-precision logits overflow at 256."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _check_labels(rows: Tensor, labels: Tensor) -> None:

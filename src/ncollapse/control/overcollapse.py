@@ -20,6 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ncollapse.collect.tap.heads import candidates, logits_of, unwrap
 from ncollapse.collect.tap.listener import Listener
+from ncollapse.linalg import unit_rows
 
 Labels = Int[Tensor, " samples"]
 
@@ -60,7 +61,7 @@ class AdjacentRegions(nn.Module):
         if self.regions < 2:
             return 0 * self.shift.sum()
         rows = torch.cat([self.scale.flatten(1), self.shift.flatten(1)], 1)
-        unit = functional.normalize(rows, dim=1)
+        unit = unit_rows(rows)
         count = self.regions * (self.regions - 1)
         return ((unit @ unit.T) ** 2 - torch.eye(self.regions, device=unit.device)).sum() / count
 
@@ -81,9 +82,9 @@ class OverCollapsePrevention:
     passes.
 
     head: name of the layer that makes the logits, found where not given. Raises ValueError for a
-    model without a linear head, for outputs that are not (samples, K) logits, and for labels
-    outside 0..K-1. Source: the idea is that of "POC: Preventing the Over-Collapse of Classes for
-    Class-Incremental Learning" (OpenReview wwbVYrOMIW); the form is this library's.
+    model without a linear head, for outputs that are not (samples, K) logits, for an empty batch,
+    and for labels outside 0..K-1. Source: the idea is that of "POC: Preventing the Over-Collapse of
+    Classes for Class-Incremental Learning" (OpenReview wwbVYrOMIW); the form is this library's.
 
     >>> poc = OverCollapsePrevention(model, input_shape=(3, 32, 32))              # doctest: +SKIP
     >>> optimizer = SGD([*model.parameters(), *poc.parameters()], lr=0.1)         # doctest: +SKIP
@@ -133,6 +134,8 @@ class OverCollapsePrevention:
     def loss(self, inputs: Float[Tensor, "samples ..."], labels: Labels) -> Float[Tensor, ""]:
         """The scalar to call backward on."""
         K, T = self.num_classes, self.transformations.regions
+        if labels.numel() == 0:
+            raise ValueError("the batch is empty; at least one sample is needed")
         if labels.numel() and not bool(((labels >= 0) & (labels < K)).all()):
             raise ValueError(
                 f"labels reach from {int(labels.min())} to {int(labels.max())}; 0..{K - 1} needed"
@@ -145,7 +148,9 @@ class OverCollapsePrevention:
         targets = torch.cat([labels, K + region * K + labels])
         found = torch.cat([logits, moved_logits])
         separate = functional.cross_entropy(found, targets)
-        near = functional.cosine_similarity(moved_features, features.detach(), dim=1)
+        moved_features = moved_features.flatten(1)
+        still = features.detach().flatten(1)
+        near = (unit_rows(moved_features) * unit_rows(still)).sum(1)
         overlap = self.transformations.overlap()
         return separate + self.pull * (1 - near).mean() + self.apart * overlap
 

@@ -4,8 +4,10 @@ Functions take features (samples, d) and labels (samples) and return the quantit
 name; modules return what is to be added to the loss, so quantities that are to grow come with a
 minus. Pulling: `nc1_penalty`, `frame_penalty`, `duality_penalty`, each a metric of
 `ncollapse.metrics` on the batch's statistics. Pushing: `coding_rate`, `rate_reduction`, `koleo`,
-`variance_covariance`. All raise ValueError for features that are not finite or not (samples, d),
-and are 0, with gradient 0, on a batch too small to tell.
+`variance_covariance`. All raise ValueError for features that are not finite or not (samples, d).
+All are finite, with finite gradients, on every batch: 0, with gradient 0, where it cannot tell.
+That is an empty one for all of them, fewer than two classes or class means that coincide (all zero,
+all alike) for those that read means, one sample for `koleo` and `variance_covariance`.
 """
 
 from __future__ import annotations
@@ -15,16 +17,23 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.control.batches import (
+    apart,
     batch_fisher,
     batch_statistics,
     check_features,
+    guarded,
+    nothing,
     working,
     working_dtype,
 )
+from ncollapse.geometry import Geometry
+from ncollapse.linalg import unit_rows
 from ncollapse.metrics.catalog import METRICS
 
 Scalar = Float[Tensor, ""]
+Found = tuple[ClassStatistics, Geometry] | None
 NC1 = ("nc1_ratio", "nc1_cdnv", "nc1_fisher", "nc1_vci")
 FRAMES = {
     "simplex": "nc2_etf_means",
@@ -45,30 +54,34 @@ def nc1_penalty(
     """An NC1 metric r of the batch, tr Σ_W / tr Σ_B by default. Unitless, ≥ 0, ideal 0.
 
     log: log(r + floor) instead, whose pull does not fade until r falls below `floor`. A batch has
-    few samples a class and reads NC1 low, by about K/n of itself. Source: Papyan, Han, Donoho 2020
-    and the metric's.
+    few samples a class and reads NC1 low, by about K/n of itself. 0, with log too, where all class
+    means coincide, and for nc1_cdnv where those of a pair do: between them no direction is better.
+    Source: Papyan, Han, Donoho 2020 and the metric's.
     """
     if metric not in NC1:
         raise ValueError(f"metric={metric!r}; one of {', '.join(NC1)} is needed")
-    value = batch_fisher(features, labels) if metric == "nc1_fisher" else None
+    safe = guarded(features)
+    value = batch_fisher(safe, labels) if metric == "nc1_fisher" else None
     if value is None:
-        found = batch_statistics(features, labels, full="full" in METRICS[metric].needs)
-        if found is None:
-            return _nothing(features)
-        value = _metric(metric, found, features)
+        found = batch_statistics(safe, labels, full="full" in METRICS[metric].needs)
+        if found is None or not _told_apart(found):
+            return nothing(features)
+        value = METRICS[metric].evaluate(statistics=found[0], geometry=found[1])
     value = value.to(working_dtype(features))
-    return (value + floor).log() if log else value
+    return _finite((value + floor).log() if log else value, features)
 
 
 def frame_penalty(features: Tensor, labels: Tensor, *, frame: str = "simplex") -> Scalar:
     """Distance of the batch's class means to a frame; simplex: ‖G/‖G‖_F - E‖_F, in [0, 2], ideal 0.
 
     frame: "simplex" (nc2_etf_means), "orthogonal" (nc2_orthogonal_means, of raw means) or "gof"
-    (nc2_gof_means, lengths free). Sources: Zhu et al. 2021, Zhou et al. 2022, Dang et al. 2023.
+    (nc2_gof_means, lengths free). 0 where all class means coincide. Sources: Zhu et al. 2021, Zhou
+    et al. 2022, Dang et al. 2023.
     """
     if frame not in FRAMES:
         raise ValueError(f"frame={frame!r}; one of {', '.join(FRAMES)} is needed")
-    return _metric(FRAMES[frame], batch_statistics(features, labels, full=False), features)
+    found = batch_statistics(guarded(features), labels, full=False)
+    return _metric(FRAMES[frame], found, features)
 
 
 def duality_penalty(
@@ -76,45 +89,52 @@ def duality_penalty(
 ) -> Scalar:
     """‖W/‖W‖_F - M/‖M‖_F‖_F over the classes in the batch (nc3_duality), in [0, 2], ideal 0.
 
-    Pulls features and classifier toward each other; pass weight.detach() to move features alone.
-    Source: Papyan, Han, Donoho 2020.
+    Pulls features and classifier toward each other; pass weight.detach() to move features alone. 0
+    where all class means coincide, or the weight is zero. Source: Papyan, Han, Donoho 2020.
     """
     if weight.shape[1] != features.shape[1]:
         raise ValueError(
             f"weight has {weight.shape[1]} features and the batch {features.shape[1]}; pass what "
             "enters the classifier"
         )
-    return _metric("nc3_duality", batch_statistics(features, labels, weight, full=False), features)
+    found = batch_statistics(guarded(features), labels, guarded(weight), full=False)
+    return _metric("nc3_duality", found, features)
 
 
-def _metric(key: str, found: object, features: Tensor) -> Tensor:
-    if found is None:
-        return _nothing(features)
-    assert isinstance(found, tuple)
-    statistics, geometry = found
-    value = METRICS[key].evaluate(statistics=statistics, geometry=geometry)
-    return value.to(working_dtype(features))
+def _metric(key: str, found: Found, features: Tensor) -> Tensor:
+    if found is None or not _told_apart(found):
+        return nothing(features)
+    value = METRICS[key].evaluate(statistics=found[0], geometry=found[1])
+    value = value.to(working_dtype(features))
+    return _finite(value, features)
 
 
-def _nothing(features: Tensor) -> Tensor:
-    return 0 * working(features).sum()
+def _told_apart(found: Found) -> bool:
+    return found is not None and found[1].means is not None and apart(found[1].means)
+
+
+def _finite(value: Tensor, features: Tensor) -> Tensor:
+    """The value; 0 with gradient 0 where it is infinite or not a number."""
+    return torch.where(value.isfinite(), value, nothing(features))
 
 
 # ---- push against collapse ------------------------------------------------------------------
 def coding_rate(features: Tensor, *, epsilon: float = 0.5**0.5, normalize: bool = True) -> Scalar:
     """R = ½ log det(I + d/(n ε²) ZᵀZ) in nats: how much room the features take. ≥ 0.
 
-    normalize: rows on the unit sphere first. The determinant is taken on the smaller side.
-    Source: Yu et al. 2020.
+    normalize: rows on the unit sphere first. The determinant is taken on the smaller side. 0 for a
+    batch that is empty or zero. Source: Yu et al. 2020.
     """
     check_features(features)
+    if features.shape[0] == 0:
+        return nothing(features)
+    features = guarded(features)
     with torch.autocast(features.device.type, enabled=False):
         rows = _rows(features, normalize)
         n, d = rows.shape
         gram = rows @ rows.T if n < d else rows.T @ rows
         size = torch.eye(gram.shape[0], dtype=gram.dtype, device=gram.device)
-        factor = torch.linalg.cholesky(size + d / (n * epsilon**2) * gram)
-        return factor.diagonal().log().sum()
+        return _log_pivots(size + d / (n * epsilon**2) * gram).sum()
 
 
 def rate_reduction(
@@ -123,10 +143,17 @@ def rate_reduction(
     """ΔR = R - Σ_c n_c/n R(Z_c) in nats: the room all classes take over that of each. ≥ 0.
 
     Its maximum spreads every class over a subspace of its own: classes apart, but not collapsed.
-    All classes share one factorisation of the Gram matrix with zeros between classes.
+    All classes share one factorisation of the Gram matrix with zeros between classes. Samples of a
+    negative label (ignore_index) are left out; 0 where none is left, and for one class.
     Source: Yu et al. 2020.
     """
     check_features(features, labels)
+    keep = labels >= 0
+    if not bool(keep.all()):
+        features, labels = features[keep], labels[keep]
+    if features.shape[0] == 0:
+        return nothing(features)
+    features = guarded(features)
     with torch.autocast(features.device.type, enabled=False):
         rows = _rows(features, normalize)
         n, d = rows.shape
@@ -137,11 +164,23 @@ def rate_reduction(
         blocks = torch.where(same, rows @ rows.T, 0) * root[:, None] * root
         size = torch.eye(n, dtype=rows.dtype, device=rows.device)
         # Pivots of different classes do not meet, so each sample's belongs to its class alone.
-        pivots = torch.linalg.cholesky(size + blocks).diagonal().log()
+        pivots = _log_pivots(size + blocks)
         return (
             coding_rate(features, epsilon=epsilon, normalize=normalize)
             - (counts / n * pivots).sum()
         )
+
+
+def _log_pivots(matrix: Tensor) -> Tensor:
+    """Logarithms of the Cholesky pivots. Raises ValueError where the matrix, 1 plus a Gram matrix,
+    is so large that its dtype loses the 1."""
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    if bool(failed.any()):
+        raise ValueError(
+            f"the coding rate of this batch is beyond {str(matrix.dtype).removeprefix('torch.')}: "
+            "pass normalize=True, a larger epsilon, or float64 features"
+        )
+    return factor.diagonal().log()
 
 
 def koleo(features: Tensor) -> Scalar:
@@ -152,7 +191,8 @@ def koleo(features: Tensor) -> Scalar:
     """
     check_features(features)
     if features.shape[0] < 2:
-        return _nothing(features)
+        return nothing(features)
+    features = guarded(features)
     with torch.autocast(features.device.type, enabled=False):
         unit = _rows(features, True)
         with torch.no_grad():
@@ -177,7 +217,8 @@ def variance_covariance(
     check_features(features)
     n, d = features.shape
     if n < 2:
-        return _nothing(features)
+        return nothing(features)
+    features = guarded(features)
     with torch.autocast(features.device.type, enabled=False):
         centred = working(features)
         centred = centred - centred.mean(0)
@@ -190,7 +231,7 @@ def variance_covariance(
 
 def _rows(features: Tensor, normalize: bool) -> Tensor:
     wide = working(features)
-    return functional.normalize(wide, dim=1) if normalize else wide
+    return unit_rows(wide) if normalize else wide
 
 
 # ---- modules: what to add to a loss ---------------------------------------------------------

@@ -11,6 +11,7 @@ import torch
 
 from ncollapse.collect.ranks.ranks import Ranks, together
 from ncollapse.record.atomic import replacing
+from ncollapse.sources.specs.states import read_pt
 
 # How long a run takes, and where it runs and writes, may differ when it goes on.
 FREE = ("checkpoint", "checkpoint_every", "resume", "device", "loss")
@@ -67,8 +68,10 @@ def _read(settings: Any) -> dict[str, Any] | None:
     path: Path = settings.checkpoint
     if not path.exists():
         return None
-    found: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+    found: dict[str, Any] = read_pt(path)
     mine = identity(settings)
+    if not isinstance(found, dict) or not isinstance(found.get("settings"), dict):
+        raise ValueError(f"{path} is no checkpoint of a training here; delete it to train anew")
     if found["settings"] != mine:
         keys = sorted(key for key in mine if found["settings"].get(key) != mine[key])
         raise ValueError(

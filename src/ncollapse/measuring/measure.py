@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from ncollapse.collect.collector import Collector
 from ncollapse.collect.keep.cache import FeatureCache, RecomputedSource
 from ncollapse.collect.keep.gaps import fill_gaps
-from ncollapse.collect.keep.kept import KeptCache, fingerprint
+from ncollapse.collect.keep.identity import fingerprint
+from ncollapse.collect.keep.kept import KeptCache
 from ncollapse.collect.ranks.parts import PartSource
 from ncollapse.collect.ranks.ranks import Ranks, together
 from ncollapse.collect.ranks.shares import check_order
@@ -112,7 +113,7 @@ def measure(
             raise ValueError("a snapshot keeps the features, and cache=False keeps none; pass one")
         with together(ranks):
             check_order(loaders)
-        how = (stream.tokens, limit, str(pool), str(stream.autocast), chosen.ignore_index)
+        how = (stream.tokens, limit, pool, head, str(stream.autocast), chosen.ignore_index)
         kept = KeptCache(
             Path(chosen.snapshot),
             every=chosen.snapshot_every,
@@ -229,9 +230,15 @@ def _finish(
 
 
 def split_loaders(data: Any, train: Any, test: Any) -> dict[str, Any]:
-    """Loaders by split name. Raises ValueError when a split is passed twice, or none."""
+    """Loaders by split name. Raises ValueError when a split is passed twice, or none, and for
+    names that differ in type only."""
     if isinstance(data, Mapping):
         loaders = {str(split): loader for split, loader in data.items()}
+        if len(loaders) < len(data):
+            raise ValueError(
+                f"splits are named {', '.join(map(repr, data))}, of which two are the same name; "
+                "give each split a name of its own"
+            )
     else:
         loaders = {} if data is None else {"train": data}
     for split, loader in (("train", train), ("test", test)):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
+
+UNFINISHED = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
 
 
 @contextmanager
@@ -28,6 +31,18 @@ def replacing(path: Path, *, keep: Path | None = None) -> Iterator[BinaryIO]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether a file of this name was being written by `replacing` when its writer was killed."""
+    return bool(UNFINISHED.fullmatch(name))
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what killed writers left in a folder; only where nobody else is writing."""
+    for path in folder.iterdir():
+        if is_unfinished(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

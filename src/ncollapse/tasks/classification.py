@@ -30,6 +30,8 @@ MOMENTS, DECISIONS, BLOCKS, RESIDUALS = "moments", "decisions", "blocks", "resid
 # Multiplications of a second look up to which it runs in float64: ten seconds of one core.
 EXACT_DECISIONS = 2e11
 NAMED = 10
+# Below it (and above its inverse) fourth powers lose digits: about 1e-73.
+FOURTH_ROOT = (torch.finfo(torch.float64).tiny / torch.finfo(torch.float64).eps) ** 0.25
 
 
 @dataclass(frozen=True)
@@ -250,16 +252,32 @@ def _unseen(leading: Split, moments: ClassMoments, names: tuple[str, ...] | None
 def _check_size(
     statistics: ClassStatistics, geometry: Geometry, dtype: torch.dtype, description: str
 ) -> None:
-    """Raises ValueError where squares of what varies underflow: readings would be of zeros."""
+    """Raises ValueError where squares of what varies leave the dtype that they are summed in, or
+    fourth powers (norms of Gram matrices) float64: readings would be of zeros and infinities."""
     work = working_dtype(dtype)
     apart = float(geometry.centred_means.abs().max())
-    least = (torch.finfo(work).tiny / torch.finfo(work).eps) ** 0.5
-    if 0 < apart < least and float(statistics.traces.max()) < least**2:
-        name = str(work).removeprefix("torch.")
+    varies = max(apart, float(statistics.traces.max()) ** 0.5)
+    squares = (torch.finfo(work).tiny / torch.finfo(work).eps) ** 0.5
+    name = str(work).removeprefix("torch.")
+    if 0 < apart < squares and varies < squares:
         raise ValueError(
             f"{description}: features vary by {apart:.1g}, whose squares {name} cannot hold; "
             "multiply them by a constant first"
         )
+    assert geometry.means is not None
+    sizes = {"features vary by": varies, "class means are as long as": _largest(geometry.means)}
+    if geometry.weight is not None:
+        sizes["the weight has entries of"] = _largest(geometry.weight)
+    for what, size in sizes.items():
+        if size > 1 / FOURTH_ROOT or 0 < size < FOURTH_ROOT:
+            raise ValueError(
+                f"{description}: {what} {size:.1g}, whose fourth powers float64 cannot hold; "
+                "multiply by a constant first"
+            )
+
+
+def _largest(rows: Tensor) -> float:
+    return float(rows.abs().max())
 
 
 def _spectrum(geometry: Geometry) -> tuple[dict[str, Any], list[str]]:

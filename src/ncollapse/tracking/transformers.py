@@ -12,6 +12,7 @@ from torch import nn
 from ncollapse.control.held import Dial
 from ncollapse.errors import NCollapseWarning
 from ncollapse.sources.specs.optional import optional
+from ncollapse.sources.specs.states import read_pt
 from ncollapse.tracking.evaluation import KEYS
 from ncollapse.tracking.following import Following
 from ncollapse.tracking.loggers import flat
@@ -73,7 +74,7 @@ class CollapseCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
             raise ValueError("the penalty of a dial reaches the loss by attach(trainer); call that")
         self._following.watch(kwargs["model"])
         if state.global_step and (saved := state_file(args, state)).exists():
-            self._following.load_state_dict(torch.load(saved, "cpu", weights_only=True))
+            self._following.load_state_dict(read_pt(saved))
         self._following.begin(kwargs["model"])
 
     def on_substep_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -70,13 +70,17 @@ class _Rows:
             left -= BLOCK_ROWS
         self.blocks = []
 
+    @property
+    def width(self) -> int:
+        """Bytes of a row."""
+        return self.dim * self.dtype.itemsize
+
     def reopen(self, path: Path, count: int) -> None:
         """Go on in a file of which the first `count` rows are known to be whole."""
-        width = self.dim * torch.empty(0, dtype=self.dtype).element_size()
         self.path, self.count = path, count
         self.file = path.open("r+b")
-        self.file.truncate(count * width)
-        self.file.seek(count * width)
+        self.file.truncate(count * self.width)
+        self.file.seek(count * self.width)
 
     def read(self, start: int, size: int) -> Iterator[Tensor]:
         if self.path is None:
@@ -85,12 +89,13 @@ class _Rows:
             return
         if self.file is not None:
             self.file.flush()
-        width = self.dim * torch.empty(0, dtype=self.dtype).element_size()
         with self.path.open("rb") as handle:
-            handle.seek(start * width)
+            handle.seek(start * self.width)
             for place in range(start, self.count, size):
                 rows = min(size, self.count - place)
-                raw = np.fromfile(handle, dtype=np.uint8, count=rows * width)
+                raw = np.fromfile(handle, dtype=np.uint8, count=rows * self.width)
+                if raw.size != rows * self.width:
+                    raise ValueError(f"the feature cache {self.path} was cut while it was read")
                 yield torch.from_numpy(raw).view(self.dtype).view(rows, self.dim)
 
     def _slice(self, start: int, stop: int) -> Tensor:

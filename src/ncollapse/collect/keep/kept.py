@@ -1,30 +1,30 @@
 """A forward pass that can be cut off: features on disk, with what was read and in which order.
 
 A folder holds numbered sets, one folder a rank in each, and a file that names the current set. In
-a rank's folder lie the features of each layer, appended only, and a snapshot with labels, places
-and the number of rows that are whole: a file longer than that is cut when it is opened again. Any
+a rank's folder lie the features of each layer, appended only, and a snapshot with labels, places,
+marks of the inputs, checksums of the features and the number of rows that are whole: a file longer
+than that is cut when it is opened again. Whoever goes on has the same model (`identity`), the same
+inputs (every batch is read again, if not run) and files as they were written, or is refused. Any
 number of ranks goes on from any other: they share the old ranks' rows among themselves. The folder
 may hold other things: what no kept pass wrote is neither read nor removed.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ncollapse.collect.keep.cache import BLOCK_ROWS, FeatureCache, _Rows
+from ncollapse.collect.keep.segments import Segments, check, extended
 from ncollapse.collect.ranks.ranks import Ranks, together
 from ncollapse.collect.ranks.shares import Done
 from ncollapse.collect.tap.stream import FeatureBatch
-from ncollapse.record.atomic import remove_empty, replacing
+from ncollapse.record.atomic import is_unfinished, remove_empty, remove_unfinished, replacing
 from ncollapse.record.snapshots import load_snapshot, previous, save_snapshot
 
 CURRENT, STATE = "CURRENT", "cache.safetensors"
@@ -53,6 +53,8 @@ class KeptCache(FeatureCache):
         self._fingerprint = fingerprint
         self._rank, self._size = (0, 1) if ranks is None else (ranks.rank, ranks.size)
         self._saved = time.monotonic()
+        self._marks: list[Tensor] = []
+        self._segments: dict[str, Segments] = {}
         self.done = Done()
 
     # ---- beginning ----------------------------------------------------------------------------
@@ -94,22 +96,27 @@ class KeptCache(FeatureCache):
                 f"the snapshot {self._root} was made with another model, other layers, splits or "
                 "options; resume with the same, or delete it to start anew"
             )
-        labels, codes, order = (tensors[name] for name in ("labels", "codes", "order"))
+        labels, codes, order, marks = (
+            tensors[name] for name in ("labels", "codes", "order", "marks")
+        )
         for code, split in enumerate(self.splits):
             mine = codes == code
             if bool(mine.any()):
-                self.done.add(split, order[mine], labels[mine])
+                self.done.add(split, order[mine], labels[mine], marks[mine])
         if rank % self._size != self._rank:
             return
         self._labels.append(labels)
         self._codes.append(codes)
         self._orders.append(order)
+        self._marks.append(marks)
         count = labels.numel()
-        for number, (layer, dim, dtype) in enumerate(header["layers"]):
+        for number, (layer, dim, dtype, segments) in enumerate(header["layers"]):
             rows = _Rows(dim=dim, dtype=getattr(torch, dtype))
+            known = [(int(stop), str(digest)) for stop, digest in segments]
+            check(known, place / f"{number}.bin", rows.width)
             if self._where == place:
                 rows.reopen(place / f"{number}.bin", count)
-                self._layers[layer] = rows
+                self._layers[layer], self._segments[layer] = rows, known
                 continue
             rows.path, rows.count = place / f"{number}.bin", count
             mine_rows = self._layers.setdefault(layer, _Rows())
@@ -120,6 +127,9 @@ class KeptCache(FeatureCache):
 
     # ---- keeping ------------------------------------------------------------------------------
     def append(self, batch: FeatureBatch) -> None:
+        assert batch.marks is not None
+        # First: after an interrupt in between, marks of rows that are not there are cut.
+        self._marks.append(batch.marks)
         super().append(batch)
         if time.monotonic() - self._saved > self._every:
             self.save()
@@ -138,15 +148,25 @@ class KeptCache(FeatureCache):
             "labels": torch.cat([nothing, *self._labels])[:whole],
             "codes": torch.cat([nothing, *self._codes])[:whole],
             "order": torch.cat([nothing, *self._orders])[:whole],
+            "marks": torch.cat([nothing, *self._marks])[:whole],
         }
         # One tensor each from now on: the next save concatenates less.
         self._labels, self._codes = [tensors["labels"]], [tensors["codes"]]
-        self._orders = [tensors["order"]]
+        self._orders, self._marks = [tensors["order"]], [tensors["marks"]]
+        for layer, rows in self._layers.items():
+            known = self._segments.get(layer, [])
+            if rows.path is not None:
+                # Read back: what is promised is what lies there.
+                known = extended(known, rows.path, whole, rows.width)
+            self._segments[layer] = known
         header = {
             "kind": "features",
             "fingerprint": self._fingerprint,
             # A list: the order of layers numbers their files.
-            "layers": [[name, *shape] for name, shape in self.shapes().items()],
+            "layers": [
+                [name, *shape, self._segments.get(name, [])]
+                for name, shape in self.shapes().items()
+            ],
         }
         save_snapshot(self._where / STATE, tensors, header)
         self._saved = time.monotonic()
@@ -156,19 +176,6 @@ class KeptCache(FeatureCache):
         if self._where is not None and self._where.exists() and error and error[0] is not None:
             self.save()
         super().__exit__(*error)
-
-
-def fingerprint(model: nn.Module, layers: Mapping[str, nn.Module], options: tuple[Any, ...]) -> str:
-    """sha256 of parameter names, shapes and sums, of the layers read and of the options."""
-    digest = hashlib.sha256(repr((tuple(layers), options)).encode())
-    for name, value in model.state_dict().items():
-        if not isinstance(value, Tensor):
-            continue
-        full = getattr(value, "full_tensor", None)
-        value = value if full is None else full()
-        total = float(value.detach().double().sum()) if value.numel() else 0.0
-        digest.update(repr((name, tuple(value.shape), total)).encode())
-    return digest.hexdigest()
 
 
 def is_kept(folder: Path) -> bool:
@@ -184,6 +191,8 @@ def remove_kept(folder: Path) -> None:
         _remove_set(place)
     if _current(folder):
         (folder / CURRENT).unlink()
+    if folder.is_dir():
+        remove_unfinished(folder)
     remove_empty(folder)
 
 
@@ -213,7 +222,7 @@ def _remove_set(folder: Path) -> None:
     """Delete the files of a set by name; its folders go when they are empty then."""
     for rank in folder.iterdir():
         for file in rank.iterdir():
-            if OURS.fullmatch(file.name):
+            if OURS.fullmatch(file.name) or is_unfinished(file.name):
                 file.unlink()
         remove_empty(rank)
     remove_empty(folder)

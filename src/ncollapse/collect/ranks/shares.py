@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 
+from ncollapse.collect.ranks.marks import enter
 from ncollapse.collect.ranks.ranks import Ranks
 
 log = logging.getLogger("ncollapse")
@@ -32,33 +33,41 @@ class Place:
 
 
 class Done:
-    """Samples that an interrupted pass has read: places and labels by split."""
+    """Samples that an interrupted pass has read: places, labels and marks by split."""
 
     def __init__(self) -> None:
-        self._held: dict[str, tuple[Tensor, Tensor]] = {}
+        self._held: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
 
-    def add(self, split: str, order: Tensor, labels: Tensor) -> None:
+    def add(self, split: str, order: Tensor, labels: Tensor, marks: Tensor) -> None:
         """Samples of one split, at these places among all."""
         if split in self._held:
-            order = torch.cat([self._held[split][0], order])
-            labels = torch.cat([self._held[split][1], labels])
+            held = zip(self._held[split], (order, labels, marks), strict=True)
+            order, labels, marks = (torch.cat(parts) for parts in held)
         order, sort = order.sort()
-        self._held[split] = order, labels[sort]
+        self._held[split] = order, labels[sort], marks[sort]
 
-    def left(self, split: str, place: Place, labels: Tensor) -> Place:
+    def left(self, split: str, place: Place, labels: Tensor, marks: Tensor) -> Place:
         """The place with what is done no longer wanted.
 
-        Raises ValueError where a sample that is done has another label now.
+        Raises ValueError where a sample that is done has another label or other inputs now.
         """
         if split not in self._held or place.order.numel() == 0:
             return place
-        order, known = self._held[split]
+        order, known, marked = self._held[split]
         where = torch.searchsorted(order, place.order).clamp(max=order.numel() - 1)
         found = (order[where] == place.order) & place.wanted
         if not torch.equal(known[where[found]], labels.cpu()[found]):
             raise ValueError(
                 f"the loader of split {split!r} gives other samples than the run that is resumed; "
                 "the same data in the same order are needed, or start without resume"
+            )
+        other = (marked[where[found]] != marks[found]).nonzero()
+        if other.numel():
+            row = int(place.order[found][other[0]])
+            raise ValueError(
+                f"the loader of split {split!r} gives other inputs than the run that is resumed, "
+                f"first at sample {row}; the same data with the same preprocessing (nothing random "
+                "in it) are needed, or start without resume"
             )
         return Place(place.order, place.wanted & ~found)
 
@@ -224,21 +233,5 @@ def _first_print(loader: Any, split: str) -> str | None:
     batch = next(found, None)
     if batch is None:
         return None
-    _enter(batch, digest)
+    enter(batch, digest)
     return digest.hexdigest()
-
-
-def _enter(value: Any, digest: Any) -> None:
-    if isinstance(value, Tensor):
-        value = value.detach().cpu().contiguous()
-        digest.update(repr((value.dtype, tuple(value.shape))).encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
-    elif isinstance(value, dict) or hasattr(value, "items"):
-        for key in value:
-            digest.update(repr(key).encode())
-            _enter(value[key], digest)
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            _enter(item, digest)
-    else:
-        digest.update(repr(value).encode())

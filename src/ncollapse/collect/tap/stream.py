@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ncollapse.collect.ranks.marks import sample_marks
 from ncollapse.collect.ranks.ranks import Ranks
 from ncollapse.collect.ranks.shares import Done, Place, Share, shares
 from ncollapse.collect.tap.batches import (
@@ -33,12 +34,14 @@ Progress = Callable[[str, int, int], None]
 @dataclass(frozen=True, eq=False)
 class FeatureBatch:
     """One batch: split name, labels (samples), features (samples, dim) by layer. order (samples):
-    their places among those of all ranks, where several measure together."""
+    their places among those of all ranks, where several measure together. marks (samples): what
+    their inputs are known by, where the pass is kept."""
 
     split: str
     labels: Tensor
     features: dict[str, Tensor]
     order: Tensor | None = None
+    marks: Tensor | None = None
 
 
 @dataclass
@@ -92,7 +95,7 @@ class ModelStream:
     def placed(self) -> Iterator[tuple[str, Tensor, Tensor | None]]:
         """As `labels`, with the samples' places among those of all ranks."""
         with preserved(self.taps.model):
-            for split, _, batch, place in self._batches():
+            for split, _, batch, place, _ in self._batches():
                 if place is None:
                     yield split, batch.labels, None
                 else:
@@ -101,7 +104,7 @@ class ModelStream:
     def __iter__(self) -> Generator[FeatureBatch, None, None]:
         device = _device(self.taps.model)
         with preserved(self.taps.model), self.taps:
-            for split, start, batch, place in self._batches():
+            for split, start, batch, place, marks in self._batches():
                 self.taps.begin(batch.labels.numel(), batch.mask, batch.tokens)
                 with torch.inference_mode(), self._mixed(device), _explained(batch.inputs):
                     output = batch.run(self.taps.model, device)
@@ -113,7 +116,8 @@ class ModelStream:
                 kept = place.wanted.nonzero().flatten()
                 labels = batch.labels[kept]
                 features = {name: rows[kept.to(rows.device)] for name, rows in features.items()}
-                yield FeatureBatch(split, labels, features, place.order[kept])
+                marks = None if marks is None else marks[kept]
+                yield FeatureBatch(split, labels, features, place.order[kept], marks)
 
     def _unpacked(self, raw: Any) -> Batch:
         if self.tokens is not None:
@@ -123,25 +127,26 @@ class ModelStream:
     def _size(self, raw: Any) -> int:
         return self._unpacked(raw).rows
 
-    def _batches(self) -> Iterator[tuple[str, int, Batch, Place | None]]:
+    def _batches(self) -> Iterator[tuple[str, int, Batch, Place | None, Tensor | None]]:
         total = self._total()
         done = 0
         for split, loader in self.loaders.items():
             start = 0
             for raw, place in self._placed(loader):
-                batch = self._unpacked(raw)
+                batch, marks = self._unpacked(raw), None
                 rows = batch.rows
                 if place is not None:
                     batch, place = _wanted(batch, place, always=is_sharded(self.taps.model))
                     if self.done is not None:
-                        place = self.done.left(split, place, batch.labels)
+                        marks = _marks(batch)
+                        place = self.done.left(split, place, batch.labels, marks)
                         # The first batch finds the head, whoever has its samples.
                         if self.taps.batches and not bool(place.wanted.any()):
                             batch = _first(batch, 0)
                 elif self.limit is not None and start + rows > self.limit:
                     batch = _first(batch, self.limit - start)
                 if batch.labels.numel():
-                    yield split, start, batch, place
+                    yield split, start, batch, place, marks
                 start += rows
                 done += rows
                 if self.progress is not None:
@@ -215,6 +220,14 @@ def _wanted(batch: Batch, place: Place, *, always: bool) -> tuple[Batch, Place]:
         return batch, place
     row = torch.div(batch.tokens.positions, batch.tokens.time, rounding_mode="floor").cpu()
     return batch, Place(token_order(place.order, batch.tokens), place.wanted[row])
+
+
+def _marks(batch: Batch) -> Tensor:
+    """The samples' marks; tokens have those of their sequence."""
+    found = sample_marks(batch.inputs, batch.rows)
+    if batch.tokens is None:
+        return found
+    return found[torch.div(batch.tokens.positions, batch.tokens.time, rounding_mode="floor").cpu()]
 
 
 def _first(batch: Batch, count: int) -> Batch:

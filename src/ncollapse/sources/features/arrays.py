@@ -97,7 +97,12 @@ class FeatureSource(ABC):
 
     def _set_head(self, weight: Any, bias: Any) -> None:
         if weight is not None:
-            self.weight = as_tensor(weight)
+            self.weight = _real(as_tensor(weight), "weight", self.description)
+            if self.weight.shape[:1] == (0,):
+                raise ValueError(
+                    f"{self.description}: weight has shape {tuple(self.weight.shape)}; one row a "
+                    "class is needed"
+                )
             if self.weight.dim() != 2 or self.weight.shape[1] != self.num_features:
                 raise ValueError(
                     f"{self.description}: weight has shape {tuple(self.weight.shape)} but features "
@@ -105,7 +110,7 @@ class FeatureSource(ABC):
                 )
             _check_finite(self.weight, "weight", self.description)
         if bias is not None:
-            self.bias = as_tensor(bias)
+            self.bias = _real(as_tensor(bias), "bias", self.description)
             if self.weight is None:
                 raise ValueError(
                     f"{self.description}: a bias without a weight; pass both or neither"
@@ -121,6 +126,7 @@ class FeatureSource(ABC):
         if split is None:
             return
         values = np.asarray(split)
+        _check_names(values, "split", self.description)
         if values.shape != (self.num_samples,):
             raise ValueError(
                 f"{self.description}: split has shape {values.shape} for {self.num_samples} "
@@ -135,7 +141,14 @@ class FeatureSource(ABC):
     def _set_names(self, names: Any) -> None:
         if names is None:
             return
-        self.class_names = tuple(str(name) for name in np.asarray(names).tolist())
+        values = np.asarray(names)
+        _check_names(values, "class_names", self.description)
+        if values.ndim != 1:
+            raise ValueError(
+                f"{self.description}: class_names have shape {values.shape}; a list of names, one "
+                "a class, is needed"
+            )
+        self.class_names = tuple(str(name) for name in values.tolist())
         known = int(self.labels.max()) + 1 if self.labels.numel() else 0
         needed = known if self.weight is None else int(self.weight.shape[0])
         if len(self.class_names) < needed:
@@ -187,16 +200,22 @@ def as_tensor(value: Any) -> Tensor:
             "plain arrays are needed: leave masked samples out first (array[~mask].data)"
         )
     array = np.asarray(value)
-    if array.dtype.kind in "OUS":
+    if array.dtype.kind not in "fiub":
         raise ValueError(
-            f"an array of dtype {array.dtype} was passed; numbers are needed: map class names to "
-            "0..K-1 first"
+            f"an array of dtype {array.dtype} was passed; real numbers are needed: map class names "
+            "to 0..K-1 first"
         )
     if not array.flags.writeable:
         array = array.copy()
     if array.dtype == np.uint16 or array.dtype.byteorder == ">":
         array = array.astype(array.dtype.newbyteorder("="))
-    return torch.from_numpy(array)
+    try:
+        return torch.from_numpy(array)
+    except TypeError:
+        raise ValueError(
+            f"an array of dtype {array.dtype} was passed, which torch has not; convert it to "
+            "float64 or int64"
+        ) from None
 
 
 def check_shape(shape: tuple[int, ...], dtype: torch.dtype, description: str) -> None:
@@ -225,6 +244,19 @@ def check_labels(labels: Tensor, description: str) -> Tensor:
             "with .astype(int) if they are class numbers"
         )
     return labels.to(torch.int64)
+
+
+def _real(values: Tensor, name: str, description: str) -> Tensor:
+    if values.is_complex():
+        raise ValueError(f"{description}: {name} is {values.dtype}; real numbers are needed")
+    return values
+
+
+def _check_names(values: np.ndarray[Any, np.dtype[Any]], name: str, description: str) -> None:
+    if values.dtype.kind not in "USOiub":
+        raise ValueError(
+            f"{description}: {name} is an array of {values.dtype}; texts (or integers) are needed"
+        )
 
 
 def _check_finite(values: Tensor, name: str, description: str) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import lzma
+import math
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -13,10 +17,23 @@ import torch
 from numpy.lib import format as npy
 from torch import Tensor
 
+from ncollapse.sources.features.arrays import as_tensor
+from ncollapse.sources.features.claims import check_memory
 from ncollapse.sources.features.store import Store
 
-DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError)
-MEMBER = "features.npy"
+# A flipped byte may ask for an encrypted member or an unknown compression (RuntimeError and its
+# NotImplementedError), or cut a header short (struct.error).
+DAMAGE = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, struct.error,
+    KeyError, OverflowError, UnicodeError,
+)  # fmt: skip
+# A head is a Python literal: what literal_eval and numpy.dtype raise on a damaged one.
+HEADER_DAMAGE = (
+    ValueError, TypeError, SyntaxError, KeyError, AttributeError, IndexError, RecursionError,
+    MemoryError, tokenize.TokenError,
+)  # fmt: skip
+Header = tuple[tuple[int, ...], bool, np.dtype[Any]]
+MEMBER, LONGEST_HEAD = "features.npy", 1 << 20
 
 
 class NpzSource(Store):
@@ -25,19 +42,25 @@ class NpzSource(Store):
     def __init__(self, path: Path) -> None:
         try:
             with zipfile.ZipFile(path) as archive:
-                names = tuple(n.removesuffix(".npy") for n in archive.namelist())
+                names = _names(archive, path)
                 super().__init__(path, names)
                 self._require()
-                with archive.open(MEMBER) as stream:
-                    shape, fortran, dtype = _header(stream, path)
-        except zipfile.BadZipFile:
+                shape, fortran, dtype = _claimed(archive, MEMBER, path)
+        except PermissionError:
+            raise
+        except DAMAGE:
             raise ValueError(
                 f"{path} is no .npz archive (or it is cut short); save it with numpy.savez"
             ) from None
         if dtype.hasobject:
             raise ValueError(f"{path}: features hold Python objects; an array of floats is needed")
         self._numpy, self._fortran = dtype, fortran
-        kind = torch.from_numpy(np.empty(0, dtype=dtype.newbyteorder("="))).dtype
+        try:
+            kind = as_tensor(np.empty(0, dtype=dtype.newbyteorder("="))).dtype
+        except ValueError as error:
+            raise ValueError(f"{path}: features: {error}") from None
+        if fortran:
+            check_memory(float(np.prod(shape)) * dtype.itemsize, f"{path}: features, taken whole,")
         self._finish(shape, kind)
 
     def read(self, name: str) -> Any:
@@ -69,9 +92,15 @@ class NpzSource(Store):
 def load_arrays(path: Path, *names: str) -> dict[str, Any]:
     """Arrays of an .npz without unpickling; all of them when none is named."""
     try:
+        with zipfile.ZipFile(path) as members:
+            for name in names or _names(members, path):
+                shape, _, dtype = _claimed(members, f"{name}.npy", path)
+                check_memory(float(np.prod(shape)) * dtype.itemsize, f"{path}: {name}")
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in names or archive.files}
     except ValueError as error:
+        if str(path) in str(error):
+            raise
         if "pickle" in str(error).lower() or "object" in str(error).lower():
             raise ValueError(
                 f"{path} holds Python objects, which are not loaded from files; save plain arrays"
@@ -81,15 +110,50 @@ def load_arrays(path: Path, *names: str) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged: {error}; save it again") from None
 
 
-def _header(stream: Any, path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def _names(archive: zipfile.ZipFile, path: Path) -> tuple[str, ...]:
+    """Arrays of an archive. Raises ValueError for a name that stands there twice, and, of an array
+    that is not asked for too, for one that is another in the archive's list."""
+    members = [name for name in archive.namelist() if name.endswith(".npy")]
+    names = [name.removesuffix(".npy") for name in members]
+    for member in archive.namelist():
+        # Opening compares the two: a name that was damaged in the list would be an array less.
+        archive.open(member).close()
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{path} holds {', '.join(twice)} twice; save each array once")
+    return tuple(names)
+
+
+def _claimed(archive: zipfile.ZipFile, member: str, path: Path) -> Header:
+    """What the head of an array says. Raises ValueError where the archive holds another number of
+    bytes than that."""
+    with archive.open(member) as stream:
+        shape, fortran, dtype = _header(stream, path, member.removesuffix(".npy"))
+        held = archive.getinfo(member).file_size - stream.tell()
+    claimed = math.prod(shape) * dtype.itemsize
+    if not dtype.hasobject and claimed != held:
+        raise ValueError(
+            f"{path} is damaged: {member.removesuffix('.npy')} of shape {shape} takes {claimed} "
+            f"bytes and {held} are there; save it again"
+        )
+    return shape, fortran, dtype
+
+
+def _header(stream: Any, path: Path, name: str = "features") -> Header:
     try:
+        # Before numpy takes as much as the head says: the length stands in bytes 8 to 11.
+        start = stream.read(12)
+        if start[6:7] > b"\x01" and int.from_bytes(start[8:12], "little") > LONGEST_HEAD:
+            raise ValueError("its head claims to be longer than any")
+        stream.seek(0)
         version = npy.read_magic(stream)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        return read(stream)
-    except ValueError as error:
-        raise ValueError(
-            f"{path}: the array features is damaged ({error}); save it again"
-        ) from None
+        shape, fortran, dtype = read(stream)
+        if any(size < 0 for size in shape):
+            raise ValueError(f"a shape of {shape}")
+    except HEADER_DAMAGE as error:
+        raise ValueError(f"{path}: the array {name} is damaged ({error}); save it again") from None
+    return shape, fortran, dtype
 
 
 def _exactly(stream: Any, wanted: int) -> bytearray:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ncollapse.sources.features.arrays import as_tensor
@@ -17,22 +17,32 @@ from ncollapse.sources.features.store import Store
 LABELS = ("labels", "label")
 
 
+def _number(kind: Any) -> bool:
+    import pyarrow.types as types
+
+    return bool(types.is_floating(kind) or types.is_integer(kind))
+
+
 class ParquetSource(Store):
     """Features of a parquet table, row group by row group. Needs pyarrow (extra `data`)."""
+
+    _width: int | None = None
 
     def __init__(self, path: Path) -> None:
         try:
             import pyarrow.parquet as parquet
-            from pyarrow import ArrowInvalid
         except ImportError:
             raise ValueError(
                 f"{path}: reading parquet needs pyarrow; pip install 'ncollapse[data]'"
             ) from None
-        try:
-            self._file = parquet.ParquetFile(path)
-        except (ArrowInvalid, OSError) as error:
-            raise ValueError(f"{path} is no valid parquet file ({error}); save it again") from None
-        columns = list(self._file.schema_arrow.names)
+        self.path = path
+        with self._damage("is no valid parquet file"):
+            # Where pages have checksums, which is the writer's choice.
+            self._file = parquet.ParquetFile(path, page_checksum_verification=True)
+            columns = list(self._file.schema_arrow.names)
+        twice = sorted({name for name in columns if columns.count(name) > 1})
+        if twice:
+            raise ValueError(f"{path} has columns {', '.join(twice)} twice; name each once")
         numbered = [name for name in columns if re.fullmatch(r"f\d+", name)]
         self._columns = (
             ["features"] if "features" in columns else sorted(numbered, key=lambda n: int(n[1:]))
@@ -45,31 +55,78 @@ class ParquetSource(Store):
         names |= {"labels"} if label else set()
         super().__init__(path, tuple(names))
         self._require()
-        total = int(self._file.metadata.num_rows)
+        total = self.num_samples = int(self._file.metadata.num_rows)
         if total == 0:
             raise ValueError(f"{path}: the table has no rows; no samples to measure")
+        if self._columns == ["features"]:
+            self._check_list()
         first = next(self.rows(0, 1))
         self._finish((total, first.shape[1]), first.dtype)
 
+    def _check_list(self) -> None:
+        import pyarrow.types as types
+
+        kind = self._file.schema_arrow.field("features").type
+        lists = (types.is_list, types.is_large_list, types.is_fixed_size_list)
+        if not any(is_kind(kind) for is_kind in lists) or not _number(kind.value_type):
+            raise ValueError(
+                f"{self.path}: features are a column of {kind}; lists of numbers, or columns f0, "
+                "f1, … are needed"
+            )
+
     def read(self, name: str) -> Any:
         column = self._label if name == "labels" else name
-        values = self._file.read([column]).column(0).to_numpy()
-        return as_tensor(values) if name == "labels" else values
+        with self._damage(f"is damaged in column {column}"):
+            return self._file.read([column]).column(0).to_numpy()
 
     def rows(self, start: int, size: int) -> Iterator[Tensor]:
         place = 0
-        for batch in self._file.iter_batches(batch_size=size, columns=self._columns):
-            stop = place + batch.num_rows
-            if stop > start:
-                yield self._matrix(batch.slice(max(0, start - place)))
-            place = stop
+        with self._damage("is damaged"):
+            for batch in self._file.iter_batches(batch_size=size, columns=self._columns):
+                stop = place + batch.num_rows
+                if stop > start:
+                    yield self._matrix(batch.slice(max(0, start - place)))
+                place = stop
+        if place != self.num_samples:
+            raise ValueError(
+                f"{self.path} is damaged: {self.num_samples} rows are claimed and {place} are "
+                "there; save it again"
+            )
+
+    @contextmanager
+    def _damage(self, what: str) -> Iterator[None]:
+        """What pyarrow says of a damaged file, in one sentence: it has an exception a kind."""
+        from pyarrow import ArrowException
+
+        try:
+            yield
+        except PermissionError:
+            raise
+        except (
+            ArrowException, OSError, RuntimeError, UnicodeError, TypeError, KeyError, MemoryError
+        ) as error:  # fmt: skip
+            said = " ".join(str(error).split())
+            raise ValueError(f"{self.path} {what} ({said}); save it again") from None
 
     def _matrix(self, batch: Any) -> Tensor:
         if self._columns != ["features"]:
             columns = [batch.column(name).to_numpy(zero_copy_only=False) for name in self._columns]
-            return torch.from_numpy(np.stack(columns, axis=1))
+            return as_tensor(np.stack(columns, axis=1))
+        import pyarrow.compute as compute
+
         column = batch.column("features")
-        flat = column.flatten().to_numpy(zero_copy_only=False)
-        if batch.num_rows == 0 or len(flat) % batch.num_rows:
-            raise ValueError(f"{self.path}: rows of features differ in length; one width is needed")
-        return torch.from_numpy(np.array(flat.reshape(batch.num_rows, -1)))
+        lengths = compute.list_value_length(column)
+        flat = column.flatten()
+        holes = column.null_count + flat.null_count
+        # Row by row, and against the first row of the table: totals may agree where lengths do not.
+        found = compute.unique(lengths).to_pylist() if not holes else []
+        width = self._width if self._width is not None else (found or [None])[0]
+        if holes or found != [width]:
+            what = f"{holes} of them are null or hold nulls" if holes else "they differ in length"
+            raise ValueError(
+                f"{self.path}: rows of features are needed that all have "
+                f"{width or 'as many'} numbers, and {what}"
+            )
+        self._width = width
+        values = flat.to_numpy(zero_copy_only=False)
+        return as_tensor(np.array(values.reshape(batch.num_rows, -1)))

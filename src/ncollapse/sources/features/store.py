@@ -8,8 +8,10 @@ from typing import Any
 import torch
 
 from ncollapse.sources.features.arrays import FeatureSource, as_tensor, check_shape
+from ncollapse.sources.features.claims import check_memory
 
-REQUIRED = ("features", "labels")
+BLOCK_ROWS = 8192
+REQUIRED, HEAD = ("features", "labels"), ("weight", "bias")
 
 
 class Store(FeatureSource):
@@ -26,13 +28,28 @@ class Store(FeatureSource):
         check_shape(shape, dtype, self.description)
         self.num_samples, self.num_features = shape
         self.dtype = dtype
-        self._set_labels(as_tensor(self.read("labels")))
+        block = 1.0 * min(shape[0], BLOCK_ROWS) * shape[1] * dtype.itemsize
+        check_memory(block, f"{self.path}: a block of features {shape}")
+        check_memory(8.0 * shape[0], f"{self.path}: labels of {shape[0]} samples")
+        self._set_labels(self._tensor("labels"))
         self._set_head(self._optional("weight"), self._optional("bias"))
         self._set_split(self._optional("split"))
         self._set_names(self._optional("class_names"))
 
+    def _tensor(self, name: str) -> torch.Tensor:
+        try:
+            return as_tensor(self.read(name))
+        except ValueError as error:
+            raise ValueError(self._said(name, str(error))) from None
+
+    def _said(self, name: str, error: str) -> str:
+        """An error with the file and the array that it is of, once."""
+        return error if str(self.path) in error else f"{self.path}: {name}: {error}"
+
     def _optional(self, name: str) -> Any:
-        return self.read(name) if name in self.names else None
+        if name not in self.names:
+            return None
+        return self._tensor(name) if name in HEAD else self.read(name)
 
     def _require(self) -> None:
         missing = [name for name in REQUIRED if name not in self.names]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,30 +18,25 @@ class SafetensorsSource(Store):
     """Features of a .safetensors file. class_names may stand in its metadata, comma-separated."""
 
     def __init__(self, path: Path) -> None:
-        try:
-            with safe_open(path, framework="pt") as handle:
-                names = tuple(handle.keys())
-                self._metadata: dict[str, str] = handle.metadata() or {}
-                super().__init__(path, names)
-                self._require()
-                part = handle.get_slice("features")
-                shape = tuple(part.get_shape())
-                empty = 0 in shape or len(shape) != 2
-                dtype = handle.get_tensor("features").dtype if empty else part[:1].dtype
-        except SafetensorError as error:
-            raise ValueError(
-                f"{path} is no valid .safetensors file ({error}); save it again"
-            ) from None
+        with _damage(path), safe_open(path, framework="pt") as handle:
+            names = tuple(handle.keys())
+            self._metadata: dict[str, str] = handle.metadata() or {}
+            super().__init__(path, names)
+            self._require()
+            part = handle.get_slice("features")
+            shape = tuple(part.get_shape())
+            empty = 0 in shape or len(shape) != 2
+            dtype = handle.get_tensor("features").dtype if empty else part[:1].dtype
         self._finish(shape, dtype)
         if "class_names" in self._metadata:
             self._set_names(self._metadata["class_names"].split(","))
 
     def read(self, name: str) -> Any:
-        with safe_open(self.path, framework="pt") as handle:
+        with _damage(self.path), safe_open(self.path, framework="pt") as handle:
             return handle.get_tensor(name)
 
     def rows(self, start: int, size: int) -> Iterator[Tensor]:
-        with safe_open(self.path, framework="pt") as handle:
+        with _damage(self.path), safe_open(self.path, framework="pt") as handle:
             part = handle.get_slice("features")
             for place in range(start, self.num_samples, size):
                 block: Tensor = part[place : min(place + size, self.num_samples)]
@@ -49,8 +45,17 @@ class SafetensorsSource(Store):
 
 def load_arrays(path: Path) -> dict[str, torch.Tensor]:
     """All tensors of a small file."""
+    with _damage(path), safe_open(path, framework="pt") as handle:
+        return {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+
+
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    """What the reader says of a damaged file: an unknown dtype is a KeyError or TypeError there."""
     try:
-        with safe_open(path, framework="pt") as handle:
-            return {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path} is no valid .safetensors file ({error}); save it again") from None
+        yield
+    except PermissionError:
+        raise
+    except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, UnicodeError) as error:
+        said = " ".join(str(error).split())
+        raise ValueError(f"{path} is no valid .safetensors file ({said}); save it again") from None

@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ncollapse.sources.features.tensors import load_arrays
 from ncollapse.sources.specs.functions import load_function
 from ncollapse.sources.specs.optional import optional
+from ncollapse.sources.specs.states import read_pt
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "module")
 PREFIXES = ("module.", "_orig_mod.", "model.")
@@ -93,16 +95,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise ValueError(f"weights {path} do not exist; a .pt, .pth or .safetensors file is needed")
     if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(
-            f"weights {path} cannot be read safely ({str(error).splitlines()[0][:200]}); save a "
-            "state dict: torch.save(model.state_dict(), path), or use .safetensors"
-        ) from None
+        return load_arrays(path)
+    found = read_pt(path)
     while isinstance(found, Mapping):
         inner = next((found[key] for key in WRAPPERS if isinstance(found.get(key), Mapping)), None)
         if inner is None:
