@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import typer
 
@@ -101,35 +100,14 @@ def progress_bars(quiet: bool, verbose: bool) -> Iterator[Progress | None]:
     if quiet:
         yield None
     elif terminal:
-        with _rich_bars() as bars:
-            yield bars
+        from ncollapse.measuring.bars import bars
+
+        with bars() as progress:
+            yield progress
     elif verbose:
         yield _tenths()
     else:
         yield None
-
-
-@contextmanager
-def _rich_bars() -> Iterator[Progress]:
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    columns: tuple[Any, ...] = (
-        TextColumn("{task.description:<18}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeRemainingColumn(),
-    )
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
-        tasks: dict[str, Any] = {}
-
-        def report(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
-            bars.update(tasks[stage], completed=done, total=total)
-
-        yield report
 
 
 def _tenths() -> Progress:

@@ -88,8 +88,8 @@ def measure_layers(
                     geometries[split.name] = _stored(found.geometry, read, source, split)
                 if found.spectrum:
                     spectra[split.name] = found.spectrum
-            if options.progress is not None:
-                options.progress("metrics", number + 1, len(sources))
+            if options.told is not None:
+                options.told("metrics", number + 1, len(sources))
         form = _scatter_form(splits[0].first)
         layers[layer] = {
             "dim": source.num_features,

@@ -25,6 +25,7 @@ from ncollapse.collect.tap.select import Layers
 from ncollapse.collect.tap.stream import ModelStream
 from ncollapse.collect.tap.taps import HEAD, Taps
 from ncollapse.collect.tap.tokens import token_kind
+from ncollapse.measuring.bars import shown
 from ncollapse.measuring.layers import measure_layers, whole
 from ncollapse.measuring.measurement import Measurement
 from ncollapse.measuring.options import MeasureOptions, Options, SourceOptions, as_dtype, options_of
@@ -91,49 +92,52 @@ def measure(
     fire, empty loaders, unexpected batches, labels beyond the head's width, and whatever
     `measure_source` raises.
     """
-    chosen = options_of("measure", options, MODEL_KEYWORDS)
+    given = options_of("measure", options, MODEL_KEYWORDS)
     ranks = Ranks.current()
     loaders = split_loaders(data, train, test)
     taps = Taps(model, layers, head=head, pool=pool)
-    stream = ModelStream(
-        taps,
-        loaders,
-        unpack=unpack,
-        limit=limit,
-        batch_size=batch_size,
-        autocast=as_dtype(autocast),
-        ignore_index=chosen.ignore_index,
-        progress=chosen.progress,
-        tokens=token_kind(tokens),
-        ranks=ranks,
-    )
     said = {"class_names": class_names, "description": description or type(taps.model).__name__}
-    if chosen.snapshot is not None:
-        if not cache:
-            raise ValueError("a snapshot keeps the features, and cache=False keeps none; pass one")
-        with together(ranks):
-            check_order(loaders)
-        how = (stream.tokens, limit, pool, head, str(stream.autocast), chosen.ignore_index)
-        kept = KeptCache(
-            Path(chosen.snapshot),
-            every=chosen.snapshot_every,
-            splits=tuple(loaders),
-            fingerprint=fingerprint(taps.model, taps.modules, how),
+    with shown(given) as chosen:
+        stream = ModelStream(
+            taps,
+            loaders,
+            unpack=unpack,
+            limit=limit,
+            batch_size=batch_size,
+            autocast=as_dtype(autocast),
+            ignore_index=chosen.ignore_index,
+            progress=chosen.told,
+            tokens=token_kind(tokens),
             ranks=ranks,
         )
-        stream.done = kept.begin(chosen.resume)
-        chosen = replace(chosen, snapshot=None, resume=False)
-        with kept:
+        if chosen.snapshot is not None:
+            if not cache:
+                raise ValueError(
+                    "a snapshot keeps the features, and cache=False keeps none; pass one"
+                )
             with together(ranks):
-                kept.fill(stream)
-                kept.save()
-            return measure_cache(kept, taps, chosen, trace=trace, ranks=ranks, **said)
-    if not cache:
-        return _recomputed(stream, chosen, said, trace)
-    with FeatureCache(cache_budget, splits=() if ranks is None else tuple(loaders)) as features:
-        with together(ranks):
-            features.fill(stream)
-        return measure_cache(features, taps, chosen, trace=trace, ranks=ranks, **said)
+                check_order(loaders)
+            how = (stream.tokens, limit, pool, head, str(stream.autocast), chosen.ignore_index)
+            kept = KeptCache(
+                Path(chosen.snapshot),
+                every=chosen.snapshot_every,
+                splits=tuple(loaders),
+                fingerprint=fingerprint(taps.model, taps.modules, how),
+                ranks=ranks,
+            )
+            stream.done = kept.begin(chosen.resume)
+            chosen = replace(chosen, snapshot=None, resume=False)
+            with kept:
+                with together(ranks):
+                    kept.fill(stream)
+                    kept.save()
+                return measure_cache(kept, taps, chosen, trace=trace, ranks=ranks, **said)
+        if not cache:
+            return _recomputed(stream, chosen, said, trace)
+        with FeatureCache(cache_budget, splits=() if ranks is None else tuple(loaders)) as features:
+            with together(ranks):
+                features.fill(stream)
+            return measure_cache(features, taps, chosen, trace=trace, ranks=ranks, **said)
 
 
 def measure_cache(
@@ -271,11 +275,12 @@ def measure_features(
     >>> print(m)                                                   # doctest: +SKIP
     """
     trace, share = options.pop("trace", None), options.pop("share", False)
-    chosen = options_of("measure_features", options, ARRAY_KEYWORDS)
+    given = options_of("measure_features", options, ARRAY_KEYWORDS)
     source = ArraySource(
         features, labels, weight=weight, bias=bias, split=split, class_names=class_names
     )
-    return _measured(source, chosen, trace, share)
+    with shown(given) as chosen:
+        return _measured(source, chosen, trace, share)
 
 
 def measure_source(
@@ -297,15 +302,16 @@ def measure_source(
     samples in the reference split, which is `reference`, else train, else the first in the order
     given: its class means decide for all splits, and verdicts are about it. `task` says what
     labels mean; "auto" finds it, and the config says which and why. `progress(stage, done, total)`
-    is called along the way. With `share=True` the processes of an initialised group read a part of
-    the rows each: the call is collective, every process passes the same source and returns the
-    same measurement.
+    is called along the way; True shows bars. With `share=True` the processes of an initialised
+    group read a part of the rows each: the call is collective, every process passes the same source
+    and returns the same measurement.
 
     Raises ValueError for labels outside 0..K-1 other than `ignore_index`, fewer than two classes,
     shapes that disagree, NaN or infinite features, an unknown definition or mode; TypeError for
     an unknown keyword.
     """
-    return _measured(source, options_of("measure_source", options, ARRAY_KEYWORDS), trace, share)
+    with shown(options_of("measure_source", options, ARRAY_KEYWORDS)) as chosen:
+        return _measured(source, chosen, trace, share)
 
 
 def _measured(

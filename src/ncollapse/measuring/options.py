@@ -36,7 +36,7 @@ class MeasureOptions(TypedDict, total=False):
     snapshot: Path | str | None
     snapshot_every: float
     resume: bool
-    progress: Progress | None
+    progress: Progress | bool | None
     keys: Iterable[str] | None
     min_count: int
     pair_budget: float
@@ -68,7 +68,7 @@ class Options:
     snapshot: Path | str | None = None
     snapshot_every: float = 30.0
     resume: bool = False
-    progress: Progress | None = None
+    progress: Progress | bool | None = None
     keys: Iterable[str] | None = None
     min_count: int = 1
     pair_budget: float = PAIR_BUDGET
@@ -109,10 +109,15 @@ class Options:
             snapshot=None if self.snapshot is None else Path(self.snapshot),
             snapshot_every=self.snapshot_every,
             resume=self.resume,
-            progress=self.progress,
+            progress=self.told,
             exact=exact,
             reference=self.reference,
         )
+
+    @property
+    def told(self) -> Progress | None:
+        """Who is told of progress; bars stand in for True by then (`ncollapse.measuring.bars`)."""
+        return None if isinstance(self.progress, bool) else self.progress
 
     def reading(self, pooling: str = "none") -> Asked:
         """What is to be read of a layer that was pooled so."""
@@ -122,7 +127,7 @@ class Options:
             self.asked,
             Comparators(self.null, self.null or keys is None, self.intervals, self.seed),
             self.pair_budget,
-            self.progress,
+            self.told,
             "" if pooling == "none" else f", {pooling}",
         )
 

@@ -13,6 +13,7 @@ from ncollapse.metrics.floors import floors
 from ncollapse.metrics.metric import Without
 from ncollapse.metrics.null import nulls
 from ncollapse.metrics.readings import read
+from ncollapse.pairs.means import Progress
 from ncollapse.record.readings import Null, Reading
 
 ANGLES, RATIO = "nc2_maxangle_means", "nc2_angle_ratio"
@@ -35,10 +36,12 @@ def compared(
     definition: str = "macro",
     comparators: Comparators = Comparators(),
     note: str = "",
+    progress: Progress | None = None,
 ) -> tuple[dict[str, Reading], list[str]]:
     """Readings by key (all that apply, or those of `keys`), and why some have no value.
 
-    note: stands behind each definition (how a layer was pooled).
+    note: stands behind each definition (how a layer was pooled). progress: is told how far nulls
+    and intervals are.
     """
     wanted = evidence.keys
     if keys is not None:
@@ -56,9 +59,9 @@ def compared(
     )
     seed = comparators.seed
     lows = floors(wanted, evidence, definition) if comparators.floor else {}
-    noise = nulls(wanted, evidence, definition, seed) if comparators.null else {}
+    noise = nulls(wanted, evidence, definition, seed, progress) if comparators.null else {}
     drawn = drawn_pairs(values, evidence, definition) if comparators.interval else {}
-    best = estimates(wanted, evidence, definition) if comparators.interval else {}
+    best = estimates(wanted, evidence, definition, progress) if comparators.interval else {}
     _over_null(values, noise, best)
     found = {}
     for key in asked:

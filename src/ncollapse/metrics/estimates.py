@@ -26,6 +26,7 @@ from ncollapse.metrics.evidence import Evidence
 from ncollapse.metrics.influence import standard_error
 from ncollapse.metrics.metric import Metric
 from ncollapse.metrics.population.sample import CannotTellError, Sample
+from ncollapse.pairs.means import Progress
 
 # Two-sided 95 % points: normal, and Student's t with nine degrees of freedom for ten blocks.
 NORMAL, STUDENT_9 = 1.959964, 2.262157
@@ -47,7 +48,10 @@ class Estimate:
 
 
 def estimates(
-    keys: Iterable[str], evidence: Evidence, definition: str = "macro"
+    keys: Iterable[str],
+    evidence: Evidence,
+    definition: str = "macro",
+    progress: Progress | None = None,
 ) -> dict[str, Estimate]:
     """Of the rows that have them. Published variants other than macro and micro are read as
     published, without."""
@@ -64,11 +68,13 @@ def estimates(
         ):
             rows.append(row)
     if rows and evidence.geometry is not None:
-        found |= _of_samples(rows, evidence, definition)
+        found |= _of_samples(rows, evidence, definition, progress)
     return found
 
 
-def _of_samples(rows: Sequence[Metric], evidence: Evidence, definition: str) -> dict[str, Estimate]:
+def _of_samples(
+    rows: Sequence[Metric], evidence: Evidence, definition: str, progress: Progress | None
+) -> dict[str, Estimate]:
     """The population value alone where neither blocks nor samples were kept."""
     statistics, geometry, blocks = evidence.statistics, evidence.geometry, evidence.blocks
     assert geometry is not None
@@ -87,7 +93,10 @@ def _of_samples(rows: Sequence[Metric], evidence: Evidence, definition: str) -> 
     full = {row.key: _read(row, whole) for row in rows}
     known = [row for row in rows if not isinstance(full[row.key], str)]
     parts: list[dict[str, Tensor | str]] = []
-    for left_out in range(0 if blocks is None else blocks.number):
+    number = 0 if blocks is None else blocks.number
+    for left_out in range(number):
+        if progress is not None:
+            progress("intervals", left_out + 1, number)
         part = _part(evidence, left_out, whole, weighting)
         parts.append({row.key: _read(row, part) for row in known})
     for row in rows:

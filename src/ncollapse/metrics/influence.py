@@ -53,7 +53,7 @@ def standard_error(row: Metric, sample: Sample, residuals: Residuals) -> tuple[T
     target = value.log() if row.scale == "log" and float(value.detach()) > 0 else value
     if not target.requires_grad:
         return value.detach(), 0.0
-    target.backward()  # type: ignore[no-untyped-call]
+    target.backward()
     if dense is not None and dense.grad is not None:
         grad = (dense.grad + dense.grad.T) / 2 / sample.stretch
         record.append(Quadratic(torch.eye(len(grad), dtype=torch.float64), grad))

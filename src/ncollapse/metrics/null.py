@@ -25,6 +25,7 @@ from ncollapse.metrics.nc1 import between_trace
 from ncollapse.metrics.population.sample import CannotTellError, Sample
 from ncollapse.metrics.readings import read
 from ncollapse.metrics.shuffle import Draws, Features, fisher, share, vci
+from ncollapse.pairs.means import Progress
 from ncollapse.record.readings import Null
 
 # Averages over pairs are the same for a subset of classes: simulate at most this many.
@@ -34,7 +35,11 @@ SHORT = {"nc1_fisher": fisher, "nc1_vci": vci}
 
 
 def nulls(
-    keys: Iterable[str], evidence: Evidence, definition: str = "macro", seed: int = 0
+    keys: Iterable[str],
+    evidence: Evidence,
+    definition: str = "macro",
+    seed: int = 0,
+    progress: Progress | None = None,
 ) -> dict[str, Null]:
     """The nulls of these rows that what is at hand can give.
 
@@ -48,7 +53,7 @@ def nulls(
     if evidence.geometry is not None:
         features = Features.of(evidence.statistics, evidence.geometry, evidence.residuals)
         if features is not None:
-            found |= _drawn(mine, evidence, features, definition, seed)
+            found |= _drawn(mine, evidence, features, definition, seed, progress)
         elif "class_share" in mine.get("shuffled", []):
             widest = _widest(evidence.statistics)
             found |= {} if widest is None else {"class_share": widest}
@@ -69,6 +74,7 @@ def _drawn(
     features: Features,
     definition: str,
     seed: int,
+    progress: Progress | None,
 ) -> dict[str, Null]:
     """Each draw serves both: labels shuffled, and directions at random."""
     K = evidence.statistics.num_classes
@@ -83,11 +89,17 @@ def _drawn(
     found: dict[str, list[float]] = {}
     if shuffled or directed:
         generator = torch.Generator().manual_seed(seed)
-        for draws in features.draws(draws_for(K), generator):
+        done, total = 0, draws_for(K)
+        for draws in features.draws(total, generator):
+            if progress is not None:
+                progress("nulls", done, total)
+                done += len(draws.directions)
             if shuffled:
                 _shuffled(found, shuffled, draws, evidence, features, definition, generator)
             if directed:
                 _directions(found, directed, draws, evidence, definition, generator)
+        if progress is not None:
+            progress("nulls", total, total)
     return {key: null_of(key, values) for key, values in found.items()}
 
 
@@ -135,29 +147,27 @@ def _directions(
     """Random class means against the measured classifier, and random rows in its place."""
     geometry = evidence.geometry
     assert geometry is not None
-    K, G = geometry.num_classes, draws.products
-    middle = G.mean(-1, keepdim=True)
-    centred = G - middle - middle.mT + middle.mean(-2, keepdim=True)
-    size = float(between_trace(evidence.statistics, geometry, "macro"))
-    scale = size / (centred.diagonal(dim1=-2, dim2=-1).sum(-1) / K)
-    rows = draws.directions * scale.sqrt()[:, None, None].to(draws.directions.dtype)
+    K, rows = geometry.num_classes, draws.directions
+    apart = ((rows - rows.mean(1, keepdim=True)) ** 2).sum((1, 2), dtype=torch.float64)
+    scale = float(between_trace(evidence.statistics, geometry, "macro")) / (apart / K)
+    rows = rows * scale.sqrt()[:, None, None].to(rows.dtype)
     means = rows.to(torch.float64) + geometry.global_mean
     of_weight = [key for key in keys if METRICS[key].needs == ("head",)]
     of_means = [key for key in keys if key not in of_weight]
-    if geometry.num_classes <= LARGEST_GRAM:
+    if K <= LARGEST_GRAM:
         weights = evidence.statistics.class_weights("macro")
         endless, still = torch.full_like(weights, torch.inf), torch.zeros_like(weights)
-        sample = Sample(endless, means, still, weights, head=geometry.weight)
-        sample = sample.knowing(centred * scale[:, None, None])
+        G = draws.products * scale[:, None, None]
+        middle = G.mean(-1, keepdim=True)
+        inner = G - middle - middle.mT + middle.mean(-2, keepdim=True)
+        sample = Sample(endless, means, still, weights, head=geometry.weight).knowing(inner)
         of_means = _together(found, of_means, sample, definition)
         # Centred rows differ by their size alone, which no row of NC2 sees: they are read once.
-        centred = [key for key in of_weight if not METRICS[key].uncentred]
-        of_weight = _together(found, centred, sample, definition) + _together(
-            found,
-            [key for key in of_weight if key not in centred],
-            Sample(endless, rows, still, weights, centre=False).knowing(G),
-            definition,
-        )
+        uncentred = [key for key in of_weight if METRICS[key].uncentred]
+        centred = [key for key in of_weight if key not in uncentred]
+        plain = Sample(endless, rows, still, weights, centre=False).knowing(G)
+        of_weight = _together(found, centred, sample, definition)
+        of_weight += _together(found, uncentred, plain, definition)
     for place in range(len(rows)) if of_means or of_weight else ():
         own = Geometry(means[place], geometry.weight)
         _collect(found, of_means, None, own, definition, generator)

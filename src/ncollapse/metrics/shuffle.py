@@ -38,14 +38,18 @@ PER_DIMENSION, FEWEST = 50, 1024
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """Some draws at once. directions: K rows (draws, K, d) of the features' covariance; products:
-    theirs with one another. turn: T (draws, K, K) with class means T × directions under shuffled
-    labels, about the mean of all."""
+    """Some draws at once. directions: K rows (draws, K, d) of the features' covariance. turn: T
+    (draws, K, K) with class means T × directions under shuffled labels, about the mean of all; None
+    for very many classes, of which no K × K matrix is formed."""
 
     counts: Float[Tensor, " classes"]
     directions: Float[Tensor, "draws classes dim"]
-    products: Float[Tensor, "draws classes classes"]
     turn: Float[Tensor, "draws classes classes"] | None
+
+    @cached_property
+    def products(self) -> Float[Tensor, "draws classes classes"]:
+        """Inner products of the directions."""
+        return (self.directions @ self.directions.mT).to(torch.float64)
 
     @cached_property
     def gram(self) -> Float[Tensor, "draws classes classes"]:
@@ -54,9 +58,7 @@ class Draws:
 
     def turned(self, matrix: Float[Tensor, "draws classes classes"]) -> Tensor:
         """T × matrix × Tᵀ: what the means have of it."""
-        if self.turn is None:
-            size = self.counts.sqrt()
-            return matrix / size[:, None] / size
+        assert self.turn is not None
         return self.turn @ matrix @ self.turn.mT
 
     @cached_property
@@ -159,8 +161,7 @@ class Features:
             if self.centred:
                 Z -= Z.mean(-1, keepdim=True)
             seen = (Z.flatten(0, 1).to(self.root.dtype) @ self.root).unflatten(0, (some, K))
-            products = (seen @ seen.mT).to(torch.float64)
-            yield Draws(counts, seen, products, self._turn(counts, Z, generator))
+            yield Draws(counts, seen, self._turn(counts, Z, generator))
 
     def _turn(self, counts: Tensor, Z: Tensor, generator: torch.Generator) -> Tensor | None:
         """What makes means of Gaussian rows Z: contrasts made orthonormal together with what R does
@@ -345,8 +346,13 @@ def vci(
 
 def share(draws: Draws, features: Features) -> list[float]:
     """1 - (N-1)/(N-K) · SSW/SST; SST is fixed, and SSW what is not between classes."""
-    L = contrasts(draws.counts, "micro", "micro")
-    between = (draws.gram * (L.T @ L)).sum((1, 2))
+    p = _weights(draws.counts, "micro")
+    if draws.turn is None:
+        apart = draws.means - (p @ draws.means)[:, None]
+        between = (apart**2 * p[:, None]).sum((1, 2))
+    else:
+        L = contrasts(draws.counts, "micro", "micro")
+        between = (draws.gram * (L.T @ L)).sum((1, 2))
     within = 1 - between / features.spread
     freedom = (features.samples - 1) / (features.samples - len(draws.counts))
     found: list[float] = (1 - freedom * within).tolist()

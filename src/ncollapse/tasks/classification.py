@@ -139,6 +139,7 @@ class Classification:
             definition=asked.definition,
             comparators=asked.comparators,
             note=asked.note,
+            progress=asked.progress,
         )
         names = source.class_names
         notes = _notes(moments, statistics, names)

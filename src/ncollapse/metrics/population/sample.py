@@ -263,8 +263,8 @@ class Sample:
         if scatter.shape[0] < 8:
             return float(torch.linalg.eigvalsh(scatter)[-1]) * self.stretch
         # The start is turned as the features are, so that the value does not depend on their axes.
-        start = (scatter @ self.factor.detach().T).sum(1).numpy()
-        start = start if (start != 0).any() else None
+        turned = (scatter @ self.factor.detach().T).sum(1).numpy()
+        start = turned if (turned != 0).any() else None
         found = eigsh(scatter.numpy(), k=1, which="LA", v0=start, return_eigenvectors=False)
         return float(found[0]) * self.stretch
 
