@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +22,7 @@ from ncollapse.collect.tap.batches import (
     unpack_batch,
 )
 from ncollapse.collect.tap.heads import is_sharded
+from ncollapse.collect.tap.preserve import preserved
 from ncollapse.collect.tap.taps import Taps
 from ncollapse.collect.tap.tokens import token_batch, token_order
 
@@ -48,8 +47,9 @@ class ModelStream:
     `limit` stops each split after so many samples; `autocast` is a dtype for mixed precision;
     `unpack` maps unusual batches to (inputs, labels). With `tokens` ("next", "same") every token
     is a sample, and `limit` counts sequences. With `ranks` each runs its share; `done` holds what
-    an interrupted pass has read already. The model runs in eval mode and inference mode; its mode
-    and the global random states are put back.
+    an interrupted pass has read already. The model runs in eval mode, without gradients but not in
+    inference mode: tables that it makes in its forward pass must serve the next training step. Its
+    mode and buffers and the global random states are put back.
 
     Raises ValueError for empty loaders, unexpected batches and labels beyond the head's width.
     """
@@ -103,7 +103,7 @@ class ModelStream:
         with preserved(self.taps.model), self.taps:
             for split, start, batch, place in self._batches():
                 self.taps.begin(batch.labels.numel(), batch.mask, batch.tokens)
-                with torch.inference_mode(), self._mixed(device), _explained(batch.inputs):
+                with torch.no_grad(), self._mixed(device), _explained(batch.inputs):
                     output = batch.run(self.taps.model, device)
                 features = self.taps.end(output)
                 self._check_labels(batch.labels, split, start)
@@ -248,20 +248,3 @@ def _device(model: nn.Module) -> torch.device:
     for tensor in (*islice(model.parameters(), 1), *islice(model.buffers(), 1)):
         return tensor.device
     return torch.device("cpu")
-
-
-@contextmanager
-def preserved(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside; every module's mode and the global random states as before after it."""
-    modes = {module: module.training for module in model.modules()}
-    state, plain = np.random.get_state(), random.getstate()  # noqa: NPY002
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    model.eval()
-    try:
-        with torch.random.fork_rng(devices=devices):
-            yield
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
-        random.setstate(plain)
-        for module, mode in modes.items():
-            module.training = mode
