@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ncollapse.collect.tap.heads import logits_of
+from ncollapse.collect.tap.outputs import logits_of
 from ncollapse.control.catcher import IGNORED, Catcher
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -67,7 +67,11 @@ class HeldLoss:
         self._catcher.close()
 
     def __call__(self, outputs: Any, labels: Tensor, num_items_in_batch: Any = None) -> Tensor:
-        logits = logits_of(outputs)
+        # What a model returns beside its logits is told by its head, once a pass was taken.
+        given = outputs if isinstance(outputs, Tensor) else None
+        caught = self._catcher.take(labels, given) if self._catcher.listening else None
+        head = self._catcher.head
+        logits = logits_of(outputs, None if given is not None or head is None else head.output)
         if logits is None:
             raise ValueError(
                 f"a {type(outputs).__name__} without logits was passed; logits, or what a model "
@@ -75,8 +79,8 @@ class HeldLoss:
             )
         kept = labels != IGNORED
         value = self.loss(logits[kept], labels[kept])
-        if self._catcher.listening:
-            self.dial.observe(*self._catcher.take(labels, logits))
+        if caught is not None:
+            self.dial.observe(*caught)
             value = value + self.dial.penalty().to(value.dtype)
         self._catcher.forget()
         if num_items_in_batch is not None:

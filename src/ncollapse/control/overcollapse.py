@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ncollapse.collect.tap.heads import candidates, logits_of, unwrap
+from ncollapse.collect.tap.heads import candidates, unwrap
 from ncollapse.collect.tap.listener import Listener
+from ncollapse.collect.tap.outputs import logits_of
 
 Labels = Int[Tensor, " samples"]
 
@@ -104,7 +105,7 @@ class OverCollapsePrevention:
     ) -> None:
         self.model = model
         inner = unwrap(model)
-        found = candidates(inner, head)
+        found = candidates(inner, head, linear=True)
         if not found:
             raise ValueError(
                 f"{type(inner).__name__} holds no linear layer; a model whose last layer makes "

@@ -172,7 +172,7 @@ def fix_head(
 
 
 def _find(model: nn.Module, name: str | None, inputs: Any) -> tuple[Candidate, str]:
-    found = candidates(model, name)
+    found = candidates(model, name, linear=True)
     if not found:
         raise ValueError(
             f"{type(model).__name__} holds no linear layer, so there is no head to fix; add one, "
@@ -189,8 +189,13 @@ def _find(model: nn.Module, name: str | None, inputs: Any) -> tuple[Candidate, s
             taps.begin(samples=inputs.shape[0])
             taps.end(model(inputs))
     assert taps.head is not None
-    chosen = taps.head.name
-    return next(c for c in found if c.name == chosen), taps.head.check
+    for candidate in found:
+        if candidate.name == taps.head.name:
+            return candidate, taps.head.check
+    raise ValueError(
+        f"the logits are made by {taps.head.name!r}, which is no single nn.Linear "
+        f"({taps.head.origin}), and only that can be replaced; make it one, or name the layer"
+    )
 
 
 def _make(head: str | HeadMaker | Geometry, width: int, K: int, **settings: Any) -> nn.Module:

@@ -37,6 +37,7 @@ def measure_layers(
     options: Options,
     *,
     pooling: Mapping[str, str] | None = None,
+    channels: Mapping[str, str] | None = None,
     extra: Mapping[str, Any] | None = None,
     trace: Trace | None = None,
     warnings: tuple[str, ...] = (),
@@ -45,7 +46,7 @@ def measure_layers(
 ) -> Measurement:
     """One source a layer, the last one first in importance: verdicts are about it.
 
-    pooling: how each layer's output became a vector; extra: more entries of the config; exact:
+    pooling: how each layer's output became a vector; channels: the axis that was kept; extra: more entries of the config; exact:
     sums in float64 whatever the features. With `ranks` the sources are the parts of each process,
     and every process returns the measurement of all.
     """
@@ -94,6 +95,8 @@ def measure_layers(
             "scatter": form,
             "dtype": str(source.dtype).removeprefix("torch."),
         }
+        if layer in (channels or {}):
+            layers[layer]["channels"] = (channels or {})[layer]
         if layer == primary:
             config = {
                 "task": {"name": task.name, "why": why},

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ncollapse.collect.collector import Collector
-from ncollapse.collect.keep.cache import FeatureCache, RecomputedSource
+from ncollapse.collect.keep.cache import ONE_SHOT, FeatureCache, RecomputedSource
 from ncollapse.collect.keep.gaps import fill_gaps
 from ncollapse.collect.keep.kept import KeptCache, fingerprint
 from ncollapse.collect.ranks.parts import PartSource
@@ -163,6 +163,8 @@ def _recomputed(
     stream: ModelStream, options: Options, said: dict[str, Any], trace: Trace | None
 ) -> Measurement:
     """Without a cache: labels first, then a forward pass at every look at every layer."""
+    if stream.one_shot:
+        raise ValueError(ONE_SHOT)
     parts = list(stream.placed())
     splits = tuple(dict.fromkeys(split for split, _, _ in parts))
     labels = torch.cat([found for _, found, _ in parts])
@@ -221,6 +223,7 @@ def _finish(
         sources,
         options,
         pooling=taps.pooling,
+        channels=taps.channels,
         extra=extra,
         trace=trace,
         ranks=ranks,

@@ -8,10 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ncollapse.collect.tap.batches import LABELS, MASKS
-from ncollapse.collect.tap.heads import logits_of
+from ncollapse.collect.tap.batches import LABELS, MASKS, rows_of
 from ncollapse.collect.tap.listener import Listener, When, in_training
-from ncollapse.collect.tap.pooling import first_tensor
 from ncollapse.collect.tap.taps import HEAD, Taps
 
 
@@ -80,12 +78,12 @@ class Passes:
         self._leave()  # The pass before this one may have broken off.
         if not self._listener.listening:
             return
-        first = first_tensor(args) if args else first_tensor(_inputs(kwargs))
-        if first is None or first.dim() == 0:
+        samples = rows_of(args if args else _inputs(kwargs))
+        if samples is None:
             return
         self._labels = _named(kwargs, LABELS)
         self.taps.__enter__()
-        self.taps.begin(first.shape[0], _named(kwargs, MASKS))
+        self.taps.begin(samples, _named(kwargs, MASKS))
         self._begun = True
 
     def _after(self, output: Any) -> None:
@@ -93,13 +91,13 @@ class Passes:
             return
         try:
             # Forward passes go on whatever is found; `take` says what it was.
-            logits = logits_of(output) if self.taps.wants_head else None
             features = self.taps.end(output)
-            width = None if logits is None or HEAD not in features else logits.shape[-1]
+            head = self.taps.head
+            width = None if head is None or HEAD not in features else head.weight.shape[0]
             self._heard = Heard(dict(features), width, self._labels)
         except ValueError as error:
             self.error = error
-            logits = logits_of(output)
+            logits = self.taps.logits(output)
             if logits is not None and not bool(logits.isfinite().all()):
                 self.error = DivergedError(f"the model's output holds NaN or infinity ({error})")
         finally:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from ncollapse.collect.keep.cache import FeatureCache
 from ncollapse.collect.statistics.checks import NonFiniteError
@@ -319,7 +320,8 @@ class Tracker:
 
 
 def _diverged(model: nn.Module) -> bool:
-    return not all(bool(part.isfinite().all()) for part in model.parameters())
+    made = [part for part in model.parameters() if not is_lazy(part)]
+    return not all(bool(part.isfinite().all()) for part in made)
 
 
 def _warn(message: str) -> None:

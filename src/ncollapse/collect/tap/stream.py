@@ -102,10 +102,12 @@ class ModelStream:
         device = _device(self.taps.model)
         with preserved(self.taps.model), self.taps:
             for split, start, batch, place in self._batches():
-                self.taps.begin(batch.labels.numel(), batch.mask, batch.tokens)
-                with torch.no_grad(), self._mixed(device), _explained(batch.inputs):
-                    output = batch.run(self.taps.model, device)
-                features = self.taps.end(output)
+                try:
+                    features = self._features(batch, device)
+                except ValueError as error:
+                    if not self.taps.once_more(error):
+                        raise
+                    features = self._features(batch, device)
                 self._check_labels(batch.labels, split, start)
                 if place is None:
                     yield FeatureBatch(split, batch.labels, features)
@@ -114,6 +116,12 @@ class ModelStream:
                 labels = batch.labels[kept]
                 features = {name: rows[kept.to(rows.device)] for name, rows in features.items()}
                 yield FeatureBatch(split, labels, features, place.order[kept])
+
+    def _features(self, batch: Batch, device: torch.device) -> dict[str, Tensor]:
+        self.taps.begin(batch.labels.numel(), batch.mask, batch.tokens)
+        with torch.no_grad(), self._mixed(device), _explained(batch.inputs), self.taps.products():
+            output = batch.run(self.taps.model, device)
+        return self.taps.end(output)
 
     def _unpacked(self, raw: Any) -> Batch:
         if self.tokens is not None:
@@ -186,9 +194,10 @@ class ModelStream:
             wrong &= labels != self.ignore_index
         if bool(wrong.any()):
             first = int(wrong.nonzero()[0])
+            wide = "has one logit for two" if self.taps.head.binary else f"is {K} wide"
             raise ValueError(
                 f"label {int(labels[first])} of sample {place + first} in split {split!r} lies "
-                f"outside the head's classes 0..{K - 1} ({self.taps.head.name!r} is {K} wide); is "
+                f"outside the head's classes 0..{K - 1} ({self.taps.head.name!r} {wide}); is "
                 "this the data that the model was trained on?"
             )
 
