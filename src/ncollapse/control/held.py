@@ -67,16 +67,19 @@ class HeldLoss:
         self._catcher.close()
 
     def __call__(self, outputs: Any, labels: Tensor, num_items_in_batch: Any = None) -> Tensor:
-        # What a model returns beside its logits is told by its head, once a pass was taken.
-        given = outputs if isinstance(outputs, Tensor) else None
-        caught = self._catcher.take(labels, given) if self._catcher.listening else None
-        head = self._catcher.head
-        logits = logits_of(outputs, None if given is not None or head is None else head.output)
+        logits = logits_of(outputs)
         if logits is None:
             raise ValueError(
                 f"a {type(outputs).__name__} without logits was passed; logits, or what a model "
                 "returns that holds them, are needed"
             )
+        given = outputs if isinstance(outputs, Tensor) else None
+        caught = self._catcher.take(labels, given) if self._catcher.listening else None
+        head = self._catcher.head
+        if given is None and head is not None:
+            # Which of several outputs are the logits is known once a pass was taken.
+            found = logits_of(outputs, head.output)
+            logits = logits if found is None else found
         kept = labels != IGNORED
         value = self.loss(logits[kept], labels[kept])
         if caught is not None:

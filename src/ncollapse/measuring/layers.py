@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
 from ncollapse.answers.questions import judge
 from ncollapse.collect.collector import Collector
-from ncollapse.collect.plan import Labelled, Plan
+from ncollapse.collect.plan import Plan
 from ncollapse.collect.ranks.parts import PartSource
-from ncollapse.collect.ranks.ranks import Ranks, WholeLabels, common_fingerprint
+from ncollapse.collect.ranks.ranks import Ranks, common_fingerprint
+from ncollapse.collect.statistics.checks import NON_FINITE
 from ncollapse.collect.statistics.classes import ClassMoments
 from ncollapse.collect.statistics.counts import LabelCounts
 from ncollapse.collect.tap.tokens import without_rare
 from ncollapse.geometry import Geometry
+from ncollapse.measuring.ids import Sources, numbered, whole
 from ncollapse.measuring.measurement import Measurement
 from ncollapse.measuring.options import Options
 from ncollapse.pairs.means import pairs_of
@@ -29,7 +31,6 @@ from ncollapse.tasks import chosen
 SMALL_MATRIX = 2.0**26
 LARGE_STATE = 2e8
 log = logging.getLogger("ncollapse")
-Sources = Mapping[str, FeatureSource]
 
 
 def measure_layers(
@@ -43,21 +44,25 @@ def measure_layers(
     warnings: tuple[str, ...] = (),
     ranks: Ranks | None = None,
     exact: bool = False,
+    optional: Collection[str] | None = None,
 ) -> Measurement:
     """One source a layer, the last one first in importance: verdicts are about it.
 
     pooling: how each layer's output became a vector; channels: the axis that was kept; extra: more entries of the config; exact:
-    sums in float64 whatever the features. With `ranks` the sources are the parts of each process,
+    sums in float64 whatever the features; optional: layers that are left out, with a word, where
+    their features are not finite (None: no layer has a name of its own). With `ranks` the sources are the parts of each process,
     and every process returns the measurement of all.
     """
-    sources = agreed(sources, ranks)
+    sources, said = numbered(
+        agreed(sources, ranks), options.num_classes, options.ignore_index, ranks
+    )
     primary = list(sources)[-1]
     task, why = chosen(options.task, whole(sources[primary], ranks))
     K = options.plan(whole(sources[primary], ranks), task).num_classes
     sources, notes = frequent(sources, K, options, ranks)
     if notes:
         K = options.plan(whole(sources[primary], ranks), task).num_classes
-    said = [*notes, *warnings]
+    said = [*said, *notes, *warnings]
     results: Results = {}
     classes: list[ClassRow] = []
     geometries: dict[str, Geometry] = {}
@@ -71,7 +76,16 @@ def measure_layers(
         said += lean_note
         collector = Collector(source, plan, task, ranks)
         _log_state(layer, collector, exact)
-        splits = collector.run()
+        try:
+            splits = collector.run()
+        except ValueError as error:
+            if NON_FINITE not in str(error) or optional is None:
+                raise
+            if layer == primary or layer not in optional:
+                raise ValueError(f"layer {layer!r}: {error}") from None
+            said.append(f"layer {layer!r} is left out: {error}")
+            log.warning(said[-1])
+            continue
         pooled = (pooling or {}).get(layer, "none")
         asked = options.reading(pooled)
         for split in splits:
@@ -143,13 +157,6 @@ def measure_layers(
         warnings=tuple(said),
     )
     return Measurement(document, tuple(classes), geometries, trace)
-
-
-def whole(source: FeatureSource, ranks: Ranks | None) -> Labelled:
-    """What classes are counted from: of the source that all ranks hold parts of."""
-    if ranks is None:
-        return source
-    return source.whole if isinstance(source, PartSource) else WholeLabels(source, ranks)
 
 
 def agreed(sources: Sources, ranks: Ranks | None) -> Sources:

@@ -19,12 +19,15 @@ from ncollapse.collect.ranks.parts import PartSource
 from ncollapse.collect.ranks.ranks import Ranks, together
 from ncollapse.collect.ranks.shares import check_order
 from ncollapse.collect.tap.batches import Unpack as UnpackBatch
+from ncollapse.collect.tap.heads import GUESSED
 from ncollapse.collect.tap.pooling import Pool
 from ncollapse.collect.tap.select import Layers
 from ncollapse.collect.tap.stream import ModelStream
 from ncollapse.collect.tap.taps import HEAD, Taps
 from ncollapse.collect.tap.tokens import token_kind
-from ncollapse.measuring.layers import measure_layers, whole
+from ncollapse.measuring.embedders import check_classifier
+from ncollapse.measuring.ids import numbered, whole
+from ncollapse.measuring.layers import measure_layers
 from ncollapse.measuring.measurement import Measurement
 from ncollapse.measuring.options import MeasureOptions, Options, SourceOptions, as_dtype, options_of
 from ncollapse.record.trace import Trace
@@ -213,6 +216,8 @@ def _finish(
 ) -> Measurement:
     extra: dict[str, Any] = {"cache": cache}
     if taps.head is not None:
+        if taps.head.origin == GUESSED and options.num_classes is None:
+            check_classifier(sources[HEAD], taps.head.name, options.ignore_index, ranks)
         extra["head"] = {
             "name": taps.head.name,
             "origin": taps.head.origin,
@@ -228,6 +233,7 @@ def _finish(
         trace=trace,
         ranks=ranks,
         exact=True,
+        optional=taps.by_pattern,
     )
 
 
@@ -319,5 +325,6 @@ def state_estimate(source: FeatureSource, **options: Unpack[MeasureOptions]) -> 
     Options are those of `measure_source`.
     """
     chosen = options_of("state_estimate", options)
+    (source,) = numbered({HEAD: source}, chosen.num_classes, chosen.ignore_index, None)[0].values()
     task, _ = chosen_task(chosen.task, source)
     return Collector(source, chosen.plan(whole(source, None), task), task).state_bytes

@@ -96,6 +96,11 @@ class Taps:
         return (*self.modules, *((HEAD,) if self.wants_head else ()))
 
     @property
+    def by_pattern(self) -> tuple[str, ...]:
+        """Layers that no one named: what cannot be read of those is left out."""
+        return tuple(name for name in self.modules if name not in self._exact)
+
+    @property
     def head(self) -> Head | None:
         """The classifier, known after the first batch."""
         return self._head_tap.head
