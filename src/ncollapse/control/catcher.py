@@ -69,6 +69,7 @@ class Catcher:
         Raises ValueError when no forward pass was heard, no linear layer makes the logits, the
         features are no (samples, dim), or the labels are not as many.
         """
+        self._listener.check()
         if not self.pending:
             raise ValueError(
                 "no forward pass of the model was heard before this; call model(inputs) of the "

@@ -156,6 +156,7 @@ class OverCollapsePrevention:
         with Listener(self.model, gradients=True) as listener:
             listener.entering(self._head, lambda entered, _: caught.append(entered))
             output = logits_of(self.model(inputs))
+            listener.check()
         if output is None or not caught or output.shape != (inputs.shape[0], self.num_classes):
             shape = None if output is None else tuple(output.shape)
             raise ValueError(

@@ -79,7 +79,7 @@ def measure_layers(
         try:
             splits = collector.run()
         except ValueError as error:
-            if NON_FINITE not in str(error) or optional is None:
+            if NON_FINITE not in str(error) or optional is None or len(sources) == 1:
                 raise
             if layer == primary or layer not in optional:
                 raise ValueError(f"layer {layer!r}: {error}") from None

@@ -26,7 +26,7 @@ READ = (
 
 
 class HeadNotFoundError(ValueError):
-    """No layer makes the logits, or more than one may."""
+    """No layer that was heard makes the logits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +49,9 @@ class Heard:
     asked: str | None = None
 
     def head(self, outputs: Outputs, *, otherwise: str, aside: str) -> Head:
-        """The layer that makes one of the outputs. Raises HeadNotFoundError; `otherwise` ends its
-        sentence, `aside` says why a layer may not have been heard."""
+        """The layer that makes one of the outputs. Raises HeadNotFoundError, whose sentence ends with
+        `otherwise`, where none does (`aside`: why a layer may not have been heard), and ValueError
+        where several make one each."""
         outputs = [(place, self.few_rows(plain(logits))) for place, logits in outputs]
         found: list[Head] = []
         reasons: list[str] = []
@@ -70,7 +71,7 @@ class Heard:
             found = self._pairs(outputs)
         if not found:
             raise HeadNotFoundError(self._unfound(reasons, outputs, otherwise))
-        return self._chosen(found)
+        return self._chosen(found, dict(outputs))
 
     def call(self, parts: list[str]) -> Call:
         """That of one layer, or of several whose outputs are added up."""
@@ -88,7 +89,7 @@ class Heard:
     # ---- candidates ---------------------------------------------------------------------------
     def _pairs(self, outputs: Outputs) -> list[Head]:
         """Two layers whose outputs are added up or averaged."""
-        names = [name for name in self.known if name in self.calls]
+        names = [name for name in self.calls if name in self.known]
         found = []
         for pair in combinations(names, 2):
             first, second = (self.calls[name] for name in pair)
@@ -112,31 +113,31 @@ class Heard:
         )
 
     # ---- more than one ------------------------------------------------------------------------
-    def _chosen(self, found: list[Head]) -> Head:
+    def _chosen(self, found: list[Head], outputs: dict[Path, Tensor]) -> Head:
         """The plainest; where several outputs could be the logits, the end of a chain of layers."""
         ends = found
         if len({head.output for head in found}) > 1:
             ends = [
                 head
                 for head in found
-                if not any(self._feeds(head, other) for other in found if other is not head)
+                if not any(self._feeds(head, other, outputs) for other in found if other is not head)
             ]
         if len({head.output for head in ends}) == 1:
             return min(ends, key=lambda head: head.relation.rank)
         ends = ends or found
         listed = ", ".join(f"{place_named(head.output)} by {head.name!r}" for head in ends)
-        raise HeadNotFoundError(
+        raise ValueError(
             f"more than one output could be the logits, for a layer makes each: {listed}; pass "
             f"head={ends[-1].name!r}, or whichever tells the classes"
         )
 
-    def _feeds(self, head: Head, other: Head) -> bool:
-        """Whether what one layer makes, or its positive or unit part, enters the other."""
+    def _feeds(self, head: Head, other: Head, outputs: dict[Path, Tensor]) -> bool:
+        """Whether what one layer makes, its positive or unit part, or what is returned of it,
+        enters the other."""
         made = self.call(head.name.split(SUM)).made
         entered = self.few_rows(self.call(other.name.split(SUM)).entered.detach())
-        if made is None or made.shape != entered.shape:
-            return False
-        forms = (made, made.relu(), functional.normalize(made, dim=-1))
+        assert made is not None
+        forms = (made, made.relu(), functional.normalize(made, dim=-1), outputs[head.output])
         return any(close(form, entered) for form in forms)
 
     # ---- none ---------------------------------------------------------------------------------
@@ -152,7 +153,7 @@ class Heard:
 
 
 def matrices_beside(
-    layers: list[Candidate | Loose], dims: tuple[int, ...], classes: int
+    layers: list[Candidate | Loose], dims: tuple[int, ...], classes: int | None
 ) -> list[Matrix]:
     """The matrices (classes, dim) that a layer may be now; of several, side by side with their
     biases added up."""

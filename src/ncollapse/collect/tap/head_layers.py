@@ -69,9 +69,10 @@ def parts_of(module: nn.Module, entered: Tensor, made: Tensor) -> tuple[Tensor, 
     return entered, made
 
 
-def matrices_of(module: nn.Module, dim: int, classes: int) -> list[Matrix]:
+def matrices_of(module: nn.Module, dim: int, classes: int | None) -> list[Matrix]:
     """What (weight (classes, dim), bias (classes) or None) a head layer may be: none where its
-    size is another, two where a square matrix of one's own may be read either way."""
+    size is another, two where a square matrix of one's own may be read either way. classes: None
+    for however many there are."""
     # Some weights are made when they are asked for, and counted in training mode; others are
     # written into when the mode changes back, so those are copied.
     changes = any(part.training for part in module.modules())
@@ -82,7 +83,18 @@ def matrices_of(module: nn.Module, dim: int, classes: int) -> list[Matrix]:
         assert isinstance(weight, Tensor)
         weight = whole(weight).detach()
         weight = weight.clone() if changes else weight
-    shift = whole(bias).detach() if isinstance(bias, Tensor) and bias.shape == (classes,) else None
+    shift = whole(bias).detach() if isinstance(bias, Tensor) else None
     weight = weight.flatten(1) if isinstance(module, _ConvNd) else weight
-    ways = (weight, weight.T) if name and weight.dim() == 2 else (weight,)
-    return [(way, shift) for way in ways if way.shape == (classes, dim)]
+    return matrices_from(weight, shift, dim, classes, either=bool(name))
+
+
+def matrices_from(
+    weight: Tensor, bias: Tensor | None, dim: int, classes: int | None, *, either: bool
+) -> list[Matrix]:
+    """Those of a weight, or of `either` that or its transpose, that have the size."""
+    ways = (weight, weight.T) if either and weight.dim() == 2 else (weight,)
+    return [
+        (way, bias if bias is not None and bias.shape == way.shape[:1] else None)
+        for way in ways
+        if way.shape[1:] == (dim,) and classes in (None, way.shape[0])
+    ]

@@ -227,4 +227,6 @@ class HeadTap:
         layers = [known[name] for name in head.name.split(SUM) if name in known]
         if len(layers) == len(head.dims):
             classes = 1 if head.binary else head.weight.shape[0]
-            self.head = weighted(head, matrices_beside(layers, head.dims, classes))
+            ways = matrices_beside(layers, head.dims, classes)
+            # A head may grow.
+            self.head = weighted(head, ways or matrices_beside(layers, head.dims, None))

@@ -15,7 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ncollapse.collect.tap.head_layers import Matrix, linears, matrices_of, others, whole
+from ncollapse.collect.tap.head_layers import (
+    Matrix,
+    linears,
+    matrices_from,
+    matrices_of,
+    others,
+    whole,
+)
 from ncollapse.collect.tap.outputs import Path
 from ncollapse.collect.tap.relations import Relation, close, gap, relation
 
@@ -34,7 +41,7 @@ class Candidate:
     module: nn.Module
     origin: str
 
-    def matrices(self, dim: int, classes: int) -> list[Matrix]:
+    def matrices(self, dim: int, classes: int | None = None) -> list[Matrix]:
         """What (weight (classes, dim), bias) it may be, as it is now."""
         return matrices_of(self.module, dim, classes)
 
@@ -48,11 +55,10 @@ class Loose:
     bias: Tensor | None
     origin: str = "a matrix that no layer holds"
 
-    def matrices(self, dim: int, classes: int) -> list[Matrix]:
+    def matrices(self, dim: int, classes: int | None = None) -> list[Matrix]:
         """As those of a Candidate: a square one may be read either way."""
-        weight = whole(self.parameter).detach()
         shift = None if self.bias is None else whole(self.bias).detach()
-        return [(way, shift) for way in (weight, weight.T) if way.shape == (classes, dim)]
+        return matrices_from(whole(self.parameter).detach(), shift, dim, classes, either=True)
 
 
 @dataclass(frozen=True, eq=False)

@@ -186,6 +186,7 @@ class Taps:
         self._listener.paused = True
         if shape is None:
             raise ValueError("Taps.end was called without Taps.begin before the forward pass")
+        self._listener.check()
         self._check_fired()
         if self.wants_head:
             self._found[HEAD] = self._head_features(output, shape)
@@ -229,6 +230,11 @@ class Taps:
     def logits(self, output: Any) -> Tensor | None:
         """The logits in what the model returned."""
         return logits_of(output, None if self.head is None else self.head.output)
+
+    def classes_of(self, output: Any) -> int | None:
+        """How many classes the logits in what the model returned tell apart."""
+        logits = self.logits(output)
+        return None if logits is None else max(plain(logits).shape[-1], 2)
 
     # ---- a head that is no layer --------------------------------------------------------------
     def products(self) -> AbstractContextManager[Any]:
