@@ -274,7 +274,7 @@ def test_an_embedder_is_not_taken_for_a_classifier(unit: bool) -> None:
 
 def test_a_classifier_of_more_classes_than_occur_is_one() -> None:
     model = built(lambda: nn.Sequential(nn.Identity(), nn.Linear(D, 9)))
-    means = torch.stack([INPUTS[LABELS == k].mean(0) for k in range(K)])
+    means = torch.stack([INPUTS[k == LABELS].mean(0) for k in range(K)])
     with torch.no_grad():
         model[1].weight.zero_()[:K] = means
         model[1].bias.zero_()[:K] = -means.square().sum(1) / 2
@@ -283,7 +283,9 @@ def test_a_classifier_of_more_classes_than_occur_is_one() -> None:
 
 def test_a_learned_scale_and_new_weights_are_those_of_now() -> None:
     model = built(
-        lambda: Model(lambda m, h: m.scale * m.fc(h), fc=linear(), scale=nn.Parameter(torch.ones(())))
+        lambda: Model(
+            lambda m, h: m.scale * m.fc(h), fc=linear(), scale=nn.Parameter(torch.ones(()))
+        )
     ).eval()
     with torch.no_grad():
         model.scale.fill_(2)

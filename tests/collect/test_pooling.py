@@ -38,7 +38,14 @@ def test_pooling_by_layout() -> None:
         (tokens, "last", Shape(2), LAST, tokens[:, -1], "last token"),
         (tokens, "last", Shape(2), None, tokens[:, -1], "last token"),
         (tokens, "last", Shape(2, mask), LAST, tokens[[0, 1], [1, 4]], "last token"),
-        (tokens.transpose(0, 1), "auto", Shape(2), Layout(1, 2), tokens.mean(1), "mean over tokens"),
+        (
+            tokens.transpose(0, 1),
+            "auto",
+            Shape(2),
+            Layout(1, 2),
+            tokens.mean(1),
+            "mean over tokens",
+        ),
         (tokens.transpose(0, 1), "time-first", Shape(2), None, tokens.mean(1), "mean over tokens"),
         (image[:, :, 0, 0], "auto", Shape(2), None, image[:, :, 0, 0], "none"),
     ]
@@ -207,6 +214,12 @@ CASES = {
         lambda: Call(lambda x, cell: recurrent(x, cell).transpose(0, 1).clone(), nn.GRU(C, C)),
         (12, C),
         (1,),
+        False,
+    ),
+    "a function of time first, as long as the batch": (
+        lambda: Call(lambda x, cell: recurrent(x, cell).cos().sort(2)[0] ** 9, nn.GRU(C, C)),
+        (12, C),
+        (0,),
         True,
     ),
     "a function alone": (lambda: Call(lambda x: x.sin()), IMAGE, (2, 3), True),
@@ -219,6 +232,7 @@ def test_auto_averages_over_places_or_says_that_it_cannot_tell(name: str) -> Non
     inputs, labels = blobs(32, shape)
     model = seeded(built(lambda: Body(make(), axes, C))).eval()
     data = [(inputs[:12], labels[:12]), (inputs[12:24], labels[12:24]), (inputs[24:], labels[24:])]
+
     def read(**options: Any) -> tuple[Taps, Tensor]:
         taps = Taps(model, ["body"], **options)
         batches = list(ModelStream(taps, {"train": data}))

@@ -385,9 +385,7 @@ def test_bad_arguments_are_explained(model, options, said) -> None:
 def test_bad_labels_are_explained_once_and_training_goes_on(model, labels, said) -> None:
     tracker = nc.Tracker(model, online=True, every=1)
     with pytest.warns(nc.NCollapseWarning, match=said) as caught:
-        for _ in range(3):
-            model(INPUTS)
-            tracker.step(labels)
+        [(model(INPUTS), tracker.step(labels)) for _ in range(3)]
     assert len(caught) == 1
     model(INPUTS)
     tracker.step(LABELS)  # Those that fit are followed.
@@ -411,9 +409,7 @@ def test_a_model_that_returns_its_loss_is_told_so_once_and_left_alone(model) -> 
     wrong = Loss()
     tracker = nc.Tracker(wrong, online=True, every=1)
     with pytest.warns(nc.NCollapseWarning, match="no logits in what the model returned") as caught:
-        for _ in range(3):
-            wrong(INPUTS).backward()
-            tracker.step(LABELS)
+        [(wrong(INPUTS).backward(), tracker.step(LABELS)) for _ in range(3)]
     assert len(caught) == 1 and tracker.online == {}
     assert not any(part._forward_hooks for part in wrong.modules())
     with pytest.raises(ValueError, match="no training batch was followed"):

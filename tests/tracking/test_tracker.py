@@ -175,9 +175,7 @@ def test_what_cannot_be_read_is_an_error_before_the_first_step_and_one_warning_l
         nc.Tracker(net(), (INPUTS, LABELS + 1)).probe()
     found = nc.Tracker(net(), (INPUTS, LABELS + 1))
     with pytest.warns(NCollapseWarning, match=r"label 4 of sample 3 .* training goes on") as caught:
-        for _ in range(3):
-            found.step()
-            found.end_epoch()
+        [(found.step(), found.end_epoch()) for _ in range(3)]
     assert len(caught) == 1 and found.latest is None and not found.trace.rows
     with pytest.raises(ValueError, match="label 4 of sample 3"):
         found.finish()
@@ -188,8 +186,7 @@ def test_a_film_of_a_class_without_samples_is_said_and_the_rest_is_read() -> Non
         tracker(film=(0, 9)).probe()
     found = tracker(film=(0, 9))
     with pytest.warns(NCollapseWarning, match="class 9 of the film has no sample") as caught:
-        found.end_epoch()
-        found.end_epoch()
+        [found.end_epoch() for _ in range(2)]
     assert len(caught) == 1 and found.latest is not None
 
 

@@ -75,7 +75,7 @@ class Catcher:
                 "no forward pass of the model was heard before this; call model(inputs) of the "
                 "model that was passed, in training mode, once before every penalty"
             )
-        made = self._outputs if logits is None else [((), logits.detach())]
+        made = self._outputs if logits is None else outputs_of(logits.detach())
         try:
             features = self._head_tap.features(made)
         finally:

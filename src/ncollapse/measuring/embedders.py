@@ -29,7 +29,9 @@ def check_classifier(
         logits = features @ weight.T
         logits = logits if source.bias is None else logits + source.bias.double()
         mine = source.labels[: rows.shape[0]]
-        counted = mine != ignore_index
+        counted = torch.ones_like(mine, dtype=torch.bool)
+        if ignore_index is not None:
+            counted = mine != ignore_index
         right = int((logits.argmax(1) == mine)[counted].sum())
         seen = int(counted.sum())
         break

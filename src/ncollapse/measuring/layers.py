@@ -48,10 +48,11 @@ def measure_layers(
 ) -> Measurement:
     """One source a layer, the last one first in importance: verdicts are about it.
 
-    pooling: how each layer's output became a vector; channels: the axis that was kept; extra: more entries of the config; exact:
-    sums in float64 whatever the features; optional: layers that are left out, with a word, where
-    their features are not finite (None: no layer has a name of its own). With `ranks` the sources are the parts of each process,
-    and every process returns the measurement of all.
+    pooling: how each layer's output became a vector; channels: the axis that was kept; extra: more
+    entries of the config; exact: sums in float64 whatever the features; optional: layers that are
+    left out, with a word, where their features are not finite (None: no layer has a name of its
+    own). With `ranks` the sources are the parts of each process, and every process returns the
+    measurement of all.
     """
     sources, said = numbered(
         agreed(sources, ranks), options.num_classes, options.ignore_index, ranks

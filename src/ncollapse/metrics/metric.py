@@ -35,6 +35,7 @@ UNITS = ("number", "percent")
 # Why nothing can vary within classes, unless nothing varies at all.
 ALONE = "every sample is a class of its own, so nothing varies within classes"
 
+
 @dataclass(frozen=True)
 class Without:
     """Why a row has no comparator of a kind, in a clause that follows "none:"."""

@@ -33,9 +33,7 @@ class Evaluation:
     be read end it with one warning. Raises ValueError as `NeuralCollapse` does.
     """
 
-    def __init__(
-        self, taps: Taps, keys: Sequence[str] = KEYS, tokens: str | None = None
-    ) -> None:
+    def __init__(self, taps: Taps, keys: Sequence[str] = KEYS, tokens: str | None = None) -> None:
         self.passes = Passes(taps, in_evaluation, tokens)
         self.stopped = False
         self.keys = tuple(keys)

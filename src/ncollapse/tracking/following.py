@@ -29,8 +29,9 @@ class Following:
     """Online following of a model's training batches, the dial that is held there, if any, and
     the passes in eval mode that are watched.
 
-    tokens: as in `ncollapse.measure`. Nothing stands on a model before `begin` or `watch`, nor where they raise. Raises ValueError for
-    what is no dial at once, and with `begin` as `Online` and `Hold` do.
+    tokens: as in `ncollapse.measure`; unpack maps batches to (inputs, labels). Nothing stands on a
+    model before `begin` or `watch`, nor where they raise. Raises ValueError for what is no dial at
+    once, and with `begin` as `Online` and `Hold` do.
     """
 
     def __init__(

@@ -30,9 +30,9 @@ class CollapseCallback(Callback):  # type: ignore[misc, unused-ignore]
     told of every training batch; its penalty is added before backward, with the loss's own share
     and scale (in manual optimisation: in place, to the first backward after each forward pass).
     `model` names the module that makes the logits (default: the LightningModule where it has a
-    forward, else its largest child); `unpack` maps batches to (inputs, labels); with `tokens` every token
-    is a sample, as in `ncollapse.measure`. What cannot be read is said once. All ranks log the
-    same; the sanity check is left out; `state_dict` resumes.
+    forward, else its largest child); `unpack` maps batches to (inputs, labels); with `tokens` every
+    token is a sample, as in `ncollapse.measure`. What cannot be read is said once. All ranks log
+    the same; the sanity check is left out; `state_dict` resumes.
 
     >>> Trainer(callbacks=[CollapseCallback(dial=Thermostat(0.1))])            # doctest: +SKIP
 

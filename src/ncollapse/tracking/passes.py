@@ -53,9 +53,7 @@ class Heard:
         elif self.kind == "same":
             return None
         found, positions = targets(self.ids, labels, self.mask, kind=self.kind)
-        features = {
-            name: rows[positions.to(rows.device)] for name, rows in self.features.items()
-        }
+        features = {name: rows[positions.to(rows.device)] for name, rows in self.features.items()}
         return features, found
 
 

@@ -193,8 +193,8 @@ class Tracker:
     def probe(self, *, train_error: float | None = None) -> Measurement | None:
         """Look at the model now and append the readings to the trace, online ones too.
 
-        None where there is no data to look at, or where it cannot be read, as with NaN features: the
-        rows are null then and a NCollapseWarning says so.
+        None where there is no data to look at, or where it cannot be read, as with NaN features:
+        the rows are null then and a NCollapseWarning says so.
         """
         found: Values = {}
         looked: Measurement | None = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-
 NON_FINITE = "features hold NaN or infinity"
 
 

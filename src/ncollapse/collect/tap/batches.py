@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence, pack_padded_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 LABELS = ("labels", "label", "target", "targets", "y")
@@ -214,7 +214,9 @@ def as_labels(value: Any) -> Tensor:
 
 
 def _moved(value: Any, device: torch.device) -> Any:
-    if isinstance(value, (Tensor, PackedSequence)):
+    if isinstance(value, PackedSequence):
+        return value.to(device=device, non_blocking=True)
+    if isinstance(value, Tensor):
         return value.to(device, non_blocking=True)
     if isinstance(value, Mapping):
         return {key: _moved(item, device) for key, item in value.items()}

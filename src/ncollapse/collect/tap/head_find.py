@@ -49,9 +49,9 @@ class Heard:
     asked: str | None = None
 
     def head(self, outputs: Outputs, *, otherwise: str, aside: str) -> Head:
-        """The layer that makes one of the outputs. Raises HeadNotFoundError, whose sentence ends with
-        `otherwise`, where none does (`aside`: why a layer may not have been heard), and ValueError
-        where several make one each."""
+        """The layer that makes one of the outputs. Raises HeadNotFoundError, whose sentence ends
+        with `otherwise`, where none does (`aside`: why a layer may not have been heard), and
+        ValueError where several make one each."""
         outputs = [(place, self.few_rows(plain(logits))) for place, logits in outputs]
         found: list[Head] = []
         reasons: list[str] = []
@@ -120,7 +120,9 @@ class Heard:
             ends = [
                 head
                 for head in found
-                if not any(self._feeds(head, other, outputs) for other in found if other is not head)
+                if not any(
+                    self._feeds(head, other, outputs) for other in found if other is not head
+                )
             ]
         if len({head.output for head in ends}) == 1:
             return min(ends, key=lambda head: head.relation.rank)

@@ -15,8 +15,8 @@ from ncollapse.collect.tap.batches import Tokens
 from ncollapse.collect.tap.head_find import (
     SUM,
     Call,
-    Heard,
     HeadNotFoundError,
+    Heard,
     Outputs,
     matrices_beside,
     plain,

@@ -13,7 +13,6 @@ from functools import partial
 from itertools import permutations
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules import batchnorm, conv, pooling
 
@@ -119,9 +118,9 @@ class Layouts:
         found = self._channel_axis(name, module, value, order)
         if found is not None:
             return Layout(order, *found)
-        if mask is not None and mask.shape == shape[:2] and len(shape) == 3:
-            if shape[1] != shape[2]:
-                return Layout(0, 2, "as the mask marks tokens along axis 1")
+        marked = mask is not None and len(shape) == 3 and mask.shape == shape[:2]
+        if marked and shape[1] != shape[2]:
+            return Layout(0, 2, "as the mask marks tokens along axis 1")
         raise AmbiguousError(_two_readings(shape))
 
     def _sample_axis(self, name: str, value: Tensor, samples: int) -> int:
@@ -133,8 +132,11 @@ class Layouts:
         if not self._time_first:
             return 0
         if last is not None and last.samples is not None and last.shape == tuple(shape):
-            if last.name == name or _turned(value, last.output, last.samples) == last.samples:
+            if last.name == name:
                 return last.samples
+            place = _turned(value, last.output, last.samples, (0, 1))
+            if place is not None:
+                return place
         raise AmbiguousError(
             f"the output has shape {tuple(shape)} in a batch of {samples}, and the model has parts "
             "that put time first: it may be (samples, time, dim) or (time, samples, dim); pass "
@@ -153,8 +155,8 @@ class Layouts:
         if shape == last.shape:
             if hits == [c] or last.name == name:
                 return c, said
-            place = _turned(value, last.output, c)
-            return None if place not in axes else (place, f"{said}, by their values")
+            place = _turned(value, last.output, c, tuple(axes)) if c in axes else None
+            return None if place is None else (place, f"{said}, by their values")
         alike = len(shape) == len(last.shape) and c in axes
         if alike and all(shape[a] == last.shape[a] for a in axes if a != c):
             return c, f"{said}, joined"
@@ -184,6 +186,7 @@ def _two_readings(shape: tuple[int, ...]) -> str:
 def _fixing(model: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]]:
     """Layers that fix axes, by name. A transformer layer of torch is one: hooks inside it would
     change the way it computes."""
+    found: list[tuple[str, nn.Module]]
     found = [(prefix, model)] if isinstance(model, (*FIRST, *LAST)) and prefix else []
     if isinstance(model, TRANSFORMERS):
         return found
@@ -216,21 +219,33 @@ def _batch_first(module: nn.Module) -> bool | None:
     return found if isinstance(found, bool) else None
 
 
-def _turned(value: Tensor, output: Tensor, axis: int) -> int | None:
+def _turned(value: Tensor, output: Tensor, axis: int, axes: tuple[int, ...]) -> int | None:
     """Where the axis of a layer's output lies in a tensor of the same shape that was made of it:
-    by the one permutation under which their values clearly correlate; None where none does."""
-    if value.shape[0] != output.shape[0] or not value.is_floating_point():
+    by the one permutation of these axes under which their values clearly correlate; None where
+    none does."""
+    if not value.is_floating_point():
         return None
-    made, found = (one[:COMPARED].detach().double() for one in (output, value))
-    found = (found - found.mean()) / found.std().clamp_min(1e-300)
-    made = (made - made.mean()) / made.std().clamp_min(1e-300)
+    made, found = (_standard(one, axes) for one in (output, value))
     best: dict[int, float] = {}
-    for order in permutations(range(value.dim())):
-        turned = made.permute(order)
+    for order in permutations(axes):
+        places = list(range(value.dim()))
+        for old, new in zip(axes, order, strict=True):
+            places[old] = new
+        turned = made.permute(places)
         if turned.shape == found.shape:
-            kin = float((turned * found).mean().abs())
-            place = order.index(axis)
-            best[place] = max(best.get(place, 0.0), kin)
+            place = places.index(axis)
+            best[place] = max(best.get(place, 0.0), float((turned * found).mean().abs()))
     place = max(best, key=lambda one: best[one])
     second = max((kin for one, kin in best.items() if one != place), default=0.0)
     return place if best[place] > max(KIN, CLEARLY * second) else None
+
+
+def _standard(value: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """The values with mean 0 and variance 1, of few samples: cut along the axis that stays where
+    it is, or both of (0, 1) alike."""
+    few = value.detach()
+    for axis in (0, 1):
+        if axis not in axes or axes == (0, 1):
+            few = few.narrow(axis, 0, min(COMPARED, few.shape[axis]))
+    few = few.double()
+    return (few - few.mean()) / few.std().clamp_min(1e-300)

@@ -49,7 +49,9 @@ def _outputs(output: Any, place: Path, depth: int) -> list[tuple[Path, Tensor]]:
 
 def place_named(place: Path) -> str:
     """A place in words: output 1, output 'features'."""
-    return "output " + ".".join(repr(part) if isinstance(part, str) else str(part) for part in place)
+    return "output " + ".".join(
+        repr(part) if isinstance(part, str) else str(part) for part in place
+    )
 
 
 def _named(output: Any) -> Tensor | None:

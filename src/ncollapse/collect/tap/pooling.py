@@ -102,9 +102,7 @@ def of_tokens(value: Tensor, tokens: Tokens) -> Tensor:
     return value.flatten(0, 1)[tokens.positions.to(value.device)]
 
 
-def _named(
-    value: Tensor, how: str, shape: Shape, layout: Layout | None
-) -> tuple[Tensor, str]:
+def _named(value: Tensor, how: str, shape: Shape, layout: Layout | None) -> tuple[Tensor, str]:
     if value.dim() == 2:
         return value, "none"
     if value.dim() < 2:

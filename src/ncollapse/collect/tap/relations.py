@@ -71,7 +71,9 @@ def followed_scale(made: Tensor, logits: Tensor, known: Relation) -> float:
 def gap(made: Tensor, logits: Tensor) -> float:
     """The largest difference of two (samples, K), up to a constant a sample."""
     found = made.double() - logits.double()
-    return float((found - found.mean(-1, keepdim=True) if found.shape[-1] > 1 else found).abs().max())
+    return float(
+        (found - found.mean(-1, keepdim=True) if found.shape[-1] > 1 else found).abs().max()
+    )
 
 
 def close(

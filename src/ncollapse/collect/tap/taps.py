@@ -38,8 +38,8 @@ class Taps:
     `head` is a name or module, None to find it, False for none; the reading is called `head` and
     is what enters the classifier, checked on the first batch: head(features) == logits. `layers`
     are names, globs or a predicate; their outputs are pooled by `pool` (one way, or a dict by
-    layer name), `channels` says by layer which axis was taken for channels, and why. Hooks consume at once, so writing in place later cannot change what was read, and
-    are removed on exit.
+    layer name), `channels` says by layer which axis was taken for channels, and why. Hooks consume
+    at once, so writing in place later cannot change what was read, and are removed on exit.
 
     >>> with Taps(model, layers="*") as taps:              # doctest: +SKIP
     ...     taps.begin(samples=32)
@@ -210,8 +210,8 @@ class Taps:
         outputs = outputs_of(output)
         if not outputs:
             raise ValueError(
-                "no logits in what the model returned; a tensor, .logits or a tuple or mapping that "
-                "holds them is needed, or pass head=False and layers=…"
+                "no logits in what the model returned; a tensor, .logits or a tuple or mapping "
+                "that holds them is needed, or pass head=False and layers=…"
             )
         first = self.head is None
         if self.head is None:
@@ -297,8 +297,7 @@ def _of_the_batch(outputs: Outputs, shape: Shape) -> Outputs:
     hint = ""
     if logits.dim() == 3:
         hint = (
-            "; a language model is measured with tokens=True, a tagger of tokens with "
-            "tokens='same'"
+            "; a language model is measured with tokens=True, a tagger of tokens with tokens='same'"
         )
     raise ValueError(
         f"the model returned logits of shape {tuple(logits.shape)} for {shape.samples} "

@@ -180,7 +180,9 @@ def as_tensor(value: Any) -> Tensor:
     """A tensor on the CPU that shares memory where it can."""
     if isinstance(value, Tensor):
         if value.layout is not torch.strided:
-            raise ValueError(f"a tensor of layout {value.layout} was passed; pass .to_dense() of it")
+            raise ValueError(
+                f"a tensor of layout {value.layout} was passed; pass .to_dense() of it"
+            )
         return value.detach().cpu()
     if hasattr(value, "toarray") and hasattr(value, "nnz"):
         raise ValueError(f"a {type(value).__name__} was passed; pass .toarray() of it")
