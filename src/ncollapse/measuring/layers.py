@@ -77,8 +77,11 @@ def measure_layers(
         said += lean_note
         collector = Collector(source, plan, task, ranks)
         _log_state(layer, collector, exact)
+        pooled = (pooling or {}).get(layer, "none")
+        asked = options.reading(pooled)
         try:
             splits = collector.run()
+            read = [(split, task.read(collector, split, asked, layer)) for split in splits]
         except ValueError as error:
             if NON_FINITE not in str(error) or optional is None or len(sources) == 1:
                 raise
@@ -87,10 +90,7 @@ def measure_layers(
             said.append(f"layer {layer!r} is left out: {error}")
             log.warning(said[-1])
             continue
-        pooled = (pooling or {}).get(layer, "none")
-        asked = options.reading(pooled)
-        for split in splits:
-            found = task.read(collector, split, asked, layer)
+        for split, found in read:
             results.setdefault(split.name, {})[layer] = found.readings
             classes += found.classes
             if layer == primary:
