@@ -15,6 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ncollapse.collect.tap.batches import Unpack, unpack_batch
+from ncollapse.collect.tap.head_find import HeadNotFoundError
 from ncollapse.collect.tap.taps import Taps
 from ncollapse.collect.tap.tokens import token_kind, token_parts
 from ncollapse.control.held import Dial
@@ -74,7 +75,7 @@ class Following:
         nothing was asked, and in which no head is found, is left alone with one warning."""
         try:
             self.begin(model)
-        except ValueError as error:
+        except HeadNotFoundError as error:
             if self._asks:
                 raise
             _warn(f"nothing is followed along training: {error}; training goes on")
@@ -166,7 +167,7 @@ class Following:
             return None
         try:
             taps = Taps(model, **self._where)
-        except ValueError as error:
+        except HeadNotFoundError as error:
             if self._asks:
                 raise
             self._unwatched = True

@@ -77,7 +77,7 @@ class HeadTap:
                 found += [one for one in candidates(model) if one.name != self._asked]
             self._layers = {one.name: one for one in found}
             if not found and (not matrices(model) or isinstance(model, torch.jit.ScriptModule)):
-                raise ValueError(
+                raise HeadNotFoundError(
                     f"no linear layer was found in {type(model).__name__}{scripted(model)}; pass "
                     f"head=NAME of the layer that makes the logits{otherwise}"
                 )
