@@ -72,9 +72,19 @@ def test_probing_and_evaluation_read_tokens_too() -> None:
 TASKS = {
     "tagger": (lambda: built(Tagger, 3), IDS, TAGS, "tokens='same'"),
     "language model": (lambda: built(Tagger, WORDS), IDS, IDS, "tokens=True"),
-    "regression": (lambda: built(nn.Linear, D, 1), torch.ones(16, D), IDS[:, 0] / 7, "regression"),
+    "regression": (
+        lambda: nn.Sequential(built(nn.Linear, D, 1)),
+        torch.ones(16, D),
+        IDS[:, 0] / 7,
+        "regression",
+    ),
     "two outputs": (lambda: built(Two), torch.ones(16, D), TAGS[:, 0], "more than one output"),
-    "bent": (lambda: built(Bent), torch.ones(16, D), TAGS[:, 0], "no linear layer reproduces"),
+    "bent": (
+        lambda: nn.Sequential(built(Bent)),
+        torch.ones(16, D),
+        TAGS[:, 0],
+        "no linear layer reproduces",
+    ),
 }
 
 
