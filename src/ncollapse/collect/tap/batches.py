@@ -215,7 +215,7 @@ def as_labels(value: Any) -> Tensor:
 
 def _moved(value: Any, device: torch.device) -> Any:
     if isinstance(value, PackedSequence):
-        return value.to(device=device, non_blocking=True)
+        return value.to(device, non_blocking=True)  # type: ignore[arg-type]  # Its stub knows dtypes.
     if isinstance(value, Tensor):
         return value.to(device, non_blocking=True)
     if isinstance(value, Mapping):
