@@ -10,6 +10,9 @@ import sys
 from tempfile import mkdtemp
 
 import torch
+
+# First: it lets transformers import beside a CPU torch where torchvision was built for CUDA.
+from ncollapse.tracking.transformers import CollapseCallback  # isort: skip
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
@@ -17,8 +20,6 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
-
-from ncollapse.tracking.transformers import CollapseCallback
 
 TOPICS, WORDS, LENGTH = 4, 60, 12
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import sys
 from tempfile import mkdtemp
 
-import lightning.pytorch as pl
 import torch
+
+# First: it lets Lightning import beside a CPU torch where torchvision was built for CUDA.
+from ncollapse.tracking.lightning import CollapseCallback  # isort: skip
+import lightning.pytorch as pl
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset, random_split
-
-from ncollapse.tracking.lightning import CollapseCallback
 
 
 class Digits(pl.LightningModule):

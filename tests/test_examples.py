@@ -11,13 +11,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
-# A torchvision built for CUDA does not import beside a CPU torch, and trainers import it.
-RUN = (
-    "import runpy, sys; from ncollapse.sources.specs.optional import optional\n"
-    "try: optional('torchvision')\n"
-    "except ValueError: pass\n"
-    "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
-)
 NEEDS = {"lightning_callback": "lightning", "hugging_face_trainer": "transformers"}
 
 
@@ -29,7 +22,7 @@ def test_examples_run(script: Path, tmp_path: Path) -> None:
         if find_spec(NEEDS[script.stem]) is None:
             pytest.skip(f"{NEEDS[script.stem]} is not installed")
     done = subprocess.run(
-        [sys.executable, "-c", RUN, str(script), str(tmp_path / "out")],
+        [sys.executable, str(script), str(tmp_path / "out")],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from ncollapse.collect.tap.head_tap import HeadTap
 from ncollapse.collect.tap.listener import Listener, always, in_evaluation, in_training
+from ncollapse.collect.tap.outputs import outputs_of
 from ncollapse.collect.tap.taps import Taps
 from ncollapse.control.catcher import Catcher
 from ncollapse.control.overcollapse import OverCollapsePrevention
@@ -267,7 +268,7 @@ def test_the_head_alone_is_heard_once_it_is_known() -> None:
         tap.open()
         assert hooks(model[1]) and hooks(model[3]) and not tap.heard
         logits = model(INPUTS)
-        assert torch.equal(tap.features(logits), model[:3](INPUTS))
+        assert torch.equal(tap.features(outputs_of(logits)), model[:3](INPUTS))
         assert tap.head is not None and tap.head.name == "3"
         assert hooks(model[3]) and not hooks(model[1])
         tap.forget()
@@ -282,13 +283,13 @@ def test_features_and_weights_are_those_of_now() -> None:
         tap = HeadTap(listener)
         tap.open()
         for _ in range(2):
-            tap.features(model(INPUTS))
+            tap.features(outputs_of(model(INPUTS)))
             with torch.no_grad():
                 model[3].weight += 1
         assert tap.head is not None
         assert not torch.equal(tap.head.weight, model[3].weight)
         tap.refresh()
-        made = functional.linear(tap.features(None), tap.head.weight, tap.head.bias)
+        made = functional.linear(tap.features([]), tap.head.weight, tap.head.bias)
         torch.testing.assert_close(made, model(INPUTS))
 
 
@@ -304,8 +305,8 @@ def test_no_head_wanted_and_no_head_found() -> None:
     tap.open()
     model(INPUTS)
     with pytest.raises(ValueError, match="no logits that its head could be checked against"):
-        tap.features(None)
+        tap.features([])
     with pytest.raises(ValueError, match=r"'3': its output differs .*; '1': it is 8 wide"):
-        tap.features(torch.zeros(16, K))
+        tap.features(outputs_of(torch.zeros(16, K)))
     with pytest.raises(ValueError, match="'9' is no module of the model; its linear layers"):
         HeadTap(Listener(model), "9")

@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from ncollapse.collect.keep.cache import FeatureCache, RecomputedSource, _write
 from ncollapse.collect.tap.batches import as_loader, describe, unpack_batch
-from ncollapse.collect.tap.stream import ModelStream, preserved
+from ncollapse.collect.tap.preserve import preserved
+from ncollapse.collect.tap.stream import ModelStream
 from ncollapse.collect.tap.taps import Taps
 from tests.models import K, blobs, net
 

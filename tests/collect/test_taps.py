@@ -9,8 +9,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ncollapse.collect.tap.heads import candidates, check_head, logits_of, unwrap
-from ncollapse.collect.tap.pooling import Shape, first_tensor, pool
+from ncollapse.collect.tap.heads import candidates, check_head, unwrap
+from ncollapse.collect.tap.outputs import logits_of
+from ncollapse.collect.tap.pooling import first_tensor
 from ncollapse.collect.tap.select import blocks, select
 from ncollapse.collect.tap.taps import Taps
 from tests.models import K, blobs, built, net, seeded
@@ -87,17 +88,18 @@ def test_a_decoy_is_told_from_the_real_head_by_the_check() -> None:
     ("last", "said"),
     [
         (nn.LogSoftmax(1), None),
-        (nn.Softmax(1), "differs from the logits"),
+        (nn.Softmax(1), None),
+        (nn.Tanhshrink(), "differs from the logits"),
         (nn.Linear(K, 3, bias=False), None),
     ],
-    ids=["log-softmax", "softmax", "another-linear"],
+    ids=["log-softmax", "softmax", "bent", "another-linear"],
 )
 def test_what_follows_the_head_is_noticed(last: nn.Module, said: str | None) -> None:
     model = seeded(built(lambda: nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, K), last)))
     if said is None:
         taps, _, _ = read(model.eval(), torch.eye(6))
         assert taps.head is not None
-        assert taps.head.name == ("2" if isinstance(last, nn.LogSoftmax) else "3")
+        assert taps.head.name == ("3" if isinstance(last, nn.Linear) else "2")
     else:
         with pytest.raises(ValueError, match=said):
             read(model.eval(), torch.eye(6), head="2")
@@ -161,8 +163,8 @@ def test_wrong_heads_are_explained(head: str, said: str) -> None:
 
 
 def test_models_without_a_linear_layer_or_logits_are_explained() -> None:
-    with pytest.raises(ValueError, match="no linear layer was found in Conv2d"):
-        Taps(built(nn.Conv2d, 3, 4, 1))
+    with pytest.raises(ValueError, match="no linear layer was found in MaxPool2d"):
+        Taps(nn.MaxPool2d(2))
     with pytest.raises(ValueError, match="nothing to measure"):
         Taps(net(), head=False)
     taps = Taps(seeded(built(nn.Linear, 3, K)))
@@ -180,8 +182,10 @@ def test_models_without_a_linear_layer_or_logits_are_explained() -> None:
 def test_candidates_are_ordered_and_checks_speak() -> None:
     found = candidates(net())
     assert [c.name for c in found] == ["fc", "unused"]
-    features, wide = torch.eye(8), torch.zeros(8, 7)
-    assert check_head(found[0], features, torch.zeros(8, K), wide) == "it is 4 wide, the logits 7"
+    assert candidates(net(), linear=True)[0].name == "fc"
+    made, wide = torch.zeros(8, K), torch.zeros(8, 7)
+    said = check_head("fc", "", found[0].matrices(8, K), torch.eye(8), made, wide)
+    assert said == "it is 4 wide, the logits 7"
 
 
 def test_a_head_that_was_replaced_is_noticed_and_found_anew() -> None:
@@ -244,47 +248,7 @@ def test_a_named_tap_that_never_fires_is_an_error_and_a_glob_one_is_left_out(cap
     assert "layer 'unused' is left out" in caplog.text
 
 
-# ---- pooling ----------------------------------------------------------------------------------
-def test_pooling_by_shape() -> None:
-    image = torch.arange(2 * 3 * 4 * 4.0).reshape(2, 3, 4, 4)
-    tokens = torch.arange(2 * 5 * 3.0).reshape(2, 5, 3)
-    mask = torch.tensor([[1, 1, 0, 0, 0], [1, 1, 1, 1, 1]])
-    cases = [
-        (image, "auto", Shape(2), image.mean((2, 3)), "mean over space"),
-        (image.permute(0, 2, 3, 1), "auto", Shape(2), image.mean((2, 3)), "mean over space"),
-        (image, "flatten", Shape(2), image.flatten(1), "flatten"),
-        (tokens, "auto", Shape(2), tokens.mean(1), "mean over tokens"),
-        (tokens, "auto", Shape(2, class_token=True), tokens[:, 0], "class token"),
-        (tokens, "last", Shape(2), tokens[:, -1], "last token"),
-        (tokens, "last", Shape(2, mask), tokens[[0, 1], [1, 4]], "last token"),
-        (tokens.transpose(0, 1), "auto", Shape(2), tokens.mean(1), "mean over tokens"),
-        (image[:, :, 0, 0], "auto", Shape(2), image[:, :, 0, 0], "none"),
-    ]
-    for value, how, shape, wanted, name in cases:
-        found, said = pool(value, how, shape)
-        assert torch.allclose(found, wanted), name
-        assert said == name
-    found, said = pool(tokens, "auto", Shape(2, mask))
-    assert torch.allclose(found[0], tokens[0, :2].mean(0))
-    assert torch.allclose(found[1], tokens[1].mean(0))
-    assert said == "masked mean over tokens"
-
-
-def test_padding_never_enters_the_masked_mean() -> None:
-    tokens = torch.ones(2, 4, 3)
-    mask = torch.tensor([[1, 1, 0, 0], [1, 1, 1, 0]])
-    plain, _ = pool(tokens, "mean", Shape(2, mask))
-    tokens[0, 2:], tokens[1, 3:] = 1e6, -1e6
-    assert torch.equal(pool(tokens, "mean", Shape(2, mask))[0], plain)
-
-
-def test_half_precision_is_averaged_in_float32() -> None:
-    value = torch.full((2, 3, 64, 64), 1.001, dtype=torch.bfloat16)
-    found, _ = pool(value, "auto", Shape(2))
-    assert found.dtype == torch.float32
-    assert float(found[0, 0]) == float(value[0, 0, 0, 0])
-
-
+# ---- pooling: see test_pooling.py -------------------------------------------------------------
 def test_own_functions_name_themselves() -> None:
     def peak(output):
         return output.amax((2, 3))
@@ -292,21 +256,6 @@ def test_own_functions_name_themselves() -> None:
     taps, found, _ = read(net().eval(), blobs()[0], layers=["conv1"], pool={"conv1": peak})
     assert found["conv1"].shape == (48, 6)
     assert taps.pooling["conv1"] == "peak"
-
-
-@pytest.mark.parametrize(
-    ("value", "how", "said"),
-    [
-        (torch.zeros(2, 3, dtype=torch.int64), "auto", "floating-point"),
-        (torch.zeros(2), "auto", "no vector a sample"),
-        (torch.zeros(3, 4), "auto", "3 rows for 2 labels"),
-        (torch.zeros(2, 3, 4, 4), "cls", "holds no tokens"),
-        (torch.zeros(2, 3, 4, 4), lambda output: output, "made shape"),
-    ],
-)
-def test_what_cannot_be_pooled_is_explained(value, how, said) -> None:
-    with pytest.raises(ValueError, match=said):
-        pool(value, how, Shape(2))
 
 
 def test_unknown_pools_are_refused() -> None:

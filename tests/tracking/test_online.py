@@ -372,14 +372,24 @@ def test_bad_arguments_are_explained(model, options, said) -> None:
         nc.Tracker(model, **options)
 
 
-def test_bad_labels_are_explained(model) -> None:
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (LABELS[:5], "one label"),
+        (torch.zeros(64, K), "one-hot"),
+        (LABELS + 0.5, "regression"),
+        (torch.zeros(64, K, dtype=torch.int64), "tokens='same'"),
+        (["a"] * 64, "class numbers are needed"),
+    ],
+)
+def test_bad_labels_are_explained_once_and_training_goes_on(model, labels, said) -> None:
     tracker = nc.Tracker(model, online=True, every=1)
+    with pytest.warns(nc.NCollapseWarning, match=said) as caught:
+        [(model(INPUTS), tracker.step(labels)) for _ in range(3)]
+    assert len(caught) == 1
     model(INPUTS)
-    with pytest.raises(ValueError, match="one label"):
-        tracker.step(LABELS[:5])
-    model(INPUTS)
-    with pytest.raises(ValueError, match="one-hot"):
-        tracker.step(torch.zeros(64, K))
+    tracker.step(LABELS)  # Those that fit are followed.
+    assert tracker.online["head"]["nc1_ratio"].n == 64
     model(INPUTS)
     with pytest.warns(nc.NCollapseWarning, match="labels lie outside"):
         tracker.step(LABELS + 2)
@@ -387,7 +397,7 @@ def test_bad_labels_are_explained(model) -> None:
         nc.Tracker(model, (INPUTS, LABELS)).observe(LABELS)
 
 
-def test_a_model_that_returns_its_loss_is_told_so(model) -> None:
+def test_a_model_that_returns_its_loss_is_told_so_once_and_left_alone(model) -> None:
     class Loss(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -397,10 +407,13 @@ def test_a_model_that_returns_its_loss_is_told_so(model) -> None:
             return self.inner(inputs).square().mean()
 
     wrong = Loss()
-    tracker = nc.Tracker(wrong, online=True)
-    wrong(INPUTS)
-    with pytest.raises(ValueError, match="logits of shape"):
-        tracker.step(LABELS)
+    tracker = nc.Tracker(wrong, online=True, every=1)
+    with pytest.warns(nc.NCollapseWarning, match="no logits in what the model returned") as caught:
+        [(wrong(INPUTS).backward(), tracker.step(LABELS)) for _ in range(3)]
+    assert len(caught) == 1 and tracker.online == {}
+    assert not any(part._forward_hooks for part in wrong.modules())
+    with pytest.raises(ValueError, match="no training batch was followed"):
+        tracker.finish()
 
 
 def test_layers_without_a_head(model) -> None:

@@ -161,12 +161,33 @@ def test_a_tracker_started_again_keeps_what_the_run_before_left(tmp_path) -> Non
         ({"every": True}, "every=True"),
         ({"keys": ("nc9",)}, "key 'nc9'"),
         ({"film": (0,)}, "two to four"),
-        ({"film": (0, 9)}, "class 9 of the film has no sample"),
+        ({"tokens": "all"}, "tokens='all' is unknown"),
+        ({"tokens": True, "per_class": 3}, "with tokens those are tokens"),
     ],
 )
-def test_bad_arguments_are_explained(options, said) -> None:
+def test_bad_arguments_are_explained_before_training(options, said) -> None:
     with pytest.raises(ValueError, match=said):
-        tracker(**options).end_epoch()
+        tracker(**options)
+
+
+def test_what_cannot_be_read_is_an_error_before_the_first_step_and_one_warning_later() -> None:
+    with pytest.raises(ValueError, match="label 4 of sample 3"):
+        nc.Tracker(net(), (INPUTS, LABELS + 1)).probe()
+    found = nc.Tracker(net(), (INPUTS, LABELS + 1))
+    with pytest.warns(NCollapseWarning, match=r"label 4 of sample 3 .* training goes on") as caught:
+        [(found.step(), found.end_epoch()) for _ in range(3)]
+    assert len(caught) == 1 and found.latest is None and not found.trace.rows
+    with pytest.raises(ValueError, match="label 4 of sample 3"):
+        found.finish()
+
+
+def test_a_film_of_a_class_without_samples_is_said_and_the_rest_is_read() -> None:
+    with pytest.raises(ValueError, match="class 9 of the film has no sample"):
+        tracker(film=(0, 9)).probe()
+    found = tracker(film=(0, 9))
+    with pytest.warns(NCollapseWarning, match="class 9 of the film has no sample") as caught:
+        [found.end_epoch() for _ in range(2)]
+    assert len(caught) == 1 and found.latest is not None
 
 
 # ---- frames -----------------------------------------------------------------------------------

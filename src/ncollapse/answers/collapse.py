@@ -19,18 +19,24 @@ from ncollapse.answers.question import (
 from ncollapse.record.readings import Reading
 
 
+def _unread(asking: Asking, seen: Seen) -> str:
+    """Why class share has no value, by how many samples the classes have."""
+    counts = [row.count for row in asking.rows(seen)]
+    if counts and max(counts) > 1 and len(counts) > 1:
+        return "All features are alike: nothing varies, neither within classes nor between them."
+    return (
+        "Every sample is a class of its own or only one class is present, so spread within classes "
+        "is unknown."
+    )
+
+
 def collapsed(asking: Asking, seen: Seen) -> Answer:
     """The mean over classes and the worst class, each with its interval, against their cuts; unless
     labels are not told from shuffled ones."""
     share, worst = seen.get("class_share"), seen.get("worst_share")
     numbers = seen.numbers("class_share", "worst_share", "nc1_fisher", "nc1_ratio")
     if share is None or share.best is None:
-        return Answer(
-            CANNOT_TELL,
-            "Every sample is a class of its own or only one class is present, so spread within "
-            "classes is unknown.",
-            numbers,
-        )
+        return Answer(CANNOT_TELL, _unread(asking, seen), numbers)
     said = f"The class explains {percent(share.best)} of the feature variance on {seen.name}"
     if share.null is not None:
         said += f" (shuffled labels: {percent(share.null.mean)})"

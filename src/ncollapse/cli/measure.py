@@ -65,7 +65,12 @@ def measure(
         typer.Option(help="Layers beside the head: names, globs, '*' for every block."),
     ] = None,
     head: Annotated[str | None, typer.Option(help="Name of the classifier, or 'none'.")] = None,
-    pool: Annotated[str, typer.Option(help="auto, mean, cls, last or flatten.")] = "auto",
+    pool: Annotated[
+        str,
+        typer.Option(
+            help="auto, mean, cls, last, flatten, channels-first, channels-last or time-first."
+        ),
+    ] = "auto",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
     dtype: Annotated[str, typer.Option(help="float32; float16 or bfloat16 is mixed.")] = "float32",
     batch_size: Annotated[int, typer.Option(min=1, help="Samples a forward pass.")] = 128,

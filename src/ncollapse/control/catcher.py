@@ -7,8 +7,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from ncollapse.collect.tap.head_tap import HeadTap
-from ncollapse.collect.tap.heads import Head, logits_of
+from ncollapse.collect.tap.heads import Head
 from ncollapse.collect.tap.listener import Listener, in_training
+from ncollapse.collect.tap.outputs import Path, outputs_of
 
 IGNORED = -100
 
@@ -27,13 +28,12 @@ class Catcher:
     def __init__(self, model: nn.Module, head: str | nn.Module | None = None) -> None:
         self._listener = Listener(model, in_training, gradients=True)
         self._head_tap = HeadTap(self._listener, head)
-        self._logits: Tensor | None = None
+        self._outputs: list[tuple[Path, Tensor]] = []
         self._head_tap.open()
         self._listener.leaving(self._listener.model, self._returned)
 
     def _returned(self, output: Any) -> None:
-        found = logits_of(output)
-        self._logits = None if found is None else found.detach()
+        self._outputs = [(place, one.detach()) for place, one in outputs_of(output)]
 
     @property
     def head(self) -> Head | None:
@@ -53,7 +53,7 @@ class Catcher:
     def forget(self) -> None:
         """Let go of the last forward pass."""
         self._head_tap.forget()
-        self._logits = None
+        self._outputs = []
 
     def close(self) -> None:
         """Take the hooks off the model."""
@@ -69,12 +69,13 @@ class Catcher:
         Raises ValueError when no forward pass was heard, no linear layer makes the logits, the
         features are no (samples, dim), or the labels are not as many.
         """
+        self._listener.check()
         if not self.pending:
             raise ValueError(
                 "no forward pass of the model was heard before this; call model(inputs) of the "
                 "model that was passed, in training mode, once before every penalty"
             )
-        made = self._logits if logits is None else logits.detach()
+        made = self._outputs if logits is None else outputs_of(logits.detach())
         try:
             features = self._head_tap.features(made)
         finally:

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ncollapse.collect.tap.heads import logits_of
+from ncollapse.collect.tap.outputs import logits_of
 from ncollapse.control.catcher import IGNORED, Catcher
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -73,10 +73,17 @@ class HeldLoss:
                 f"a {type(outputs).__name__} without logits was passed; logits, or what a model "
                 "returns that holds them, are needed"
             )
+        given = outputs if isinstance(outputs, Tensor) else None
+        caught = self._catcher.take(labels, given) if self._catcher.listening else None
+        head = self._catcher.head
+        if given is None and head is not None:
+            # Which of several outputs are the logits is known once a pass was taken.
+            found = logits_of(outputs, head.output)
+            logits = logits if found is None else found
         kept = labels != IGNORED
         value = self.loss(logits[kept], labels[kept])
-        if self._catcher.listening:
-            self.dial.observe(*self._catcher.take(labels, logits))
+        if caught is not None:
+            self.dial.observe(*caught)
             value = value + self.dial.penalty().to(value.dtype)
         self._catcher.forget()
         if num_items_in_batch is not None:

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ncollapse.collect.tap.heads import candidates, logits_of, unwrap
+from ncollapse.collect.tap.heads import candidates, unwrap
 from ncollapse.collect.tap.listener import Listener
+from ncollapse.collect.tap.outputs import logits_of
 from ncollapse.linalg import unit_rows
 
 Labels = Int[Tensor, " samples"]
@@ -105,7 +106,7 @@ class OverCollapsePrevention:
     ) -> None:
         self.model = model
         inner = unwrap(model)
-        found = candidates(inner, head)
+        found = candidates(inner, head, linear=True)
         if not found:
             raise ValueError(
                 f"{type(inner).__name__} holds no linear layer; a model whose last layer makes "
@@ -160,6 +161,7 @@ class OverCollapsePrevention:
         with Listener(self.model, gradients=True) as listener:
             listener.entering(self._head, lambda entered, _: caught.append(entered))
             output = logits_of(self.model(inputs))
+            listener.check()
         if output is None or not caught or output.shape != (inputs.shape[0], self.num_classes):
             shape = None if output is None else tuple(output.shape)
             raise ValueError(

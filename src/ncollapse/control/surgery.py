@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ncollapse.collect.tap.heads import Candidate, candidates, unwrap
+from ncollapse.collect.tap.preserve import preserved
 from ncollapse.collect.tap.taps import Taps
 from ncollapse.control.codes import CodeHead
 from ncollapse.control.heads import GeometryHead, OrthogonalHead, SimplexHead
@@ -171,7 +172,7 @@ def fix_head(
 
 
 def _find(model: nn.Module, name: str | None, inputs: Any) -> tuple[Candidate, str]:
-    found = candidates(model, name)
+    found = candidates(model, name, linear=True)
     if not found:
         raise ValueError(
             f"{type(model).__name__} holds no linear layer, so there is no head to fix; add one, "
@@ -179,22 +180,22 @@ def _find(model: nn.Module, name: str | None, inputs: Any) -> tuple[Candidate, s
         )
     if inputs is None:
         return found[0], f"{found[0].origin}, not checked on a batch"
-    training = model.training
-    model.eval()
-    try:
-        with Taps(model, head=name) as taps, torch.no_grad():
-            if isinstance(inputs, Mapping):
-                first = next(value for value in inputs.values() if isinstance(value, Tensor))
-                taps.begin(samples=first.shape[0], mask=inputs.get("attention_mask"))
-                taps.end(model(**inputs))
-            else:
-                taps.begin(samples=inputs.shape[0])
-                taps.end(model(inputs))
-    finally:
-        model.train(training)
+    with preserved(model), Taps(model, head=name) as taps, torch.no_grad():
+        if isinstance(inputs, Mapping):
+            first = next(value for value in inputs.values() if isinstance(value, Tensor))
+            taps.begin(samples=first.shape[0], mask=inputs.get("attention_mask"))
+            taps.end(model(**inputs))
+        else:
+            taps.begin(samples=inputs.shape[0])
+            taps.end(model(inputs))
     assert taps.head is not None
-    chosen = taps.head.name
-    return next(c for c in found if c.name == chosen), taps.head.check
+    for candidate in found:
+        if candidate.name == taps.head.name:
+            return candidate, taps.head.check
+    raise ValueError(
+        f"the logits are made by {taps.head.name!r}, which is no single nn.Linear "
+        f"({taps.head.origin}), and only that can be replaced; make it one, or name the layer"
+    )
 
 
 def _make(head: str | HeadMaker | Geometry, width: int, K: int, **settings: Any) -> nn.Module:

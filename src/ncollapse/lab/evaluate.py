@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ncollapse.collect.ranks.ranks import Ranks
 from ncollapse.collect.tap.batches import Batch, unpack_batch
+from ncollapse.collect.tap.preserve import evaluating
 from ncollapse.lab.data import Data
 from ncollapse.lab.parallel import interleaved
 
@@ -21,7 +22,7 @@ def logits_of(model: nn.Module, batch: Batch, device: torch.device) -> Tensor:
     return found if isinstance(found, Tensor) else torch.as_tensor(found[0])
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def decisions(
     model: nn.Module, data: Data, split: str, ranks: Ranks | None = None
 ) -> tuple[Int[Tensor, " samples"], float]:
@@ -30,8 +31,6 @@ def decisions(
     The model's mode is restored. In a process group the call is collective and every rank gets the
     whole.
     """
-    training = model.training
-    model.eval()
     device = next(model.parameters()).device
     total = data.count(split)
     mine = torch.arange(total)
@@ -39,12 +38,12 @@ def decisions(
         mine = mine[ranks.rank :: ranks.size]
     decided, wrong = [torch.empty(0, dtype=torch.int64)], 0
     parts = [part for part in mine.split(data.evaluation_batch) if part.numel()]
-    for raw in data.batches(split, parts):
-        batch = unpack_batch(raw)
-        found = logits_of(model, batch, device).argmax(1).cpu()
-        wrong += int((found != batch.labels.cpu()).sum())
-        decided.append(found)
-    model.train(training)
+    with evaluating(model):
+        for raw in data.batches(split, parts):
+            batch = unpack_batch(raw)
+            found = logits_of(model, batch, device).argmax(1).cpu()
+            wrong += int((found != batch.labels.cpu()).sum())
+            decided.append(found)
     whole = torch.cat(decided)
     if ranks is not None:
         shared = ranks.gather((whole, wrong))

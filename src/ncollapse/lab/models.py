@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from ncollapse.collect.tap.preserve import evaluating
+
 
 def mlp(
     num_features: int,
@@ -68,10 +70,5 @@ def conv(
 
 def penultimate(model: nn.Sequential, inputs: torch.Tensor) -> torch.Tensor:
     """What enters the head of a model of this file, in eval mode; the mode is restored."""
-    training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            return torch.Tensor(model[:-1](inputs)).clone()
-    finally:
-        model.train(training)
+    with evaluating(model), torch.no_grad():
+        return torch.Tensor(model[:-1](inputs)).clone()

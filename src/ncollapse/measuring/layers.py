@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,13 +11,15 @@ import torch
 
 from ncollapse.answers.questions import judge
 from ncollapse.collect.collector import Collector, Split
-from ncollapse.collect.plan import Labelled, Plan
+from ncollapse.collect.plan import Plan
 from ncollapse.collect.ranks.parts import PartSource
-from ncollapse.collect.ranks.ranks import Ranks, WholeLabels, common_fingerprint
+from ncollapse.collect.ranks.ranks import Ranks, common_fingerprint
+from ncollapse.collect.statistics.checks import NON_FINITE
 from ncollapse.collect.statistics.classes import ClassMoments
 from ncollapse.collect.statistics.counts import LabelCounts
 from ncollapse.collect.tap.tokens import without_rare
 from ncollapse.geometry import Geometry
+from ncollapse.measuring.ids import Sources, numbered, whole
 from ncollapse.measuring.measurement import Measurement
 from ncollapse.measuring.options import Options
 from ncollapse.pairs.means import pairs_of
@@ -32,7 +34,6 @@ from ncollapse.tasks import chosen
 SMALL_MATRIX = 2.0**26
 LARGE_STATE = 2e8
 log = logging.getLogger("ncollapse")
-Sources = Mapping[str, FeatureSource]
 
 
 def measure_layers(
@@ -40,26 +41,32 @@ def measure_layers(
     options: Options,
     *,
     pooling: Mapping[str, str] | None = None,
+    channels: Mapping[str, str] | None = None,
     extra: Mapping[str, Any] | None = None,
     trace: Trace | None = None,
     warnings: tuple[str, ...] = (),
     ranks: Ranks | None = None,
     exact: bool = False,
+    optional: Collection[str] | None = None,
 ) -> Measurement:
     """One source a layer, the last one first in importance: verdicts are about it.
 
-    pooling: how each layer's output became a vector; extra: more entries of the config; exact:
-    sums in float64 whatever the features. With `ranks` the sources are the parts of each process,
-    and every process returns the measurement of all.
+    pooling: how each layer's output became a vector; channels: the axis that was kept; extra: more
+    entries of the config; exact: sums in float64 whatever the features; optional: layers that are
+    left out, with a word, where their features are not finite (None: no layer has a name of its
+    own). With `ranks` the sources are the parts of each process, and every process returns the
+    measurement of all.
     """
-    sources = agreed(sources, ranks)
+    sources, said = numbered(
+        agreed(sources, ranks), options.num_classes, options.ignore_index, ranks
+    )
     primary = list(sources)[-1]
     task, why = chosen(options.task, whole(sources[primary], ranks))
     K = options.plan(whole(sources[primary], ranks), task).num_classes
     sources, notes = frequent(sources, K, options, ranks)
     if notes:
         K = options.plan(whole(sources[primary], ranks), task).num_classes
-    said = [*notes, *warnings]
+    said = [*said, *notes, *warnings]
     results: Results = {}
     classes: list[ClassRow] = []
     geometries: dict[str, Geometry] = {}
@@ -69,23 +76,32 @@ def measure_layers(
     samples = 0
     for number, (layer, source) in enumerate(sources.items()):
         plan = options.plan(whole(source, ranks), task, num_classes=K, exact=exact)
-        read = source if ranks is not None else spanned(source, options.memory_budget)
-        plan, lean_note = lean(plan, read, layer, options)
+        inside = source if ranks is not None else spanned(source, options.memory_budget)
+        plan, lean_note = lean(plan, inside, layer, options)
         said += lean_note
-        collector = Collector(read, plan, task, ranks)
+        collector = Collector(inside, plan, task, ranks)
         _log_state(layer, collector, exact)
-        splits = collector.run()
         pooled = (pooling or {}).get(layer, "none")
         asked = options.reading(pooled)
-        for split in splits:
-            found = task.read(collector, split, asked, layer)
+        try:
+            splits = collector.run()
+            read = [(split, task.read(collector, split, asked, layer)) for split in splits]
+        except ValueError as error:
+            if NON_FINITE not in str(error) or optional is None or len(sources) == 1:
+                raise
+            if layer == primary or layer not in optional:
+                raise ValueError(f"layer {layer!r}: {error}") from None
+            said.append(f"layer {layer!r} is left out: {error}")
+            log.warning(said[-1])
+            continue
+        for split, found in read:
             results.setdefault(split.name, {})[layer] = found.readings
             classes += found.classes
             if layer == primary:
                 samples += found.num_samples
                 said += found.notes
                 if found.geometry is not None:
-                    geometries[split.name] = _stored(found.geometry, read, source, split)
+                    geometries[split.name] = _stored(found.geometry, inside, source, split)
                 if found.spectrum:
                     spectra[split.name] = found.spectrum
             if options.told is not None:
@@ -98,6 +114,8 @@ def measure_layers(
             "scatter": form,
             "dtype": str(source.dtype).removeprefix("torch."),
         }
+        if layer in (channels or {}):
+            layers[layer]["channels"] = (channels or {})[layer]
         if layer == primary:
             config = {
                 "task": {"name": task.name, "why": why},
@@ -159,13 +177,6 @@ def _stored(
         means=None if geometry.means is None else read.stored(geometry.means),
         weight=None if weight is None else weight.to(torch.float64)[present],
     )
-
-
-def whole(source: FeatureSource, ranks: Ranks | None) -> Labelled:
-    """What classes are counted from: of the source that all ranks hold parts of."""
-    if ranks is None:
-        return source
-    return source.whole if isinstance(source, PartSource) else WholeLabels(source, ranks)
 
 
 def agreed(sources: Sources, ranks: Ranks | None) -> Sources:

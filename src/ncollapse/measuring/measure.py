@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ncollapse.collect.collector import Collector
-from ncollapse.collect.keep.cache import FeatureCache, RecomputedSource
+from ncollapse.collect.keep.cache import ONE_SHOT, FeatureCache, RecomputedSource
 from ncollapse.collect.keep.gaps import fill_gaps
 from ncollapse.collect.keep.identity import fingerprint
 from ncollapse.collect.keep.kept import KeptCache
@@ -20,13 +20,16 @@ from ncollapse.collect.ranks.parts import PartSource
 from ncollapse.collect.ranks.ranks import Ranks, together
 from ncollapse.collect.ranks.shares import check_order
 from ncollapse.collect.tap.batches import Unpack as UnpackBatch
+from ncollapse.collect.tap.heads import GUESSED
 from ncollapse.collect.tap.pooling import Pool
 from ncollapse.collect.tap.select import Layers
 from ncollapse.collect.tap.stream import ModelStream
 from ncollapse.collect.tap.taps import HEAD, Taps
 from ncollapse.collect.tap.tokens import token_kind
 from ncollapse.measuring.bars import shown
-from ncollapse.measuring.layers import measure_layers, whole
+from ncollapse.measuring.embedders import check_classifier
+from ncollapse.measuring.ids import numbered, whole
+from ncollapse.measuring.layers import measure_layers
 from ncollapse.measuring.measurement import Measurement
 from ncollapse.measuring.options import MeasureOptions, Options, SourceOptions, as_dtype, options_of
 from ncollapse.record.trace import Trace
@@ -168,6 +171,8 @@ def _recomputed(
     stream: ModelStream, options: Options, said: dict[str, Any], trace: Trace | None
 ) -> Measurement:
     """Without a cache: labels first, then a forward pass at every look at every layer."""
+    if stream.one_shot:
+        raise ValueError(ONE_SHOT)
     parts = list(stream.placed())
     splits = tuple(dict.fromkeys(split for split, _, _ in parts))
     labels = torch.cat([found for _, found, _ in parts])
@@ -216,6 +221,8 @@ def _finish(
 ) -> Measurement:
     extra: dict[str, Any] = {"cache": cache}
     if taps.head is not None:
+        if taps.head.origin == GUESSED and options.num_classes is None:
+            check_classifier(sources[HEAD], taps.head.name, options.ignore_index, ranks)
         extra["head"] = {
             "name": taps.head.name,
             "origin": taps.head.origin,
@@ -226,10 +233,12 @@ def _finish(
         sources,
         options,
         pooling=taps.pooling,
+        channels=taps.channels,
         extra=extra,
         trace=trace,
         ranks=ranks,
         exact=True,
+        optional=taps.by_pattern,
     )
 
 
@@ -329,5 +338,6 @@ def state_estimate(source: FeatureSource, **options: Unpack[MeasureOptions]) -> 
     Options are those of `measure_source`.
     """
     chosen = options_of("state_estimate", options)
+    (source,) = numbered({HEAD: source}, chosen.num_classes, chosen.ignore_index, None)[0].values()
     task, _ = chosen_task(chosen.task, source)
     return Collector(source, chosen.plan(whole(source, None), task), task).state_bytes

@@ -33,6 +33,9 @@ SCALES = ("plain", "log", "square", "folded", "least")
 PAIRS = ("none", "exact", "sampled")
 UNITS = ("number", "percent")
 
+# Why nothing can vary within classes, unless nothing varies at all.
+ALONE = "every sample is a class of its own, so nothing varies within classes"
+
 
 @dataclass(frozen=True)
 class Without:

@@ -8,7 +8,7 @@ from ncollapse.collect.statistics.decisions import Decisions
 from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import Geometry
 from ncollapse.metrics.catalog import METRICS
-from ncollapse.metrics.metric import Metric, Without
+from ncollapse.metrics.metric import ALONE, Metric, Without
 
 
 def applicable(
@@ -82,6 +82,8 @@ def _reason(row: Metric, statistics: ClassStatistics | None, definition: str) ->
                 f"the within-class scatter in {weighting} weighting was not kept; use mode full "
                 "with a larger memory budget, pass the class counts, or ask for micro weighting"
             )
+    if row.undefined == ALONE and statistics is not None and int(statistics.counts.max()) > 1:
+        return "all features are alike, so nothing varies, neither within classes nor between them"
     return row.undefined
 
 

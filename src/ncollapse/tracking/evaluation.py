@@ -12,7 +12,6 @@ import torch
 from ncollapse.collect.keep.gaps import first_full
 from ncollapse.collect.ranks.ranks import Ranks
 from ncollapse.collect.ranks.sync import in_group
-from ncollapse.collect.tap.batches import unpack_batch
 from ncollapse.collect.tap.heads import Head
 from ncollapse.collect.tap.listener import in_evaluation
 from ncollapse.collect.tap.taps import HEAD, Taps
@@ -30,11 +29,13 @@ class Evaluation:
 
     Nothing runs twice: `observe` takes the pass just made with its labels; `readings` gives values
     by layer and key over the samples of all ranks, the same keys on each, and NaN for what cannot
-    be read. Raises ValueError as `NeuralCollapse` does.
+    be read. With `tokens` ("next", "same") every token is a sample. A model or labels that cannot
+    be read end it with one warning. Raises ValueError as `NeuralCollapse` does.
     """
 
-    def __init__(self, taps: Taps, keys: Sequence[str] = KEYS) -> None:
-        self.passes = Passes(taps, in_evaluation)
+    def __init__(self, taps: Taps, keys: Sequence[str] = KEYS, tokens: str | None = None) -> None:
+        self.passes = Passes(taps, in_evaluation, tokens)
+        self.stopped = False
         self.keys = tuple(keys)
         self.start()
         self.close()
@@ -43,25 +44,34 @@ class Evaluation:
         """Begin an evaluation: earlier samples are forgotten."""
         self.metrics: dict[str, NeuralCollapse] = {}
         self._lost = 0
-        self.passes.open()
+        if not self.stopped:
+            self.passes.open()
 
     def observe(self, target: Any = None) -> None:
         """Take in the last forward pass with its labels (None: those the model was given)."""
         try:
             heard = self.passes.take()
+            found = None if heard is None else heard.labelled(target)
+            if heard is None or found is None:
+                return
+            features, labels = found
+            for layer, rows in features.items():
+                finite = rows.isfinite().all(1)
+                self._lost += int((~finite).sum())
+                metric = self._metric(layer, heard)
+                metric.update(rows[finite], labels.to(finite.device)[finite])
         except DivergedError:
             self._lost += 1
-            return
-        if heard is None:
-            return
-        labels = heard.labels if target is None else target
-        if labels is None:
-            return
-        labels = unpack_batch((None, labels)).labels
-        for layer, features in heard.features.items():
-            finite = features.isfinite().all(1)
-            self._lost += int((~finite).sum())
-            self._metric(layer, heard).update(features[finite], labels.to(finite.device)[finite])
+        except (ValueError, TypeError, RuntimeError) as error:
+            self.stop(str(error))
+
+    def stop(self, reason: str) -> None:
+        """End the reading of evaluations for good, with a warning; training goes on."""
+        if not self.stopped:
+            self.stopped = True
+            self.passes.close()
+            said = f"evaluation is not read: {reason}; training goes on"
+            warnings.warn(said, NCollapseWarning, stacklevel=2)
 
     def _metric(self, layer: str, heard: Heard) -> NeuralCollapse:
         if layer not in self.metrics:

@@ -22,10 +22,13 @@ SHARE = 64
 class Film:
     """Records `wanted` classes (2 to 4, or True for the first four) to `output`/frames.safetensors.
 
-    Raises ValueError, at the first frame, for classes that are not two to four or have no sample.
+    Raises ValueError for classes that are not two to four different ones, and at the first frame
+    for those that have no sample.
     """
 
     def __init__(self, wanted: bool | Sequence[int], class_names: Any, output: Path | None) -> None:
+        if not isinstance(wanted, bool):
+            FrameRecorder(list(wanted))
         self.wanted, self.class_names, self.output = wanted, class_names, output
         self._recorder: FrameRecorder | None = None
         self._said: set[str] = set()

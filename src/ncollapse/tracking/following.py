@@ -8,13 +8,18 @@ A trainer's callback is this and the glue that calls it: `begin`, then for each 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
+from ncollapse.collect.tap.batches import Unpack, unpack_batch
+from ncollapse.collect.tap.head_find import HeadNotFoundError
 from ncollapse.collect.tap.taps import Taps
+from ncollapse.collect.tap.tokens import token_kind, token_parts
 from ncollapse.control.held import Dial
+from ncollapse.errors import NCollapseWarning
 from ncollapse.tracking.evaluation import KEYS, Evaluation
 from ncollapse.tracking.hold import Hold, check_dial
 from ncollapse.tracking.loggers import Values, numbers
@@ -25,8 +30,9 @@ class Following:
     """Online following of a model's training batches, the dial that is held there, if any, and
     the passes in eval mode that are watched.
 
-    Nothing stands on a model before `begin` or `watch`, nor where they raise. Raises ValueError for
-    what is no dial at once, and with `begin` as `Online` and `Hold` do.
+    tokens: as in `ncollapse.measure`; unpack maps batches to (inputs, labels). Nothing stands on a
+    model before `begin` or `watch`, nor where they raise. Raises ValueError for what is no dial at
+    once, and with `begin` as `Online` and `Hold` do.
     """
 
     def __init__(
@@ -41,7 +47,10 @@ class Following:
         pool: Any = "auto",
         keys: Sequence[str] | None = KEYS,
         num_classes: int | None = None,
+        tokens: bool | str = False,
+        unpack: Unpack | None = None,
     ) -> None:
+        self.tokens, self.unpack = token_kind(tokens), unpack
         if dial is not None:
             check_dial(dial)
         self.dial, self.head, self.follows = dial, head, online
@@ -53,12 +62,29 @@ class Following:
         self.hold: Hold | None = None
         self.evaluation: Evaluation | None = None
         self._loaded: dict[str, Any] = {}
+        self._unwatched = False
 
     # ---- training batches ---------------------------------------------------------------------
     @property
     def active(self) -> bool:
         """Whether training batches are followed or held."""
         return self.online is not None or self.hold is not None
+
+    def start(self, model: nn.Module) -> None:
+        """`begin` in somebody's training: what was asked for must be there, but a model of which
+        nothing was asked, and in which no head is found, is left alone with one warning."""
+        try:
+            self.begin(model)
+        except HeadNotFoundError as error:
+            if self._asks:
+                raise
+            _warn(f"nothing is followed along training: {error}; training goes on")
+
+    @property
+    def _asks(self) -> bool:
+        """Whether something of the model was named, or has to be held."""
+        named = [value for name, value in self._where.items() if name != "pool"]
+        return self.dial is not None or any(value is not None for value in named)
 
     def begin(self, model: nn.Module) -> None:
         """Follow a model from here on, in the state that was loaded."""
@@ -67,7 +93,8 @@ class Following:
             if self.dial is not None:
                 self.hold = Hold(self.dial, model, self.head)
             if self.follows:
-                self.online = Online(Taps(model, **self._where), keys=self.keys, **self._fading)
+                taps = Taps(model, **self._where)
+                self.online = Online(taps, keys=self.keys, tokens=self.tokens, **self._fading)
         except Exception:
             self.close()
             raise
@@ -98,6 +125,21 @@ class Following:
             )
         return self.hold.penalty(target)
 
+    def labels(self, batch: Any) -> Any:
+        """Those in what a loader yields; None, with one warning, where there are none to follow.
+        Raises ValueError where a dial needs them."""
+        try:
+            if self.tokens is not None:
+                return token_parts(batch, self.unpack)[1]
+            return unpack_batch(batch, self.unpack).labels
+        except ValueError as error:
+            if self.hold is not None:
+                raise
+            for one in (self.online, self.evaluation):
+                if one is not None:
+                    one.stop(str(error))
+            return None
+
     def readings(self) -> dict[str, dict[str, dict[str, float]]]:
         """Values by split (`online`, `dial`), layer and key, NaN for null; call on every rank."""
         found: Values = {}
@@ -115,12 +157,23 @@ class Following:
         }
 
     # ---- validation ---------------------------------------------------------------------------
-    def watch(self, model: nn.Module) -> Evaluation:
-        """Read a model's passes in eval mode from here on, by the same options."""
+    def watch(self, model: nn.Module) -> Evaluation | None:
+        """Read a model's passes in eval mode from here on, by the same options. None, with one
+        warning, where nothing of it was named and no head is found."""
         if self.evaluation is not None:
             self.evaluation.close()
         keys = KEYS if self.keys is None else self.keys
-        self.evaluation = Evaluation(Taps(model, **self._where), keys)
+        if self._unwatched:
+            return None
+        try:
+            taps = Taps(model, **self._where)
+        except HeadNotFoundError as error:
+            if self._asks:
+                raise
+            self._unwatched = True
+            _warn(f"evaluation is not read: {error}; training goes on")
+            return None
+        self.evaluation = Evaluation(taps, keys, self.tokens)
         self.evaluation.start()
         return self.evaluation
 
@@ -151,6 +204,10 @@ class Following:
         for one in (self.online, self.hold):
             if one is not None:
                 one.close()
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, NCollapseWarning, stacklevel=3)
 
 
 def model_of(module: nn.Module, name: str | None, plain: Any) -> nn.Module:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from ncollapse.collect.tap.batches import Unpack, unpack_batch
+from ncollapse.collect.tap.batches import Unpack
 from ncollapse.control.held import Dial
 from ncollapse.sources.specs.optional import optional
 from ncollapse.tracking.evaluation import KEYS
@@ -30,8 +30,9 @@ class CollapseCallback(Callback):  # type: ignore[misc, unused-ignore]
     told of every training batch; its penalty is added before backward, with the loss's own share
     and scale (in manual optimisation: in place, to the first backward after each forward pass).
     `model` names the module that makes the logits (default: the LightningModule where it has a
-    forward, else its largest child); `unpack` maps batches to (inputs, labels). All ranks log the
-    same; the sanity check is left out; `state_dict` resumes.
+    forward, else its largest child); `unpack` maps batches to (inputs, labels); with `tokens` every
+    token is a sample, as in `ncollapse.measure`. What cannot be read is said once. All ranks log
+    the same; the sanity check is left out; `state_dict` resumes.
 
     >>> Trainer(callbacks=[CollapseCallback(dial=Thermostat(0.1))])            # doctest: +SKIP
 
@@ -53,24 +54,25 @@ class CollapseCallback(Callback):  # type: ignore[misc, unused-ignore]
         pool: Any = "auto",
         keys: Sequence[str] = KEYS,
         unpack: Unpack | None = None,
+        tokens: bool | str = False,
     ) -> None:
         if every != "epoch" and not (isinstance(every, int) and every > 0):
             raise ValueError(f"every={every!r}; 'epoch' or a number of steps is needed")
-        self.model, self.every, self.unpack, self.validates = model, every, unpack, validation
+        self.model, self.every, self.validates = model, every, validation
         self._following = Following(
             dial, online=online, half_life=half_life, unit=half_life_unit, layers=layers,
-            head=head, pool=pool, keys=keys,
+            head=head, pool=pool, keys=keys, tokens=tokens, unpack=unpack,
         )  # fmt: skip
         self._labels: Tensor | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._following.begin(model_of(pl_module, self.model, LightningModule.forward))
+        self._following.start(model_of(pl_module, self.model, LightningModule.forward))
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: Any, batch: Any, index: int
     ) -> None:
         follows = self._following.active
-        self._labels = unpack_batch(batch, self.unpack).labels if follows else None
+        self._labels = self._following.labels(batch) if follows else None
 
     def on_before_backward(self, trainer: Trainer, pl_module: Any, loss: Tensor) -> None:
         penalty = self._following.penalty(self._labels, strict=pl_module.automatic_optimization)
@@ -98,7 +100,9 @@ class CollapseCallback(Callback):  # type: ignore[misc, unused-ignore]
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.validates and not trainer.sanity_checking:
             found = model_of(pl_module, self.model, LightningModule.forward)
-            (self._following.evaluation or self._following.watch(found)).start()
+            evaluation = self._following.evaluation or self._following.watch(found)
+            if evaluation is not None:
+                evaluation.start()
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int,
@@ -106,7 +110,7 @@ class CollapseCallback(Callback):  # type: ignore[misc, unused-ignore]
     ) -> None:  # fmt: skip
         evaluation = None if trainer.sanity_checking else self._following.evaluation
         if evaluation is not None and dataloader_idx == 0:
-            evaluation.observe(unpack_batch(batch, self.unpack).labels)
+            evaluation.observe(self._following.labels(batch))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         evaluation = None if trainer.sanity_checking else self._following.evaluation

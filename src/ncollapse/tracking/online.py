@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ncollapse.collect.ranks.sync import all_merge, in_group
 from ncollapse.collect.statistics.forgetting import ForgettingMoments, check_half_life
-from ncollapse.collect.tap.batches import unpack_batch
 from ncollapse.collect.tap.taps import HEAD, Taps
 from ncollapse.errors import NCollapseWarning
 from ncollapse.metrics.catalog import METRICS
@@ -33,10 +32,11 @@ class Online:
     `half_life` counts samples or batches (`unit`); by default 100 samples a class. K is the head's
     width, else `num_classes`. A head that is replaced or changes its width starts the statistics
     anew with a warning; features that are NaN or infinite make the next readings None with a
-    warning. Training goes on.
+    warning. A head that does not make the logits, or a layer that cannot be read, at the first
+    batch, ends the following with one warning; labels that do not fit leave their batch out, with
+    one. With `tokens` ("next", "same") every token is a sample. Training goes on.
 
-    Raises ValueError at the first batch for a head that does not make the logits and layers that
-    cannot be read, and at any batch for labels that do not fit the features.
+    Raises ValueError for a half-life, a unit and a number of classes that cannot be.
     """
 
     def __init__(
@@ -47,13 +47,15 @@ class Online:
         unit: str = "samples",
         num_classes: int | None = None,
         keys: tuple[str, ...] | None = None,
+        tokens: str | None = None,
     ) -> None:
         check_half_life(1.0 if half_life is None else half_life, unit)
         if half_life is None and unit != "samples":
             raise ValueError(f"half-life in {unit} without a number; pass half_life=… too")
         self.half_life, self.unit = half_life, unit
         self.keys = keys
-        self.passes = Passes(taps)
+        self.passes = Passes(taps, tokens=tokens)
+        self.stopped = False
         if not taps.wants_head and num_classes is None:
             raise ValueError("without a head the number of classes is unknown; pass num_classes=…")
         self.num_classes = num_classes
@@ -74,15 +76,18 @@ class Online:
     def observe(self, target: Any = None) -> None:
         """Take in the last training forward pass with its labels (samples); None: those that the
         model was given (`labels=…`, as Hugging Face models are)."""
+        if self.stopped:
+            return
         try:
             heard = self.passes.take()
         except DivergedError as error:
             self._warn_once(f"nothing is followed: {error}; training goes on", name="diverged")
             return
         except ValueError as error:
-            if not self.batches:
-                raise
-            self._restart(str(error))
+            if self.batches:
+                self._restart(str(error))
+            else:
+                self.stop(str(error))
             return
         if heard is None:
             self._warn_once(
@@ -91,20 +96,33 @@ class Online:
                 "tracker before torch.compile"
             )
             return
-        labels = heard.labels if target is None else target
-        if labels is None:
-            self._warn_once("no labels were passed and the model was given none; pass the target")
-            return
-        labels = unpack_batch((None, labels)).labels
+        try:
+            found = heard.labelled(target)
+            if found is None:
+                said = "no labels were passed and the model was given none; pass the target"
+                self._warn_once(said)
+                return
+            self._take(heard, *found)
+        except (ValueError, TypeError, RuntimeError) as error:
+            self._warn_once(f"a batch is not followed: {error}; training goes on", name="labels")
+
+    def _take(self, heard: Heard, features: dict[str, Tensor], labels: Tensor) -> None:
         if self._changed(heard):
             self._restart(self._changed(heard))
         K = heard.width or self.num_classes
         assert K is not None
-        for layer, features in heard.features.items():
+        for layer, rows in features.items():
             if layer not in self.moments:
-                self.moments[layer] = self._new(layer, K, features)
-            self.moments[layer].update(features, labels)
+                self.moments[layer] = self._new(layer, K, rows)
+            self.moments[layer].update(rows, labels)
         self.batches += 1
+
+    def stop(self, reason: str) -> None:
+        """End the following for good, with a warning; training goes on."""
+        if not self.stopped:
+            self.stopped = True
+            self.passes.close()
+            _warn(f"nothing is followed along training: {reason}; training goes on")
 
     def _new(self, layer: str, num_classes: int, features: Tensor) -> ForgettingMoments:
         wide = features.shape[1] > WIDEST
@@ -138,8 +156,7 @@ class Online:
         try:
             self.passes.renew()
         except ValueError as error:
-            self.passes.close()
-            _warn(f"online following stops: {error}")
+            self.stop(str(error))
 
     # ---- what was found -----------------------------------------------------------------------
     def readings(self, *, together: bool = False) -> dict[str, dict[str, Reading]]:

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from ncollapse.collect.keep.cache import FeatureCache
-from ncollapse.collect.statistics.checks import NonFiniteError
+from ncollapse.collect.statistics.checks import NON_FINITE
 from ncollapse.collect.tap.batches import Unpack
 from ncollapse.collect.tap.pooling import Pool
 from ncollapse.collect.tap.select import Layers
 from ncollapse.collect.tap.stream import ModelStream
 from ncollapse.collect.tap.taps import Taps
+from ncollapse.collect.tap.tokens import token_kind
 from ncollapse.control.held import Dial
 from ncollapse.errors import NCollapseWarning
 from ncollapse.measuring.measure import measure_cache, split_loaders
@@ -59,8 +61,10 @@ class Tracker:
 
     `every` is "epoch", a number of steps, or "log". Readings (`keys`) go to `trace`, line by line
     to `output`/trace.csv, and to `loggers` (see `ncollapse.tracking.loggers.to`); with `film`,
-    features of 2 to 4 classes go to `output`/frames.safetensors. NaN features, a head that is
-    replaced, a full disk or a logger that fails are said in a NCollapseWarning; training goes on.
+    features of 2 to 4 classes go to `output`/frames.safetensors. With `tokens` every token is a
+    sample, as in `measure`. NaN features, a head that is replaced, a full disk, a logger that fails
+    and, once training runs, whatever cannot be read are said in a NCollapseWarning; training goes
+    on.
 
     >>> tracker = Tracker(model, online=True, every=100)                       # doctest: +SKIP
     >>> for inputs, labels in loader:                                          # doctest: +SKIP
@@ -68,8 +72,8 @@ class Tracker:
     ...     tracker.step(labels)
     >>> tracker.finish().save("run")                                           # doctest: +SKIP
 
-    Raises ValueError for an unknown `every`, film or logger, none of data, online and dial, and
-    whatever `measure` raises.
+    Raises ValueError for an unknown `every`, film or logger, none of data, online and dial; before
+    the first step, and in `finish`, whatever `measure` raises.
     """
 
     def __init__(
@@ -99,6 +103,7 @@ class Tracker:
         resume: bool = False,
         seed: int = 0,
         loggers: Sequence[Any] = (),
+        tokens: bool | str = False,
     ) -> None:
         if isinstance(every, bool) or not (every in ("epoch", "log") or isinstance(every, int)):
             raise ValueError(f"every={every!r}; 'epoch', 'log' or a number of steps is needed")
@@ -112,6 +117,9 @@ class Tracker:
                 "film needs samples and a head to look at; pass train=…, no head=False"
             )
         loaders = {} if alone else split_loaders(data, train, test)
+        self.tokens = token_kind(tokens)
+        if per_class is not None and self.tokens is not None:
+            raise ValueError("per_class counts samples, and with tokens those are tokens; pass one")
         if per_class is not None:
             loaders = {
                 split: balanced(part, per_class, unpack=unpack, batch_size=batch_size)
@@ -127,14 +135,14 @@ class Tracker:
         self.latest: Measurement | None = None
         self.online: dict[str, dict[str, Reading]] = {}
         self._next = 1
+        self._stopped = False
         self.output = None if output is None else Path(output)
         self._film = None if film is False else Film(film, class_names, self.output)
         self._ledger = Ledger(self.output, loggers, resume=resume)
-        if online:
-            chosen_keys(self.keys)
+        chosen_keys(self.keys)
         self._following = Following(
             dial, online=online, half_life=half_life, unit=half_life_unit, layers=layers,
-            head=head, pool=pool, keys=self.keys, num_classes=num_classes,
+            head=head, pool=pool, keys=self.keys, num_classes=num_classes, tokens=tokens,
         )  # fmt: skip
         self._following.begin(model)
         self._online, self._hold = self._following.online, self._following.hold
@@ -185,25 +193,18 @@ class Tracker:
     def probe(self, *, train_error: float | None = None) -> Measurement | None:
         """Look at the model now and append the readings to the trace, online ones too.
 
-        None where there is no data to look at, or where its features are NaN: the rows are null
-        then and a NCollapseWarning says so.
+        None where there is no data to look at, or where it cannot be read, as with NaN features:
+        the rows are null then and a NCollapseWarning says so.
         """
         found: Values = {}
         looked: Measurement | None = None
-        if self.loaders:
+        if self.loaders and not self._stopped:
             options = Options(null=False, intervals=False, seed=self.seed, keys=self.keys)
             try:
                 looked = self._measure(options, record=True)
                 found = numbers(looked.results, self.keys)
             except ValueError as error:
-                # What was wrong from the start is an error; what goes wrong later must not end it.
-                late = self.latest is not None or isinstance(error, NonFiniteError)
-                if not (late or _diverged(self._taps.model)):
-                    raise
-                _warn(f"step {self.steps}: {error}. The reading is null, and training goes on")
-                known = {} if self.latest is None else numbers(self.latest.results, self.keys)
-                places = dict.fromkeys(self.loaders, self._taps.layers)
-                found = nulls(known, places, self.keys or ("class_share",))
+                found = self._unread(error)
         primary = self._taps.layers[-1]
         if train_error is not None and "train" in found:
             found["train"].setdefault(primary, {})[ERROR] = train_error
@@ -215,6 +216,21 @@ class Tracker:
         self._ledger.write(self.steps, float(self.epochs) if self.epochs else None, found)
         self.latest = looked or self.latest
         return looked
+
+    def _unread(self, error: ValueError) -> Values:
+        """Null readings, and a word: what is wrong before the first step is an error, what goes
+        wrong later must not end the training."""
+        late = self.latest is not None or _diverged(self._taps.model) or NON_FINITE in str(error)
+        if not late and self.steps == self.epochs == 0:
+            raise error
+        if not late:
+            self._stopped = True
+            _warn(f"step {self.steps}: {error}. Nothing is read from here on; training goes on")
+            return {}
+        _warn(f"step {self.steps}: {error}. The reading is null, and training goes on")
+        known = {} if self.latest is None else numbers(self.latest.results, self.keys)
+        places = dict.fromkeys(self.loaders, self._taps.layers)
+        return nulls(known, places, self.keys or ("class_share",))
 
     def finish(self, *, null: bool = True, intervals: bool = True) -> Measurement:
         """The last, whole measurement with comparators, verdicts, online readings and the trace.
@@ -292,14 +308,24 @@ class Tracker:
     ) -> Measurement:
         self._follow_head()
         stream = ModelStream(
-            self._taps, self.loaders, unpack=self.unpack, batch_size=self.batch_size
+            self._taps,
+            self.loaders,
+            unpack=self.unpack,
+            batch_size=self.batch_size,
+            tokens=self.tokens,
         )
         with FeatureCache() as cache:
             cache.fill(stream)
             if record and self._film is not None and self._taps.head is not None:
                 epoch = float(self.epochs) if self.epochs else None
                 goes_on = bool(self.trace.rows)
-                self._film.record(cache, self._taps.head, self.steps, epoch, goes_on=goes_on)
+                try:
+                    self._film.record(cache, self._taps.head, self.steps, epoch, goes_on=goes_on)
+                except ValueError as error:
+                    if self.steps == self.epochs == 0:
+                        raise
+                    self._film = None
+                    _warn(f"step {self.steps}: there is no film: {error}; training goes on")
             return measure_cache(
                 cache,
                 self._taps,
@@ -319,7 +345,8 @@ class Tracker:
 
 
 def _diverged(model: nn.Module) -> bool:
-    return not all(bool(part.isfinite().all()) for part in model.parameters())
+    made = [part for part in model.parameters() if not is_lazy(part)]
+    return not all(bool(part.isfinite().all()) for part in made)
 
 
 def _warn(message: str) -> None:

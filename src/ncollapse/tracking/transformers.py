@@ -33,8 +33,9 @@ class CollapseCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
     half-life (see `ncollapse.Tracker`); labels are those that the model is given. The Trainer logs
     before it tells callbacks of an evaluation, so `attach` lends it to the callback, which logs by
     itself; `metric_for_best_model` finds the readings too. `attach` also adds the penalty of a
-    `dial` to the loss, whoever computes that, each batch by its share of the step. The state, the
-    dial's too, is saved in checkpoints.
+    `dial` to the loss, whoever computes that, each batch by its share of the step. With `tokens`
+    every token is a sample, as in `ncollapse.measure`: True for causal language models, "same" for
+    taggers. What cannot be read is said once. The state, the dial's too, is saved in checkpoints.
 
     >>> CollapseCallback(dial=Thermostat(0.1)).attach(trainer)                 # doctest: +SKIP
 
@@ -52,10 +53,11 @@ class CollapseCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         head: str | nn.Module | None = None,
         pool: Any = "auto",
         keys: Sequence[str] = KEYS,
+        tokens: bool | str = False,
     ) -> None:
         self._following = Following(
             dial, online=online, half_life=half_life, unit=half_life_unit, layers=layers,
-            head=head, pool=pool, keys=keys,
+            head=head, pool=pool, keys=keys, tokens=tokens,
         )  # fmt: skip
         self._trainer: Any = None
 
@@ -75,7 +77,7 @@ class CollapseCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self._following.watch(kwargs["model"])
         if state.global_step and (saved := state_file(args, state)).exists():
             self._following.load_state_dict(read_pt(saved))
-        self._following.begin(kwargs["model"])
+        self._following.start(kwargs["model"])
 
     def on_substep_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._following.observe()

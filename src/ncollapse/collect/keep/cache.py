@@ -22,6 +22,10 @@ from ncollapse.collect.tap.stream import FeatureBatch, ModelStream
 from ncollapse.sources.features.arrays import FeatureSource
 
 BLOCK_ROWS = 8192
+ONE_SHOT = (
+    "without the cache the data is read several times, and this loader can be read once only; pass "
+    "a DataLoader, or leave the cache on"
+)
 
 
 @dataclass
@@ -270,10 +274,7 @@ class RecomputedSource(FeatureSource):
         description: str = "model",
     ) -> None:
         if stream.one_shot:
-            raise ValueError(
-                "without the cache the data is read several times, and this loader can be read "
-                "once only; pass a DataLoader, or leave the cache on"
-            )
+            raise ValueError(ONE_SHOT)
         self.description, self._stream, self._layer = description, stream, layer
         with closing(iter(stream)) as batches:
             first = next(batches).features[layer]

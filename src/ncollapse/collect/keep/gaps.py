@@ -31,7 +31,8 @@ def fill_gaps(cache: FeatureCache, taps: Taps, ranks: Ranks) -> None:
     Raises ValueError on all ranks when none has a sample or they disagree.
     """
     shapes = cache.shapes()
-    found = ranks.gather((shapes, taps.head is not None, dict(taps.pooling)))
+    said = (dict(taps.pooling), dict(taps.channels))
+    found = ranks.gather((shapes, taps.head is not None, said))
     first = first_full([layers for layers, _, _ in found])
     if first is None:
         raise ValueError("the loaders are empty on every rank; no sample to measure")
@@ -42,4 +43,5 @@ def fill_gaps(cache: FeatureCache, taps: Taps, ranks: Ranks) -> None:
     if not shapes:
         for name in [name for name in taps.modules if name not in found[first][0]]:
             del taps.modules[name]
-        taps.pooling.update(found[first][2])
+        taps.pooling.update(found[first][2][0])
+        taps.channels.update(found[first][2][1])

@@ -5,13 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+NON_FINITE = "features hold NaN or infinity"
+
 
 class NonFiniteError(ValueError):
     """A feature is NaN or infinite; `row` is the number of the first such sample."""
 
     def __init__(self, row: int, label: int) -> None:
         super().__init__(
-            f"features hold NaN or infinity, first in sample {row} (class {label}); remove or "
+            f"{NON_FINITE}, first in sample {row} (class {label}); remove or "
             "repair that sample, or measure an earlier checkpoint"
         )
         self.row = row

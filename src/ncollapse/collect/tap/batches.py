@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 LABELS = ("labels", "label", "target", "targets", "y")
@@ -49,8 +51,10 @@ class Batch:
             return value[rows.to(value.device) if isinstance(rows, Tensor) else rows]
         if isinstance(value, Mapping):
             return {key: self.taken(item, rows) for key, item in value.items()}
+        if isinstance(value, PackedSequence):
+            return _packed_rows(value, rows) if rows_of(value) == self.rows else value
         if isinstance(value, (tuple, list)):
-            return type(value)(self.taken(item, rows) for item in value)
+            return _like(value, [self.taken(item, rows) for item in value])
         return value
 
     def run(self, model: Callable[..., Any], device: torch.device) -> Any:
@@ -84,7 +88,7 @@ def as_loader(data: Any, batch_size: int) -> Iterable[Any]:
     if isinstance(data, DataLoader):
         return data
     if isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], Tensor):
-        labels = torch.as_tensor(data[1])
+        labels = as_labels(data[1])
         if data[0].shape[0] != labels.shape[0]:
             raise ValueError(
                 f"{data[0].shape[0]} inputs but {labels.shape[0]} labels were passed; one label a "
@@ -131,17 +135,17 @@ def unpack_batch(batch: Any, unpack: Unpack | None = None) -> Batch:
 
 def _checked(inputs: Any, labels: Any) -> Batch:
     try:
-        value = torch.as_tensor(labels)
+        value = as_labels(labels)
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"the labels are {describe(labels)}; class numbers are needed") from None
     if value.dim() == 2 and value.shape[1] == 1:
         value = value[:, 0]
+    if value.dim() == 1 and value.is_floating_point() and bool(((value == 0) | (value == 1)).all()):
+        value = value.to(torch.int64)  # As losses of one logit want them.
     if value.dim() != 1 or value.is_floating_point() or value.is_complex():
-        hint = ""
-        if value.dim() == 2:
-            hint = "; one-hot or mixed labels: pass unpack=lambda b: (b[0], b[1].argmax(1))"
         raise ValueError(
-            f"the labels are {describe(value)}; one integer class number a sample is needed{hint}"
+            f"the labels are {describe(value)}; one integer class number a sample is needed"
+            f"{_advice(inputs, value)}"
         )
     mask = None
     if isinstance(inputs, Mapping):
@@ -149,6 +153,30 @@ def _checked(inputs: Any, labels: Any) -> Batch:
     if isinstance(mask, Tensor) and mask.dim() != 2:
         mask = None
     return Batch(inputs, value.to(torch.int64), mask)
+
+
+def _advice(inputs: Any, labels: Tensor) -> str:
+    """What labels that are no class numbers may be, and what measures those."""
+    whole = not labels.is_floating_point() and not labels.is_complex()
+    if labels.dim() == 2 and whole and not _one_hot(labels):
+        return (
+            "; if these are labels of tokens, pass tokens='same' (or tokens=True, for models that "
+            "predict the next token)"
+        )
+    if labels.dim() == 2:
+        rows = "(b[0], b[1].argmax(1))"
+        if isinstance(inputs, Mapping):
+            rows = "({k: v for k, v in b.items() if k != 'labels'}, b['labels'].argmax(1))"
+        return f"; one-hot or mixed labels: pass unpack=lambda b: {rows}"
+    if labels.dim() > 2 and whole:
+        return "; labels of pixels are not followed: pass the class of each image by unpack=…"
+    if labels.dim() == 1 and labels.is_floating_point():
+        return "; targets of a regression have no classes: pass bins of them by unpack=…"
+    return ""
+
+
+def _one_hot(labels: Tensor) -> bool:
+    return bool(((labels == 0) | (labels == 1)).all()) and bool((labels.sum(1) == 1).all())
 
 
 def describe(value: Any) -> str:
@@ -165,9 +193,46 @@ def describe(value: Any) -> str:
     return type(value).__name__
 
 
+def rows_of(value: Any) -> int | None:
+    """How many samples the inputs of a forward pass hold: by the first tensor in them that has an
+    axis; None where there is none."""
+    if isinstance(value, PackedSequence):
+        return int(value.batch_sizes[0])
+    if isinstance(value, Tensor):
+        return value.shape[0] if value.dim() else None
+    items = value.values() if isinstance(value, Mapping) else value
+    if not isinstance(items, Iterable) or isinstance(items, (str, bytes)):
+        return None
+    return next((rows for rows in map(rows_of, items) if rows is not None), None)
+
+
+def as_labels(value: Any) -> Tensor:
+    """Labels as a tensor. Raises TypeError, ValueError or RuntimeError for what is no numbers."""
+    if isinstance(value, np.ndarray) and any(stride < 0 for stride in value.strides):
+        value = value.copy()  # torch knows no steps backwards.
+    return torch.as_tensor(value)
+
+
 def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, PackedSequence):
+        return value.to(device, non_blocking=True)  # type: ignore[arg-type]  # Its stub knows dtypes.
     if isinstance(value, Tensor):
         return value.to(device, non_blocking=True)
+    if isinstance(value, Mapping):
+        return {key: _moved(item, device) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
-        return type(value)(_moved(item, device) for item in value)
+        return _like(value, [_moved(item, device) for item in value])
     return value
+
+
+def _like(value: Any, items: list[Any]) -> Any:
+    """Items in a list or tuple of the same kind; named tuples take theirs one by one."""
+    return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+
+
+def _packed_rows(value: PackedSequence, rows: slice | Tensor) -> PackedSequence:
+    padded, lengths = pad_packed_sequence(value, batch_first=True)
+    kept = rows.cpu() if isinstance(rows, Tensor) else rows
+    return pack_padded_sequence(
+        padded[kept], lengths[kept], batch_first=True, enforce_sorted=value.sorted_indices is None
+    )

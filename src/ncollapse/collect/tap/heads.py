@@ -1,4 +1,4 @@
-"""Find the linear layer that ends a model, and check that it really makes the logits.
+"""Find the layers that may end a model, and check that one really makes the logits.
 
 Features are what enters that layer, so pooling, norms and dropout before it are right by
 construction; the check on the first batch catches every wrong guess.
@@ -6,8 +6,8 @@ construction; the check on the first batch catches every wrong guess.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -15,11 +15,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ncollapse.collect.tap.head_layers import (
+    Matrix,
+    linears,
+    matrices_from,
+    matrices_of,
+    others,
+    whole,
+)
+from ncollapse.collect.tap.outputs import Path
+from ncollapse.collect.tap.relations import Relation, close, gap, relation
+
 # Where the libraries that users bring keep their classifier.
 HUGGING_FACE = ("score", "classifier", "lm_head", "qa_outputs")
 TORCHVISION = ("fc", "classifier", "heads", "head")
 LAST = 4
-DTYPE_TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4}
+GUESSED = "last linear layer"
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,20 +41,57 @@ class Candidate:
     module: nn.Module
     origin: str
 
+    def matrices(self, dim: int, classes: int | None = None) -> list[Matrix]:
+        """What (weight (classes, dim), bias) it may be, as it is now."""
+        return matrices_of(self.module, dim, classes)
+
+
+@dataclass(frozen=True, eq=False)
+class Loose:
+    """A parameter with two axes that is multiplied by outside of any layer, with its bias."""
+
+    name: str
+    parameter: Tensor
+    bias: Tensor | None
+    origin: str = "a matrix that no layer holds"
+
+    def matrices(self, dim: int, classes: int | None = None) -> list[Matrix]:
+        """As those of a Candidate: a square one may be read either way."""
+        shift = None if self.bias is None else whole(self.bias).detach()
+        return matrices_from(whole(self.parameter).detach(), shift, dim, classes, either=True)
+
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """The layer that makes the logits, checked: weight (classes, dim), bias (classes) or None.
+    """What makes the logits, checked: weight (classes, dim), bias (classes) or None, as it works on
+    the features that are read. One logit for two classes stands as the rows -w/2 and w/2.
 
-    token: the logits are those of one token of a sequence. check: what was compared, in words.
+    take: which rows the logits are of: "all", one "token" of a sequence, the "mean" over tokens or
+    places. check: what was compared, in words. output: where the model returns the logits. dims:
+    widths of what enters each of the layers whose outputs are added up, one in most models.
     """
 
     name: str
     origin: str
     weight: Tensor
     bias: Tensor | None
-    token: bool
+    take: str
     check: str
+    relation: Relation = field(default_factory=lambda: Relation("{made} = logits"))
+    output: Path = ()
+    dims: tuple[int, ...] = ()
+    # Which of the ways to read a matrix of one's own was right.
+    way: int = 0
+
+    @property
+    def token(self) -> bool:
+        """Whether the logits are those of one token of a sequence."""
+        return self.take == "token"
+
+    @property
+    def binary(self) -> bool:
+        """Whether two classes are told by one logit."""
+        return "one logit" in self.check
 
     @property
     def described(self) -> str:
@@ -69,142 +117,146 @@ def is_sharded(model: nn.Module) -> bool:
     return any(hasattr(tensor, "full_tensor") for tensor in model.parameters())
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """A parameter in full: gathered from all ranks where it is sharded (a collective call)."""
-    gather = getattr(tensor, "full_tensor", None)
-    return tensor if gather is None else gather()
+def candidates(
+    model: nn.Module, asked: str | nn.Module | None = None, *, linear: bool = False
+) -> list[Candidate]:
+    """Layers that may be the head, best guess first; only `asked` where one is asked for, and only
+    those of nn.Linear with `linear`.
 
-
-def logits_of(output: Any) -> Tensor | None:
-    """Logits in what a model returned: the tensor, `.logits`, ["logits"], or the first tensor."""
-    if isinstance(output, Tensor):
-        return output
-    found = output.get("logits") if isinstance(output, Mapping) else None
-    found = getattr(output, "logits", None) if found is None else found
-    if isinstance(found, Tensor):
-        return found
-    if isinstance(output, (tuple, list)) and output:
-        return logits_of(output[0])
-    return None
-
-
-def candidates(model: nn.Module, asked: str | nn.Module | None = None) -> list[Candidate]:
-    """Layers that may be the head, best guess first; only `asked` where one is asked for.
-
-    Raises ValueError when the name is unknown or the module holds no linear layer.
+    Raises ValueError when the name is unknown or the module holds no layer that can be a head.
     """
     names = {id(module): name for name, module in model.named_modules()}
     if asked is not None:
-        return [_asked(model, names, asked)]
+        return [_asked(model, names, asked, linear)]
     found: list[Candidate] = []
     seen: set[int] = set()
-    for module, origin in _guesses(model):
-        for linear in _linears(module):
-            if id(linear) not in seen and id(linear) in names:
-                seen.add(id(linear))
-                found.append(Candidate(names[id(linear)], linear, origin))
+    for layer, origin in _guesses(model, linear):
+        if id(layer) not in seen and id(layer) in names:
+            seen.add(id(layer))
+            found.append(Candidate(names[id(layer)], layer, origin))
     return found
 
 
-def _asked(model: nn.Module, names: dict[int, str], asked: str | nn.Module) -> Candidate:
+def _asked(
+    model: nn.Module, names: dict[int, str], asked: str | nn.Module, linear: bool
+) -> Candidate:
     module = asked
     if isinstance(asked, str):
         try:
             module = model.get_submodule(asked)
         except AttributeError:
-            linears = ", ".join(names[id(m)] for m in list(_linears(model))[:8])
+            listed = ", ".join(names[id(m)] for m in list(linears(model))[:8])
             raise ValueError(
-                f"head {asked!r} is no module of the model; its linear layers are: {linears}"
+                f"head {asked!r} is no module of the model; its linear layers are: {listed}"
             ) from None
     assert isinstance(module, nn.Module)
     if id(module) not in names:
         raise ValueError("head is a module that the model does not hold; pass one of its own")
-    linear = next(_linears(module), None)
-    if linear is None:
+    layer = next(_layers(module, linear), None)
+    if layer is None:
         raise ValueError(
             f"head {names[id(module)]!r} ({type(module).__name__}) holds no linear layer with a "
             "weight (classes, dim)"
         )
-    return Candidate(names[id(linear)], linear, "asked for")
+    return Candidate(names[id(layer)], layer, "asked for")
 
 
-def _guesses(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+def _layers(module: nn.Module, linear: bool) -> Iterator[nn.Module]:
+    yield from linears(module)
+    if not linear:
+        yield from others(module)
+
+
+def _guesses(model: nn.Module, linear: bool) -> Iterator[tuple[nn.Module, str]]:
     getter = getattr(model, "get_classifier", None)
+    named: list[tuple[Any, str]] = []
     if callable(getter):
         found = getter()
         parts = found if isinstance(found, (tuple, list)) else (found,)
-        yield from ((part, "get_classifier") for part in parts if isinstance(part, nn.Module))
-    for attributes, origin in ((HUGGING_FACE, "by name"), (TORCHVISION, "by name")):
-        for attribute in attributes:
-            found = getattr(model, attribute, None)
-            if isinstance(found, nn.Module):
-                yield found, origin
+        named = [(part, "get_classifier") for part in parts]
+    for attribute in (*HUGGING_FACE, *TORCHVISION):
+        named.append((getattr(model, attribute, None), "by name"))
+    for part, origin in named:
+        if isinstance(part, nn.Module):
+            yield from ((layer, origin) for layer in _layers(part, linear))
     # Every candidate's input is kept for one batch, so only the last few are looked at.
-    for linear in islice(_linears(model), LAST):
-        yield linear, "last linear layer"
+    for layer in islice(linears(model), LAST):
+        yield layer, GUESSED
+    if not linear:
+        for layer in islice(others(model), LAST // 2):
+            yield layer, "last layer that is a matrix"
 
 
-def _linears(module: nn.Module) -> Iterator[nn.Module]:
-    """Linear layers inside, last first."""
-    for part in reversed(list(module.modules())):
-        weight = getattr(part, "weight", None)
-        if isinstance(part, nn.Linear) and isinstance(weight, Tensor) and weight.dim() == 2:
-            yield part
-
-
-def check_head(candidate: Candidate, features: Tensor, made: Tensor, logits: Tensor) -> Head | str:
+def check_head(
+    name: str,
+    origin: str,
+    ways: list[Matrix],
+    features: Tensor,
+    made: Tensor,
+    logits: Tensor,
+    *,
+    output: Path = (),
+    dims: tuple[int, ...] = (),
+) -> Head | str:
     """The head where `logits` come from it, else one phrase that says what disagrees.
 
-    features: what entered the layer; made: what it returned; logits: what the model returned.
+    ways: the matrices (weight, bias) that it may be. features: what entered it; made: what it
+    returned; logits: what the model returned; output, dims: as those of `Head`.
     """
-    weight, bias = candidate.module.weight, candidate.module.bias
-    assert isinstance(weight, Tensor)
-    weight = whole(weight)
-    bias = whole(bias) if isinstance(bias, Tensor) else bias
-    if made.shape[-1] != logits.shape[-1]:
+    if made.dim() < 2 or made.shape[-1] != logits.shape[-1]:
         return f"it is {made.shape[-1]} wide, the logits {logits.shape[-1]}"
-    with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
-        shift = bias.to(features.dtype) if isinstance(bias, Tensor) else None
-        linear = functional.linear(features, weight.to(features.dtype), shift)
-    if not _close(linear, made):
+    way = next((i for i, one in enumerate(ways) if close(_linear(features, one), made)), None)
+    if way is None:
         return "it is not linear: W h + b differs from what it returns"
-    token = made.dim() == 3 and logits.dim() == 2
-    if token:
+    take, rows = "all", made
+    found = relation(_flat(made), _flat(logits)) if made.dim() == logits.dim() else None
+    if made.dim() == 3 and logits.dim() == 2:
+        take = "token"
         place = matched_token(made, logits)
-        made = made[torch.arange(made.shape[0]), place]
-    if made.shape != logits.shape:
+        rows = made[torch.arange(made.shape[0], device=made.device), place]
+        found = relation(rows, logits)
+        if found is None and (over := relation(made.mean(1), logits)) is not None:
+            take, rows, found = "mean", made.mean(1), over
+    if rows.shape != logits.shape:
         return f"it returns {tuple(made.shape)}, the model {tuple(logits.shape)}"
-    check = "head(features) = logits"
-    if not _close(made, logits):
-        gap = made.double() - logits.double()
-        gap = gap - gap.mean(-1, keepdim=True)
-        if not _close(gap, torch.zeros_like(gap), made.double().abs().max(), made.dtype):
-            return f"its output differs from the logits by up to {float(gap.abs().max()):.2g}"
-        check = "head(features) = logits up to a constant a sample (log-softmax)"
-    check += " at one token" if token else ""
-    empty = Head(candidate.name, candidate.origin, weight, None, token, check)
-    return current(empty, candidate.module)
+    if found is None:
+        return f"its output differs from the logits by up to {gap(rows, logits):.2g}"
+    check = found.words.format(made="head(features)")
+    check += {"token": " at one token", "mean": " in the mean over tokens or places"}.get(take, "")
+    if made.shape[-1] == 1:
+        check += ", one logit for two classes, read as the rows -w/2 and w/2"
+    if len(dims) > 1:
+        check += f"; {len(dims)} heads are added up, and their features stand side by side"
+    empty = Head(name, origin, features, None, take, check, found, output, dims, way)
+    return weighted(empty, ways)
 
 
-def current(head: Head, module: nn.Module) -> Head:
-    """The head with a copy of the weights that its layer has now."""
-    weight, bias = module.weight, module.bias
-    assert isinstance(weight, Tensor)
-    shift = whole(bias).detach().cpu().clone() if isinstance(bias, Tensor) else None
-    return replace(head, weight=whole(weight).detach().cpu().clone(), bias=shift)
+def _linear(features: Tensor, matrix: Matrix) -> Tensor:
+    weight, bias = matrix
+    with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
+        shift = None if bias is None else bias.to(features.dtype)
+        return functional.linear(features, weight.to(features.dtype), shift)
+
+
+def _flat(value: Tensor) -> Tensor:
+    return value.flatten(0, -2)
+
+
+def weighted(head: Head, ways: list[Matrix]) -> Head:
+    """The head with copies of the matrix that makes the logits now."""
+    if head.way >= len(ways):
+        return head
+    weight, bias = ways[head.way]
+    scale = head.relation.scale
+    weight = weight.cpu().clone() * scale if scale != 1 else weight.cpu().clone()
+    shift = None if bias is None else bias.cpu().clone() * (scale if scale != 1 else 1)
+    if head.binary:
+        weight = torch.cat([-weight / 2, weight / 2])
+        shift = None if shift is None else torch.cat([-shift / 2, shift / 2])
+    return replace(head, weight=weight, bias=shift)
 
 
 def matched_token(made: Tensor, logits: Tensor) -> Tensor:
     """The token (samples) of made (samples, tokens, classes) whose row the logits are: padding and
     the choice of a last or first token are right without knowing the model."""
     return (made - logits[:, None, :]).abs().amax(2).argmin(1)
-
-
-def _close(
-    a: Tensor, b: Tensor, scale: Tensor | None = None, dtype: torch.dtype | None = None
-) -> bool:
-    if a.shape != b.shape:
-        return False
-    tolerance = DTYPE_TOLERANCE.get(dtype or b.dtype, 3e-2)
-    size = b.double().abs().max() if scale is None else scale
-    return bool((a.double() - b.double()).abs().max() <= tolerance * size.clamp_min(1e-6))

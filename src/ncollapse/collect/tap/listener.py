@@ -39,7 +39,8 @@ class Listener:
     `when` tells, of the whole model, which forward passes are heard: `always`, `in_training`,
     `in_evaluation`; `paused` silences all. With `gradients` what enters a module is handed on with
     its graph, else as a detached copy, which writing in place later cannot change. Wrappers for
-    compiling and for parallel training are looked through (`model` is what they wrap).
+    compiling and for parallel training are looked through (`model` is what they wrap). A read
+    that fails never ends the forward pass: `check` raises its error afterwards.
     """
 
     def __init__(self, model: nn.Module, when: When = always, *, gradients: bool = False) -> None:
@@ -47,6 +48,7 @@ class Listener:
         self.gradients, self.paused = gradients, False
         self._when = when
         self._handles: list[RemovableHandle] = []
+        self._error: Exception | None = None
 
     @property
     def listening(self) -> bool:
@@ -62,7 +64,7 @@ class Listener:
         def heard(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
             if self.listening and inputs and isinstance(inputs[0], Tensor):
                 entered = inputs[0] if self.gradients else inputs[0].detach().clone()
-                read(entered, output)
+                self._safely(read, entered, output)
 
         return self._kept(module.register_forward_hook(Hook(heard)))
 
@@ -71,7 +73,7 @@ class Listener:
 
         def heard(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
             if self.listening:
-                read(output)
+                self._safely(read, output)
 
         return self._kept(module.register_forward_hook(Hook(heard)))
 
@@ -82,10 +84,23 @@ class Listener:
     ) -> None:
         """Around each pass of the whole model, heard or not: before(arguments, keywords), and
         after(what it returned) unless the pass broke off."""
-        start = Hook(lambda _, given, named: before(given, named))
-        end = Hook(lambda _, __, ___, output: after(output))
+        start = Hook(lambda _, given, named: self._safely(before, given, named))
+        end = Hook(lambda _, __, ___, output: self._safely(after, output))
         self._kept(self.model.register_forward_pre_hook(start, with_kwargs=True))
         self._kept(self.model.register_forward_hook(end, with_kwargs=True))
+
+    def _safely(self, read: Callable[..., None], *arguments: Any) -> None:
+        """The forward pass is not ours to break off: `check` says later what went wrong."""
+        try:
+            read(*arguments)
+        except Exception as error:
+            self._error = self._error or error
+
+    def check(self) -> None:
+        """Raises, once, what the first read that failed raised."""
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
 
     def _kept(self, handle: RemovableHandle) -> RemovableHandle:
         self._handles.append(handle)

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from ncollapse.collect.tap.batches import Tokens
+from ncollapse.collect.tap.layouts import SAID, AmbiguousError, Layout, said_layout
 
-POOLS = ("auto", "mean", "cls", "last", "flatten")
+POOLS = ("auto", "mean", "cls", "last", "flatten", *SAID)
 Pool = str | Callable[[Tensor], Tensor]
 
 
@@ -48,15 +49,19 @@ def check_pool(how: Pool) -> None:
         )
 
 
-def pool(output: Tensor, how: Pool, shape: Shape) -> tuple[Tensor, str]:
+def pool(
+    output: Tensor, how: Pool, shape: Shape, layout: Layout | None = None
+) -> tuple[Tensor, str]:
     """Features (samples, dim) in memory of their own, and the name of the pooling.
 
-    auto: vectors as they are; (samples, channels, …) the mean over space; (samples, tokens, dim)
-    the mean over real tokens where a mask is known, else the class token where the model has one,
-    else the mean. "cls" first token, "last" last real token, "flatten" all numbers of a sample.
+    auto: vectors as they are; outputs with more axes by their `layout`: the mean over all axes but
+    samples and channels; of (samples, tokens, dim) the mean over real tokens where a mask is known,
+    else the class token where the model has one, else the mean. "cls" first token, "last" last real
+    token, "flatten" all numbers of a sample; "channels-first", "channels-last" and "time-first"
+    (time, samples, dim) are means that say what the axes are.
 
-    Raises ValueError for outputs that are no floats, have another number of samples or cannot be
-    pooled this way.
+    Raises ValueError for outputs that are no floats, have another number of samples, cannot be
+    pooled this way, or have axes that nothing tells apart.
     """
     value = output.detach()
     if not value.is_floating_point():
@@ -71,8 +76,7 @@ def pool(output: Tensor, how: Pool, shape: Shape) -> tuple[Tensor, str]:
                 "(samples, dim) is needed"
             )
     else:
-        value = _samples_first(value, shape)
-        found, name = _named(value, how, shape)
+        found, name = _named(value, how, shape, said_layout(how) or layout)
     if found.shape[0] != shape.samples:
         raise ValueError(
             f"the output has {found.shape[0]} rows for {shape.samples} labels; one row a sample is "
@@ -81,6 +85,11 @@ def pool(output: Tensor, how: Pool, shape: Shape) -> tuple[Tensor, str]:
     # A later layer may write into the same memory: what is kept must be ours.
     shared = found.untyped_storage().data_ptr() == output.untyped_storage().data_ptr()
     return (found.clone() if shared else found), name
+
+
+def needs_layout(value: Tensor, how: Pool, shape: Shape) -> bool:
+    """Whether pooling must know which axis is which."""
+    return value.dim() > 2 and not callable(how) and how not in SAID and shape.tokens is None
 
 
 def of_tokens(value: Tensor, tokens: Tokens) -> Tensor:
@@ -93,29 +102,30 @@ def of_tokens(value: Tensor, tokens: Tokens) -> Tensor:
     return value.flatten(0, 1)[tokens.positions.to(value.device)]
 
 
-def _samples_first(value: Tensor, shape: Shape) -> Tensor:
-    if value.dim() == 3 and value.shape[0] != shape.samples == value.shape[1]:
-        return value.transpose(0, 1)
-    return value
-
-
-def _named(value: Tensor, how: str, shape: Shape) -> tuple[Tensor, str]:
+def _named(value: Tensor, how: str, shape: Shape, layout: Layout | None) -> tuple[Tensor, str]:
     if value.dim() == 2:
         return value, "none"
     if value.dim() < 2:
         raise ValueError(f"the output has shape {tuple(value.shape)}; no vector a sample")
+    if layout is None and how in ("cls", "last", "flatten"):
+        layout = Layout(0, value.dim() - 1)  # Whoever asks for a token says that there are some.
+    if layout is None:
+        raise AmbiguousError(
+            f"the output has shape {tuple(value.shape)}, and nothing tells which axis holds "
+            "channels; pass pool='channels-first' or pool='channels-last'"
+        )
+    value = value.movedim(layout.samples, 0)
+    channels = layout.channels % value.dim()
     if how == "flatten":
         return value.flatten(1), "flatten"
-    if value.dim() == 3:
+    if value.dim() == 3 and channels == 2:
         return _tokens(value, how, shape)
     if how in ("cls", "last"):
         raise ValueError(
             f"the output has shape {tuple(value.shape)}, which holds no tokens; use pool='mean' or "
             "'flatten'"
         )
-    # (samples, height, width, channels) is told by its square: some transformers keep it so.
-    last = value.dim() == 4 and value.shape[1] == value.shape[2] != value.shape[3]
-    axes = (1, 2) if last else tuple(range(2, value.dim()))
+    axes = tuple(axis for axis in range(1, value.dim()) if axis != channels)
     return _mean(value, axes), "mean over space"
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -25,6 +23,7 @@ from ncollapse.collect.tap.batches import (
     unpack_batch,
 )
 from ncollapse.collect.tap.heads import is_sharded
+from ncollapse.collect.tap.preserve import preserved
 from ncollapse.collect.tap.taps import Taps
 from ncollapse.collect.tap.tokens import token_batch, token_order
 
@@ -51,8 +50,9 @@ class ModelStream:
     `limit` stops each split after so many samples; `autocast` is a dtype for mixed precision;
     `unpack` maps unusual batches to (inputs, labels). With `tokens` ("next", "same") every token
     is a sample, and `limit` counts sequences. With `ranks` each runs its share; `done` holds what
-    an interrupted pass has read already. The model runs in eval mode and inference mode; its mode
-    and the global random states are put back.
+    an interrupted pass has read already. The model runs in eval mode, without gradients but not in
+    inference mode: tables that it makes in its forward pass must serve the next training step. Its
+    mode and buffers and the global random states are put back.
 
     Raises ValueError for empty loaders, unexpected batches and labels beyond the head's width.
     """
@@ -105,10 +105,12 @@ class ModelStream:
         device = _device(self.taps.model)
         with preserved(self.taps.model), self.taps:
             for split, start, batch, place, marks in self._batches():
-                self.taps.begin(batch.labels.numel(), batch.mask, batch.tokens)
-                with torch.inference_mode(), self._mixed(device), _explained(batch.inputs):
-                    output = batch.run(self.taps.model, device)
-                features = self.taps.end(output)
+                try:
+                    features = self._features(batch, device)
+                except ValueError as error:
+                    if not self.taps.once_more(error):
+                        raise
+                    features = self._features(batch, device)
                 self._check_labels(batch.labels, split, start)
                 if place is None:
                     yield FeatureBatch(split, batch.labels, features)
@@ -118,6 +120,12 @@ class ModelStream:
                 features = {name: rows[kept.to(rows.device)] for name, rows in features.items()}
                 marks = None if marks is None else marks[kept]
                 yield FeatureBatch(split, labels, features, place.order[kept], marks)
+
+    def _features(self, batch: Batch, device: torch.device) -> dict[str, Tensor]:
+        self.taps.begin(batch.labels.numel(), batch.mask, batch.tokens)
+        with torch.no_grad(), self._mixed(device), _explained(batch.inputs), self.taps.products():
+            output = batch.run(self.taps.model, device)
+        return self.taps.end(output)
 
     def _unpacked(self, raw: Any) -> Batch:
         if self.tokens is not None:
@@ -191,9 +199,10 @@ class ModelStream:
             wrong &= labels != self.ignore_index
         if bool(wrong.any()):
             first = int(wrong.nonzero()[0])
+            wide = "has one logit for two" if self.taps.head.binary else f"is {K} wide"
             raise ValueError(
                 f"label {int(labels[first])} of sample {place + first} in split {split!r} lies "
-                f"outside the head's classes 0..{K - 1} ({self.taps.head.name!r} is {K} wide); is "
+                f"outside the head's classes 0..{K - 1} ({self.taps.head.name!r} {wide}); is "
                 "this the data that the model was trained on?"
             )
 
@@ -261,20 +270,3 @@ def _device(model: nn.Module) -> torch.device:
     for tensor in (*islice(model.parameters(), 1), *islice(model.buffers(), 1)):
         return tensor.device
     return torch.device("cpu")
-
-
-@contextmanager
-def preserved(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside; every module's mode and the global random states as before after it."""
-    modes = {module: module.training for module in model.modules()}
-    state, plain = np.random.get_state(), random.getstate()  # noqa: NPY002
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    model.eval()
-    try:
-        with torch.random.fork_rng(devices=devices):
-            yield
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
-        random.setstate(plain)
-        for module, mode in modes.items():
-            module.training = mode

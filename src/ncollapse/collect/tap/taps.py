@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -10,10 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from ncollapse.collect.tap.batches import Tokens
+from ncollapse.collect.tap.head_find import HeadNotFoundError, Outputs, plain
 from ncollapse.collect.tap.head_tap import HeadTap
-from ncollapse.collect.tap.heads import Head, logits_of
+from ncollapse.collect.tap.heads import Head
+from ncollapse.collect.tap.layouts import AmbiguousError, Layout, Layouts, said_layout
 from ncollapse.collect.tap.listener import Listener
-from ncollapse.collect.tap.pooling import Pool, Shape, check_pool, first_tensor, pool
+from ncollapse.collect.tap.outputs import logits_of, outputs_of
+from ncollapse.collect.tap.pooling import (
+    Pool,
+    Shape,
+    check_pool,
+    first_tensor,
+    needs_layout,
+    pool,
+)
 from ncollapse.collect.tap.select import Layers, select
 
 log = logging.getLogger("ncollapse")
@@ -27,8 +38,8 @@ class Taps:
     `head` is a name or module, None to find it, False for none; the reading is called `head` and
     is what enters the classifier, checked on the first batch: head(features) == logits. `layers`
     are names, globs or a predicate; their outputs are pooled by `pool` (one way, or a dict by
-    layer name). Hooks consume at once, so writing in place later cannot change what was read, and
-    are removed on exit.
+    layer name), `channels` says by layer which axis was taken for channels, and why. Hooks consume
+    at once, so writing in place later cannot change what was read, and are removed on exit.
 
     >>> with Taps(model, layers="*") as taps:              # doctest: +SKIP
     ...     taps.begin(samples=32)
@@ -36,7 +47,7 @@ class Taps:
     ...     features = taps.end(logits)                    # {"head": (32, d), "layer1.0": …}
 
     Raises ValueError for layers or heads that do not exist, taps that never fire, heads that do
-    not make the logits, and outputs that cannot be pooled.
+    not make the logits, and outputs that cannot be pooled or whose axes nothing tells apart.
     """
 
     def __init__(
@@ -68,6 +79,10 @@ class Taps:
         if not self.wants_head and not self.modules:
             raise ValueError("head=False and no layers: nothing to measure; pass layers='*'")
         self.pooling: dict[str, str] = {}
+        self.channels: dict[str, str] = {}
+        # By layer and number of axes: one batch tells for all.
+        self._layouts: dict[tuple[str, int], Layout] = {}
+        self._axes = Layouts(self.model) if self.modules else None
         self.batches = 0
         self._found: dict[str, Tensor] = {}
         self._shape: Shape | None = None
@@ -81,6 +96,11 @@ class Taps:
         return (*self.modules, *((HEAD,) if self.wants_head else ()))
 
     @property
+    def by_pattern(self) -> tuple[str, ...]:
+        """Layers that no one named: what cannot be read of those is left out."""
+        return tuple(name for name in self.modules if name not in self._exact)
+
+    @property
     def head(self) -> Head | None:
         """The classifier, known after the first batch."""
         return self._head_tap.head
@@ -91,8 +111,13 @@ class Taps:
 
     # ---- hooks --------------------------------------------------------------------------------
     def __enter__(self) -> Taps:
-        for name, module in self.modules.items():
-            self._listener.leaving(module, partial(self._read, name))
+        if self._axes is not None and not self.modules.keys() <= self.pooling.keys():
+            self._axes.open(self._listener)
+        for name, module in list(self.modules.items()):
+            if isinstance(module, torch.jit.ScriptModule):
+                self._refuse(name, "TorchScript runs its layers unseen; tap the module around it")
+            else:
+                self._listener.leaving(module, partial(self._read, name))
         self._head_tap.open()
         return self
 
@@ -102,7 +127,9 @@ class Taps:
 
     def _clear(self, shape: Shape | None) -> None:
         self._found, self._shape = {}, shape
-        self._head_tap.forget()
+        self._head_tap.forget(None if shape is None else shape.tokens)
+        if self._axes is not None:
+            self._axes.forget()
         self._listener.paused = shape is None
 
     def _read(self, name: str, output: Any) -> None:
@@ -113,9 +140,30 @@ class Taps:
         try:
             if tensor is None:
                 raise ValueError(f"the output is a {type(output).__name__} without tensors")
-            self._found[name], self.pooling[name] = pool(tensor, how, self._shape)
+            layout = self._layout(name, tensor, how, self._shape)
+            self._found[name], self.pooling[name] = pool(tensor, how, self._shape, layout)
         except ValueError as error:
             self._refuse(name, str(error))
+
+    def _layout(self, name: str, value: Tensor, how: Pool, shape: Shape) -> Layout | None:
+        """Which axis is which, by the first batch of so many axes."""
+        key = name, value.dim()
+        if needs_layout(value, how, shape) and key not in self._layouts:
+            assert self._axes is not None
+            try:
+                found = self._axes.layout(
+                    name, self.modules[name], value, shape.samples, shape.mask
+                )
+            except AmbiguousError:
+                if how not in ("cls", "last", "flatten"):
+                    raise
+                return None
+            self._layouts[key] = found
+        layout = said_layout(how) or self._layouts.get(key)
+        if layout is not None and value.dim() > 2 and name not in self.channels:
+            self.channels[name] = layout.described(value.shape)
+            log.info("tap  %s: channels are %s", name, self.channels[name])
+        return layout
 
     def _refuse(self, name: str, reason: str) -> None:
         if name in self._exact:
@@ -138,9 +186,10 @@ class Taps:
         self._listener.paused = True
         if shape is None:
             raise ValueError("Taps.end was called without Taps.begin before the forward pass")
+        self._listener.check()
         self._check_fired()
         if self.wants_head:
-            self._found[HEAD] = self._head_features(logits_of(output), shape)
+            self._found[HEAD] = self._head_features(output, shape)
         self.batches += 1
         return self._found
 
@@ -157,25 +206,44 @@ class Taps:
                 "an unused branch); tap one of its children, or the module that calls it",
             )
 
-    def _head_features(self, logits: Tensor | None, shape: Shape) -> Tensor:
-        if logits is None:
+    def _head_features(self, output: Any, shape: Shape) -> Tensor:
+        outputs = outputs_of(output)
+        if not outputs:
             raise ValueError(
-                "no logits in what the model returned; a tensor, .logits or a tuple that starts "
-                "with them is needed, or pass head=False and layers=…"
+                "no logits in what the model returned; a tensor, .logits or a tuple or mapping "
+                "that holds them is needed, or pass head=False and layers=…"
             )
         first = self.head is None
         if self.head is None:
-            _check_logits(logits, shape)
+            outputs = _of_the_batch(outputs, shape)
         elif not self._head_tap.heard:
             raise ValueError(
                 f"the tap on {self.head.name!r} fired 0 times in batch {self.batches + 1}; compile "
                 "the model after measuring, or pass head=NAME of the layer that makes the logits"
             )
-        features = self._head_tap.features(logits, shape.tokens)
+        features = self._head_tap.features(outputs, shape.tokens)
         if first and self.head is not None:
             self._drop_logits(self.head.name)
             self.pooling[HEAD] = "none"
         return features
+
+    def logits(self, output: Any) -> Tensor | None:
+        """The logits in what the model returned."""
+        return logits_of(output, None if self.head is None else self.head.output)
+
+    def classes_of(self, output: Any) -> int | None:
+        """How many classes the logits in what the model returned tell apart."""
+        logits = self.logits(output)
+        return None if logits is None else max(plain(logits).shape[-1], 2)
+
+    # ---- a head that is no layer --------------------------------------------------------------
+    def products(self) -> AbstractContextManager[Any]:
+        """What a forward pass of our own runs in: it hears a head that no hook tells of."""
+        return self._head_tap.products() if self._head_tap.wants_products else nullcontext()
+
+    def once_more(self, error: ValueError) -> bool:
+        """After `end` raised: whether the same pass within `products` may find the head."""
+        return isinstance(error, HeadNotFoundError) and self._head_tap.try_products()
 
     def _drop_logits(self, head: str) -> None:
         """A pattern that reaches the classifier means features, not the logits it returns."""
@@ -192,8 +260,7 @@ class Taps:
     @property
     def replaced(self) -> bool:
         """Whether another module, or none, stands in the head's place now."""
-        modules = dict(self.model.named_modules())
-        return self.head is not None and modules.get(self.head.name) is not self._head_tap.module
+        return self._head_tap.replaced
 
     def renewed(self) -> Taps:
         """The same taps anew, on the head of the old one's name where the model still has that."""
@@ -203,19 +270,36 @@ class Taps:
         return Taps(self.model, head=head, **self._where)
 
 
-def _check_logits(logits: Tensor, shape: Shape) -> None:
-    """Raises ValueError for logits that are not those of the batch's samples."""
+def _of_the_batch(outputs: Outputs, shape: Shape) -> Outputs:
+    """Those that may be logits of the batch's samples. Raises ValueError for none."""
     tokens = shape.tokens
+    logits = outputs[0][1]
     if tokens is not None:
-        if logits.dim() != 3 or logits.shape[:2] != (tokens.sequences, tokens.time):
-            raise ValueError(
-                f"the model returned logits of shape {tuple(logits.shape)} for "
-                f"{tokens.sequences} sequences of {tokens.time} tokens; (sequences, time, "
-                "classes) is needed, that of a model that predicts every token"
-            )
-    elif logits.dim() != 2 or logits.shape[0] != shape.samples:
-        hint = "; a language model is measured with tokens=True" if logits.dim() == 3 else ""
+        found = [
+            (place, one)
+            for place, one in outputs
+            if one.dim() == 3 and one.shape[:2] == (tokens.sequences, tokens.time)
+        ]
+        if found:
+            return found
         raise ValueError(
-            f"the model returned logits of shape {tuple(logits.shape)} for {shape.samples} "
-            f"labels; (samples, classes) is needed{hint}"
+            f"the model returned logits of shape {tuple(logits.shape)} for "
+            f"{tokens.sequences} sequences of {tokens.time} tokens; (sequences, time, "
+            "classes) is needed, that of a model that predicts every token"
         )
+    found = [
+        (place, one)
+        for place, one in outputs
+        if plain(one).dim() == 2 and one.shape[0] == shape.samples
+    ]
+    if found:
+        return found
+    hint = ""
+    if logits.dim() == 3:
+        hint = (
+            "; a language model is measured with tokens=True, a tagger of tokens with tokens='same'"
+        )
+    raise ValueError(
+        f"the model returned logits of shape {tuple(logits.shape)} for {shape.samples} "
+        f"labels; (samples, classes) is needed{hint}"
+    )

@@ -83,16 +83,7 @@ def token_batch(
     Hugging Face models take them), tensors of ids, or pairs (ids, labels). `unpack` maps anything
     else to (inputs, labels or None). Raises ValueError that says what was found.
     """
-    inputs, labels = raw, None
-    if unpack is not None:
-        inputs, labels = unpack(raw)
-    elif isinstance(raw, Mapping):
-        name = next((key for key in LABELS if key in raw), None)
-        labels = None if name is None else raw[name]
-        inputs = {key: value for key, value in raw.items() if key != name}
-    elif isinstance(raw, (tuple, list)) and raw and isinstance(raw[0], Tensor):
-        inputs = raw[0]
-        labels = raw[1] if len(raw) > 1 else None
+    inputs, labels = token_parts(raw, unpack)
     ids: Any = inputs
     mask = None
     if isinstance(inputs, Mapping):
@@ -107,6 +98,20 @@ def token_batch(
     labels = None if labels is None else torch.as_tensor(labels)
     found, positions = targets(ids, labels, mask, kind=kind, ignore_index=ignore_index)
     return Batch(inputs, found, mask, Tokens(positions, int(ids.shape[0]), int(ids.shape[1])))
+
+
+def token_parts(raw: Any, unpack: Unpack | None = None) -> tuple[Any, Any]:
+    """(inputs, labels of tokens or None) in what a loader yields."""
+    if unpack is not None:
+        inputs, labels = unpack(raw)
+        return inputs, labels
+    if isinstance(raw, Mapping):
+        name = next((key for key in LABELS if key in raw), None)
+        labels = None if name is None else raw[name]
+        return {key: value for key, value in raw.items() if key != name}, labels
+    if isinstance(raw, (tuple, list)) and raw and isinstance(raw[0], Tensor):
+        return raw[0], raw[1] if len(raw) > 1 else None
+    return raw, None
 
 
 def token_order(order: Tensor, tokens: Tokens) -> Tensor:

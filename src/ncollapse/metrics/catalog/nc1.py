@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ncollapse.metrics.metric import Metric, Place, Without
+from ncollapse.metrics.metric import ALONE, Metric, Place, Without
 
 PAPYAN = "Papyan, Han, Donoho 2020"
 OURS = "this library"
@@ -55,7 +55,7 @@ ROWS = (
         curve=Place("class share", 1),
         layers=Place("share", 1),
         followed=True,
-        undefined="every sample is a class of its own, so nothing varies within classes",
+        undefined=ALONE,
     ),
     _row(
         "worst_share",
@@ -77,7 +77,7 @@ ROWS = (
         large=Without("the worst of drawn pairs is not the worst of all"),
         terminal=Place("NC1 worst class share", 3),
         followed=True,
-        undefined="every sample is a class of its own, so nothing varies within classes",
+        undefined=ALONE,
     ),
     _row(
         "nc1_fisher",

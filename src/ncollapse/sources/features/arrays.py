@@ -192,7 +192,13 @@ class ArraySource(FeatureSource):
 def as_tensor(value: Any) -> Tensor:
     """A tensor on the CPU that shares memory where it can."""
     if isinstance(value, Tensor):
+        if value.layout is not torch.strided:
+            raise ValueError(
+                f"a tensor of layout {value.layout} was passed; pass .to_dense() of it"
+            )
         return value.detach().cpu()
+    if hasattr(value, "toarray") and hasattr(value, "nnz"):
+        raise ValueError(f"a {type(value).__name__} was passed; pass .toarray() of it")
     if np.ma.isMaskedArray(value):
         hidden = int(np.ma.getmaskarray(value).any(tuple(range(1, value.ndim))).sum())
         raise ValueError(
@@ -205,8 +211,8 @@ def as_tensor(value: Any) -> Tensor:
             f"an array of dtype {array.dtype} was passed; real numbers are needed: map class names "
             "to 0..K-1 first"
         )
-    if not array.flags.writeable:
-        array = array.copy()
+    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+        array = array.copy()  # torch knows no steps backwards.
     if array.dtype == np.uint16 or array.dtype.byteorder == ">":
         array = array.astype(array.dtype.newbyteorder("="))
     try:
