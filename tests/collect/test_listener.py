@@ -73,7 +73,7 @@ def test_one_file_puts_hooks_on_models() -> None:
     found = {
         str(path.relative_to(SOURCE))
         for path in SOURCE.rglob("*.py")
-        if re.search(r"register_\w*hook", path.read_text(encoding="utf-8"))
+        if re.search(r"register_\w+_hook", path.read_text(encoding="utf-8"))
     }
     assert found == {"collect/tap/listener.py"}
 

@@ -79,7 +79,7 @@ def test_options_that_the_sums_depend_on_are_part_of_it(change, tmp_path: Path) 
     np.savez(path, features=FEATURES, labels=LABELS, split=split)
     stopped(path, snapshot, "decisions", 0.5)
     with pytest.raises(ValueError, match=f"made with another {next(iter(change))}"):
-        measure_source(open_source(path), snapshot=snapshot, resume=True, **change)
+        measure_source(open_source(path), snapshot=snapshot, resume=True, null=False, **change)
 
 
 def test_a_witness_survives_its_state_and_knows_every_bit() -> None:

@@ -77,7 +77,7 @@ def test_a_worker_that_dies_fails_its_run_only(client) -> None:
     assert found.claims[0].values == (1.5, 2.5)
 
 
-def test_a_cluster_that_is_not_there_is_one_sentence(monkeypatch, capsys) -> None:
+def test_a_cluster_that_is_not_there_is_one_sentence(monkeypatch, capsys, tmp_path) -> None:
     with pytest.raises(ValueError, match="needs a scheduler"):
         run(study(), backend="dask")
     with pytest.raises(ValueError, match="'dask' is needed"):
@@ -85,7 +85,7 @@ def test_a_cluster_that_is_not_there_is_one_sentence(monkeypatch, capsys) -> Non
     monkeypatch.setattr("ncollapse.lab.workers.CONNECT_SECONDS", 0.3)
     with pytest.raises(SystemExit) as stop:
         main(["study", "run", "peeled", "--size", "mini", "--backend", "dask", "--scheduler",
-              "tcp://127.0.0.1:1", "--output", os.devnull])  # fmt: skip
+              "tcp://127.0.0.1:1", "--output", str(tmp_path)])  # fmt: skip
     assert stop.value.code == 2
     # The client's own threads may log beside it, unsigned.
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("ncollapse:")]

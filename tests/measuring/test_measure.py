@@ -197,7 +197,7 @@ def test_progress_reaches_its_total() -> None:
         LABELS,
         progress=lambda stage, done, total: seen.update({stage: (done, total)}),
     )
-    assert set(seen) == {"statistics", "decisions", "metrics"}
+    assert set(seen) == {"statistics", "decisions", "nulls", "intervals", "metrics"}
     assert all(done == total for done, total in seen.values())
 
 

@@ -265,3 +265,13 @@ def test_fair_distances_are_those_of_the_mean_without_the_sample() -> None:
     assert float(noise.noise[label]) == pytest.approx(
         FEATURES[label == LABELS].var(0, ddof=1).sum() / N
     )
+
+
+def test_the_order_of_samples_does_not_matter(plain) -> None:
+    readings, _ = plain
+    order = np.random.default_rng(0).permutation(len(LABELS))
+    others, _ = read(FEATURES[order], LABELS[order], WEIGHT)
+    for key, reading in readings.items():
+        assert same(reading.value, others[key].value, 1e-9), key
+        if reading.null is not None:
+            assert others[key].null.mean == pytest.approx(reading.null.mean, rel=1e-9, abs=1e-12)

@@ -124,7 +124,9 @@ def test_a_name_damaged_in_the_list_of_an_archive_is_no_array_less(tmp_path: Pat
 def test_a_label_that_is_an_identifier_is_named() -> None:
     labels = LABELS.copy()
     labels[7] = 1_000_000_000
-    with pytest.raises(ValueError, match="label 1000000000 of sample 7 would mean 1000000001"):
+    with pytest.raises(
+        ValueError, match="label 1000000000 of sample 7 stands beside class numbers 0..2"
+    ):
         nc.measure_features(FEATURES, labels)
 
 

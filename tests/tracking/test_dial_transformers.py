@@ -200,7 +200,7 @@ def test_what_cannot_be_held_is_said(tmp_path) -> None:
         running.add_callback(CollapseCallback(dial=Thermostat(0.1)))
         with pytest.raises(ValueError, match=r"by attach\(trainer\)"):
             running.train()
-        headless = trainer(tmp_path, Own(nn.Conv2d(3, 4, 8)))
+        headless = trainer(tmp_path, Own(nn.BatchNorm2d(3)))
         with pytest.raises(ValueError, match="no linear layer was found in Own"):
             CollapseCallback(dial=Thermostat(0.1)).attach(headless)
 

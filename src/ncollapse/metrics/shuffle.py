@@ -214,6 +214,10 @@ def _of_samples(
 ) -> Tensor:
     """Rows (h - h̄)/√N of the kept samples, or of `number` of them, each for those of its class."""
     rows, labels = residuals.result()
+    # Sorted by class and length, so that neither the order of samples nor the columns matter.
+    order = torch.argsort(torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64), stable=True)
+    order = order[torch.argsort(labels[order], stable=True)]
+    rows, labels = rows[order], labels[order]
     held = labels.numel()
     if number < held:
         chosen = (torch.arange(number) * (held / number)).long()

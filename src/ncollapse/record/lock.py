@@ -22,8 +22,10 @@ def alone(folder: Path) -> Iterator[None]:
     locks nothing is held. A folder that was not there is removed again where nothing was written
     into it.
 
-    Raises ValueError where another process has the folder.
+    Raises ValueError where another process has the folder, or it is a file.
     """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is no folder; a folder is needed, or a name that is free")
     new = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK
