@@ -76,7 +76,7 @@ def landscape(point: Point, problem: UFM, *, tolerance: float = 1e-7) -> Landsca
     if size > tolerance:
         statement = f"the gradient has an entry of {size:.1e}, above {tolerance:.0e}"
         return Landscape(kind="not critical", statement=statement, **numbers)
-    closed = gap is not None and gap <= GAP * max(1.0, abs(value))
+    closed = gap is not None and gap <= GAP * abs(value)
     if closed or (problem.logit_loss.convex and norm <= threshold * (1 + tolerance)):
         statement = f"critical, and ‖G‖₂ = {norm:.3e} does not exceed √(λ_W λ_H) = {threshold:.3e}"
         if norm > threshold * (1 + tolerance):
