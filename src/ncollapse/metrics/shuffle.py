@@ -332,19 +332,25 @@ def vci(
     assert q is not None
     K, number = len(counts), len(draws.directions)
     weighting = arguments.get("weighting", "macro")
-    share = (counts / counts.sum()).sqrt()
-    eye = torch.eye(K - 1, dtype=torch.float64)
-    L = contrasts(counts, weighting, weighting) @ (in_complement(share, eye) / share[:, None])
-    inner = L.T @ L
-    A = wisharts(number, q, K - 1, generator)
-    rest = features.samples - 1 - q
+    alike = weighting == "micro" or bool((counts == counts[0]).all())
+    # With all contrasts alike only tr CCᵀ = tr CᵀC counts, and the shorter side of C serves.
+    small, large = (min(q, K - 1), max(q, K - 1)) if alike else (K - 1, q)
+    A = wisharts(number, large, small, generator)
+    rest = features.samples - 1 - large
     if rest > 0:
-        lower = torch.linalg.cholesky(A + wisharts(number, rest, K - 1, generator))
+        lower = torch.linalg.cholesky(A + wisharts(number, rest, small, generator))
         A = torch.linalg.solve_triangular(lower, A, upper=False)
         A = torch.linalg.solve_triangular(lower, A.mT, upper=False)
     else:
-        A = eye.expand_as(A)
-    size = (A * inner).sum((1, 2)) / min(q, K - 1)
+        A = torch.eye(small, dtype=torch.float64).expand_as(A)
+    if alike:
+        size = A.diagonal(dim1=1, dim2=2).sum(1)
+    else:
+        share = (counts / counts.sum()).sqrt()
+        eye = torch.eye(K - 1, dtype=torch.float64)
+        L = contrasts(counts, weighting, weighting) @ (in_complement(share, eye) / share[:, None])
+        size = (A * (L.T @ L)).sum((1, 2))
+    size = size / min(q, K - 1)
     return [max(0.0, 1 - one) for one in size.tolist()]
 
 
@@ -355,8 +361,7 @@ def share(draws: Draws, features: Features) -> list[float]:
         apart = draws.means - (p @ draws.means)[:, None]
         between = (apart**2 * p[:, None]).sum((1, 2))
     else:
-        L = contrasts(draws.counts, "micro", "micro")
-        between = (draws.gram * (L.T @ L)).sum((1, 2))
+        between = (draws.gram.diagonal(dim1=1, dim2=2) * p).sum(1) - (draws.gram @ p) @ p
     within = 1 - between / features.spread
     freedom = (features.samples - 1) / (features.samples - len(draws.counts))
     found: list[float] = (1 - freedom * within).tolist()
