@@ -47,13 +47,15 @@ def cpu(function: Callable[[], object]) -> float:
 
 
 def interleaved(
-    functions: dict[str, Callable[[], object]], repeats: int = 9
+    functions: dict[str, Callable[[], object]],
+    repeats: int = 9,
+    clock: Callable[[Callable[[], object]], float] = wall,
 ) -> dict[str, list[float]]:
     """Times of functions run in turn, after one round of warm-up."""
     times: dict[str, list[float]] = {name: [] for name in functions}
     for number in range(repeats + 1):
         for name, function in functions.items():
-            taken = wall(function)
+            taken = clock(function)
             if number:
                 times[name].append(taken)
     return times

@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 NAMES = {
     "statistics": "statistics_pass",
+    "real_widths": "real_widths",
     "many_classes": "many_classes",
     "accuracy": "accuracy",
     "memory": "memory",
