@@ -265,7 +265,9 @@ class Sample:
         # The start is turned as the features are, so that the value does not depend on their axes.
         turned = (scatter @ self.factor.detach().T).sum(1).numpy()
         start = turned if (turned != 0).any() else None
-        found = eigsh(scatter.numpy(), k=1, which="LA", v0=start, return_eigenvectors=False)
+        found = eigsh(
+            scatter.numpy(), k=1, which="LA", v0=start, tol=1e-4, return_eigenvectors=False
+        )
         return float(found[0]) * self.stretch
 
     @property
