@@ -24,7 +24,8 @@ from ncollapse.metrics.evidence import Evidence
 from ncollapse.metrics.nc1 import between_trace
 from ncollapse.metrics.population.sample import CannotTellError, Sample
 from ncollapse.metrics.readings import read
-from ncollapse.metrics.shuffle import Draws, Features, fisher, share, vci
+from ncollapse.metrics.shuffle import Draws, Features
+from ncollapse.metrics.shuffled import fisher, share, vci
 from ncollapse.pairs.means import Progress
 from ncollapse.record.readings import Null
 
