@@ -6,6 +6,7 @@ are closer than float32 can tell apart.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -84,7 +85,11 @@ class Decisions(Summed):
         self._place = torch.zeros(num_classes, dtype=torch.int64)
         self._place[present] = torch.arange(present.numel())
         self.has_head = weight is not None
-        self._centre = means.mean(0)
+        # Any centre serves; one that float32 holds exactly leaves differences exact there.
+        centre = means.mean(0)
+        near = centre.to(torch.float32)
+        self._centre32 = torch.where(near.isfinite(), near, torch.zeros_like(near))
+        self._centre = torch.where(near.isfinite(), near.to(torch.float64), centre)
         self._present = present
         self._rows = means - self._centre
         self._offset = -0.5 * (self._rows**2).sum(1)
@@ -124,20 +129,33 @@ class Decisions(Summed):
 
     def _slice(self, features: Tensor, labels: Tensor) -> None:
         exact = features.dtype == torch.float64
-        centred = features.to(torch.float64) - self._centre
-        work = centred if exact else centred.to(torch.float32)
+        work = features - self._centre if exact else features.to(torch.float32) - self._centre32
         norms = torch.linalg.vector_norm(work, dim=1)
+
+        def settled(rows: Tensor) -> Tensor:
+            """Some of the samples about the centre, in float64."""
+            return features[rows].to(torch.float64) - self._centre
+
         scores = self._centres32.scored(work)
-        plain, _ = self._centres32.decide(scores, work, centred, norms, None)
+        plain, _ = self._centres32.decide(scores, norms, None, settled)
         plain = fair = self._present[plain]
         if self._noise is not None:
-            shift = self._noise.noise / 2
-            cost = self._cost(centred, labels) if self._own else None
             # The same products: only what is added to them differs.
-            scores = _shifted(scores, shift, cost)
-            fair, _ = self._centres32.decide(
-                scores, work, centred, norms, None, shift=shift, cost=cost
-            )
+            scores += (self._noise.noise / 2).to(scores.dtype)
+            lost: Tensor | None = None
+            if self._own:
+                place, lost = self._cost(work, labels)
+                scores.scatter_add_(1, place[:, None], -lost.to(scores.dtype)[:, None])
+
+            def anew(rows: Tensor) -> Tensor:
+                assert self._noise is not None
+                found = self._centres32.scored(settled(rows)) + self._noise.noise / 2
+                if self._own:
+                    place, lost = self._cost(settled(rows), labels[rows])
+                    found.scatter_add_(1, place[:, None], -lost[:, None])
+                return found
+
+            fair, _ = self._centres32.decide(scores, norms, None, settled, anew=anew, lost=lost)
             fair = self._present[fair]
         self._count("counts", labels, torch.ones_like(labels))
         self._count("correct_centre", labels, (fair == labels).long())
@@ -145,7 +163,7 @@ class Decisions(Summed):
         if self._head32 is None:
             return
         scores = self._head32.scored(work)
-        decided, margins = self._head32.decide(scores, work, centred, norms, labels)
+        decided, margins = self._head32.decide(scores, norms, labels, settled)
         assert margins is not None
         self._count("correct_head", labels, (decided == labels).long())
         self._count("mismatch", labels, (decided != fair).long())
@@ -158,7 +176,9 @@ class Decisions(Summed):
         above the one that has only lost the noise of the mean."""
         assert self._noise is not None
         place = self._place[labels]
-        square = ((centred - self._rows[place]) ** 2).sum(1)
+        rows = self._rows if centred.dtype == torch.float64 else self._centres32.rows32
+        gap = centred - rows[place]
+        square = torch.linalg.vector_norm(gap, dim=1, dtype=torch.float64) ** 2
         noise, gain, own = (
             part[place] for part in (self._noise.noise, self._noise.gain, self._noise.own)
         )
@@ -196,7 +216,7 @@ class Decisions(Summed):
 
     @property
     def state_bytes(self) -> int:
-        held = [self._centre, self._present, self._place, self._weight, self._bias]
+        held = [self._centre, self._centre32, self._present, self._place, self._weight, self._bias]
         if self._noise is not None:
             held += [self._noise.noise, self._noise.gain, self._noise.own]
         for scores in (self._centres32, self._head32):
@@ -246,24 +266,24 @@ class _Scores:
     def decide(
         self,
         scores: Tensor,
-        work: Tensor,
-        exact: Tensor,
         norms: Tensor,
         labels: Tensor | None,
+        exact: Callable[[Tensor], Tensor],
         *,
-        shift: Tensor | None = None,
-        cost: tuple[Tensor, Tensor] | None = None,
+        anew: Callable[[Tensor], Tensor] | None = None,
+        lost: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """argmax of the scores and, given labels, margins z_y - max_{j≠y} z_j.
 
-        shift, cost: what `scores` hold beyond R h + offset (`_shifted`).
+        exact: some samples in float64. anew: their scores, where those hold more than R h + offset;
+        lost: what one score of each sample has lost.
         """
-        if work.dtype == torch.float64:
+        if scores.dtype == torch.float64:
             return _settle(scores, labels)[:2]
         best, margins, top = _settle(scores, labels)
         slack = TIE_ULPS * EPS32 * (norms * self.largest + self.offset_size)
-        if cost is not None:
-            slack = slack + (TIE_ULPS * EPS32 * cost[1].abs()).to(slack.dtype)
+        if lost is not None:
+            slack = slack + (TIE_ULPS * EPS32 * lost.abs()).to(slack.dtype)
         # A runner-up within the slack makes the decision unsafe in float32.
         unsafe = (scores > (top - slack)[:, None]).sum(1, dtype=torch.int32) > 1
         if margins is not None:
@@ -273,23 +293,11 @@ class _Scores:
         rows = unsafe.nonzero().flatten()
         if rows.numel():
             chosen = None if labels is None else labels[rows]
-            lost = None if cost is None else (cost[0][rows], cost[1][rows])
-            settled = _shifted(self.scored(exact[rows]), shift, lost)
+            settled = self.scored(exact(rows)) if anew is None else anew(rows)
             best[rows], sure, _ = _settle(settled, chosen)
             if margins is not None and sure is not None:
                 margins[rows] = sure
         return best, margins
-
-
-def _shifted(scores: Tensor, shift: Tensor | None, cost: tuple[Tensor, Tensor] | None) -> Tensor:
-    """The scores in place, with `shift` added to all of a row; and `cost`, (which, how much) one
-    score of each sample loses, taken away."""
-    if shift is not None:
-        scores += shift.to(scores.dtype)
-    if cost is not None:
-        place, lost = cost
-        scores.scatter_add_(1, place[:, None], -lost.to(scores.dtype)[:, None])
-    return scores
 
 
 def _settle(scores: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
