@@ -74,7 +74,7 @@ def _influences(
     record: list[Quadratic],
 ) -> Tensor:
     rows, labels = residuals.result()
-    place = torch.searchsorted((residuals.counts > 0).nonzero().flatten(), labels)
+    place = residuals.places(labels)
     counts, K = sample.counts, sample.num_classes
     # Scales keep float32 away from its ends, at NC1 = 1e-12 too.
     size = float((sample.weights * sample.spreads).sum() / rows.shape[1]) ** 0.5 or 1.0

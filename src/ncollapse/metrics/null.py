@@ -184,13 +184,12 @@ def _together(
     """Read all draws at once, where a row's population value can be read of means without noise: it
     is the value then. The keys that are left."""
     left = []
-    uncentred = sample.uncentred
     for key in keys:
         row = METRICS[key]
         if not isinstance(row.estimate, str) or row.resolve(definition)[0] not in row.estimated:
             left.append(key)
         elif sample.num_classes >= row.least_classes:
-            own = uncentred if row.uncentred else sample
+            own = sample.uncentred if row.uncentred else sample
             known = own.__dict__.setdefault("_read", {})
             try:
                 if row.estimate not in known:

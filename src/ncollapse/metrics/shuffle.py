@@ -114,9 +114,9 @@ class Features:
         root = (
             root * (spread / float(torch.linalg.vector_norm(root, dtype=torch.float64)) ** 2) ** 0.5
         )
-        whole = residuals is not None and residuals.whole and len(root) == held
-        whole = whole and held == statistics.num_samples
-        return cls(root, statistics.num_samples, spread, whole, statistics, geometry)
+        samples = statistics.num_samples
+        centred = residuals is not None and residuals.whole and len(root) == samples
+        return cls(root, samples, spread, centred, statistics, geometry)
 
     @property
     def total(self) -> float:
@@ -182,16 +182,21 @@ class Features:
 
     @cached_property
     def _covariance(self) -> tuple[Tensor, Tensor]:
-        """(Σ_W, F) with Σ_T = Σ_W + FᵀF."""
-        weighting = _weighting(self.statistics)
-        scatter = self.statistics.scatter(weighting)
-        assert scatter is not None
-        factor = between_scatter_factor(self.statistics, self.geometry, weighting, weighting)
+        """Its parts in the precision of the root."""
+        scatter, factor = _parts(self.statistics, self.geometry)
         return scatter.to(self.root.dtype), factor.to(self.root.dtype)
 
 
 def _weighting(statistics: ClassStatistics) -> str:
     return "micro" if statistics.micro is not None else "macro"
+
+
+def _parts(statistics: ClassStatistics, geometry: Geometry) -> tuple[Tensor, Tensor]:
+    """(Σ_W, F) with Σ_T = Σ_W + FᵀF."""
+    weighting = _weighting(statistics)
+    scatter = statistics.scatter(weighting)
+    assert scatter is not None
+    return scatter, between_scatter_factor(statistics, geometry, weighting, weighting)
 
 
 def _of_samples(
@@ -209,20 +214,16 @@ def _of_samples(
         rows, labels = rows[chosen], labels[chosen]
     weights = statistics.class_weights("micro")
     means = geometry.raw_rows.matrix
-    present = (residuals.counts > 0).nonzero().flatten()
-    place = torch.searchsorted(present, labels)
+    place = residuals.places(labels)
     centred = (means - weights @ means).to(rows.dtype)
-    each = torch.bincount(place, minlength=len(present)).clamp_min(1)
+    each = torch.bincount(place, minlength=len(means)).clamp_min(1)
     share = (weights / each).sqrt().to(rows.dtype)
     return (rows + centred[place]) * share[place, None]
 
 
 def _of_scatter(statistics: ClassStatistics, geometry: Geometry) -> Tensor:
     """√λ_i v_iᵀ; the sign of each axis is fixed by the class means."""
-    weighting = _weighting(statistics)
-    scatter = statistics.scatter(weighting)
-    assert scatter is not None
-    factor = between_scatter_factor(statistics, geometry, weighting, weighting)
+    scatter, factor = _parts(statistics, geometry)
     values, axes = torch.linalg.eigh(scatter + factor.T @ factor)
     keep = values > float(values[-1]) * UNOCCUPIED * len(values)
     values, axes = values[keep], axes[:, keep]

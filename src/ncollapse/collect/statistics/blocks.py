@@ -14,12 +14,10 @@ from torch import Tensor
 from ncollapse.collect.statistics.classes import ClassMoments
 from ncollapse.collect.statistics.protocol import Batch, Summed, Tensors
 from ncollapse.collect.statistics.summary import ClassStatistics
-from ncollapse.collect.statistics.turns import Turns
+from ncollapse.collect.statistics.turns import Turns, about
 from ncollapse.geometry import Geometry
 
 BLOCKS = 10
-# Numbers of a piece that stays in a core's cache while it is shifted, squared and added.
-PIECE = 1 << 18
 
 
 class BlockMoments(Summed):
@@ -63,10 +61,7 @@ class BlockMoments(Summed):
         cells = (places % self.number) * self.num_classes + labels
         if not bool(kept.all()):
             features, labels, cells = features[kept], labels[kept], cells[kept]
-        size = max(PIECE // features.shape[1], 16)
-        for start in range(0, labels.numel(), size):
-            part = slice(start, start + size)
-            shifted = features[part].to(torch.float64) - self._means[labels[part]]
+        for part, shifted in about(self._means, features, labels):
             self.sums.index_add_(0, cells[part], shifted)
             square = torch.linalg.vector_norm(shifted, dim=1) ** 2
             self.squares.index_add_(0, cells[part], square)

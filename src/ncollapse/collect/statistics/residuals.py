@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ncollapse.collect.statistics.classes import ClassMoments
 from ncollapse.collect.statistics.protocol import Batch, Summed, Tensors
-from ncollapse.collect.statistics.turns import Turns
+from ncollapse.collect.statistics.turns import Turns, about
 
 ROWS, LEAST = 8192, 8
 
@@ -56,6 +56,10 @@ class Residuals(Summed):
         """Whether every sample is here."""
         return int(self.counts.sum()) == self.labels.numel()
 
+    def places(self, labels: Int[Tensor, " some"]) -> Int[Tensor, " some"]:
+        """Places of labels among the classes that are present."""
+        return torch.searchsorted((self.counts > 0).nonzero().flatten(), labels)
+
     def take(self, batch: Batch) -> None:
         self.update(batch.features, batch.labels, batch.places)
 
@@ -68,11 +72,7 @@ class Residuals(Summed):
         if mine.numel() == 0:
             return
         slot, own = slot[mine], labels[mine]
-        size = max((1 << 18) // features.shape[1], 16)
-        for start in range(0, mine.numel(), size):
-            part = slice(start, start + size)
-            # In float64: a difference of near numbers is then as exact as the features.
-            shifted = features[mine[part]].to(torch.float64) - self._means[own[part]]
+        for part, shifted in about(self._means, features[mine], own):
             self.rows[slot[part]] = shifted.to(self.rows.dtype)
 
     def merge(self, other: Residuals) -> Residuals:
