@@ -42,6 +42,7 @@ def measure_layers(
     *,
     pooling: Mapping[str, str] | None = None,
     channels: Mapping[str, str] | None = None,
+    readers: Mapping[str, str] | None = None,
     extra: Mapping[str, Any] | None = None,
     trace: Trace | None = None,
     warnings: tuple[str, ...] = (),
@@ -51,7 +52,8 @@ def measure_layers(
 ) -> Measurement:
     """One source a layer, the last one first in importance: verdicts are about it.
 
-    pooling: how each layer's output became a vector; channels: the axis that was kept; extra: more
+    pooling: how each layer's output became a vector; channels: the axis that was kept; readers: the
+    module that reads it next; extra: more
     entries of the config; exact: sums in float64 whatever the features; optional: layers that are
     left out, with a word, where their features are not finite (None: no layer has a name of its
     own). With `ranks` the sources are the parts of each process, and every process returns the
@@ -116,6 +118,8 @@ def measure_layers(
         }
         if layer in (channels or {}):
             layers[layer]["channels"] = (channels or {})[layer]
+        if source.reads is not None and layer in (readers or {}):
+            layers[layer]["read_by"] = (readers or {})[layer]
         if layer == primary:
             config = {
                 "task": {"name": task.name, "why": why},

@@ -27,6 +27,7 @@ from ncollapse.collect.tap.stream import ModelStream
 from ncollapse.collect.tap.taps import HEAD, Taps
 from ncollapse.collect.tap.tokens import token_kind
 from ncollapse.measuring.bars import shown
+from ncollapse.measuring.deep import with_depth
 from ncollapse.measuring.embedders import check_classifier
 from ncollapse.measuring.ids import numbered, whole
 from ncollapse.measuring.layers import measure_layers
@@ -219,6 +220,7 @@ def _finish(
     cache: str,
     ranks: Ranks | None,
 ) -> Measurement:
+    sources = with_depth(sources, taps, options)
     extra: dict[str, Any] = {"cache": cache}
     if taps.head is not None:
         if taps.head.origin == GUESSED and options.num_classes is None:
@@ -234,6 +236,7 @@ def _finish(
         options,
         pooling=taps.pooling,
         channels=taps.channels,
+        readers={name: reader.name for name, reader in taps.readers.items()},
         extra=extra,
         trace=trace,
         ranks=ranks,

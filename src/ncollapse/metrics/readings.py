@@ -12,10 +12,19 @@ from ncollapse.metrics.metric import ALONE, Metric, Without
 
 
 def applicable(
-    *, means: bool = True, head: bool = False, decisions: bool = False
+    *,
+    means: bool = True,
+    head: bool = False,
+    decisions: bool = False,
+    decided: bool | None = None,
+    reads: bool = False,
 ) -> tuple[str, ...]:
-    """Keys that can be asked of what is at hand; Σ_W may still be missing."""
+    """Keys that can be asked of what is at hand; Σ_W may still be missing. decided: whether it is
+    known what the model decides of each sample, by default where its head is; reads: whether the
+    weight behind the features is known."""
     held = {"means": means, "trace": means, "full": means, "head": head, "decisions": decisions}
+    held["reads"] = reads
+    held["decided"] = head and decisions if decided is None else decided
     return tuple(key for key, row in METRICS.items() if all(held[need] for need in row.needs))
 
 

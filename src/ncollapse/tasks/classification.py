@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,10 +19,12 @@ from ncollapse.collect.statistics.residuals import Residuals
 from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import Geometry
 from ncollapse.linalg import EPSILON
+from ncollapse.metrics.alignment import strongest
 from ncollapse.metrics.classes import class_rows, name_of
 from ncollapse.metrics.compared import compared
 from ncollapse.metrics.evidence import Evidence
 from ncollapse.pairs.means import SAMPLED, pairs_of
+from ncollapse.sources.features.arrays import FeatureSource
 from ncollapse.sources.features.spanned import SpannedSource
 from ncollapse.tasks.task import Asked, Found
 
@@ -91,6 +93,7 @@ class Classification:
                 exact=plan.exact and cost <= EXACT_DECISIONS,
                 noise=MeanNoise.of(leading.statistics()),
                 own=part.name == next(iter(found)),
+                decided=source.decided is not None,
             )
         if _with_blocks(part, len(found)):
             moments = found[part.name][MOMENTS]
@@ -128,6 +131,7 @@ class Classification:
         geometry = _geometry(moments, statistics, source.weight, source.bias, asked)
         if geometry is not None:
             _check_size(statistics, geometry, source.dtype, source.description)
+            geometry = _reading(geometry, source)
         epsilon = torch.finfo(source.dtype).eps
         stored = None
         if isinstance(source, SpannedSource) and geometry is not None:
@@ -198,6 +202,16 @@ def _geometry(
     if statistics.num_classes < 2:
         return None
     return moments.geometry(weight, bias)
+
+
+def _reading(geometry: Geometry, source: FeatureSource) -> Geometry:
+    """With what the next weight reads most; behind the last layer that is the head."""
+    reads = source.reads
+    known = geometry.weight is not None and geometry.num_classes <= geometry.num_features
+    if reads is None and known and geometry.pairs.exact:
+        assert geometry.weight is not None
+        reads = strongest(geometry.weight, geometry.num_classes - 1)
+    return geometry if reads is None else replace(geometry, reads=reads)
 
 
 # ---- what is said beside the numbers ----------------------------------------------------------
