@@ -17,8 +17,9 @@ from ncollapse.collect.ranks.ranks import Ranks, common_fingerprint
 from ncollapse.collect.statistics.checks import NON_FINITE
 from ncollapse.collect.statistics.classes import ClassMoments
 from ncollapse.collect.statistics.counts import LabelCounts
+from ncollapse.collect.statistics.span import SpanScatter
 from ncollapse.collect.tap.tokens import without_rare
-from ncollapse.geometry import Geometry
+from ncollapse.geometry import LARGEST_GRAM, Geometry
 from ncollapse.measuring.ids import Sources, numbered, whole
 from ncollapse.measuring.measurement import Measurement
 from ncollapse.measuring.options import Options
@@ -108,7 +109,7 @@ def measure_layers(
                     spectra[split.name] = found.spectrum
             if options.told is not None:
                 options.told("metrics", number + 1, len(sources))
-        form = _scatter_form(splits[0].first)
+        form = "span of means" if plan.wide else _scatter_form(splits[0].first)
         layers[layer] = {
             "dim": source.num_features,
             "pooling": pooled,
@@ -200,10 +201,18 @@ def lean(plan: Plan, source: FeatureSource, layer: str, options: Options) -> tup
     sentence that says so."""
     size = 8.0 * source.num_features**2
     if plan.mode == "full" and size > max(options.memory_budget, SMALL_MATRIX):
-        return replace(plan, mode="trace"), [
+        span = SpanScatter.estimate(plan.num_classes, source.num_features)
+        wide = span <= options.memory_budget and plan.num_classes <= LARGEST_GRAM
+        read = (
+            "nc1_fisher is read in the span of the class means by a second look, exactly, and "
+            "nc1_vci is not read"
+            if wide
+            else "only traces are read there"
+        )
+        return replace(plan, mode="trace", wide=wide), [
             f"layer {layer}: second moments of {source.num_features} features do not fit into "
             f"the memory budget ({size / 1e9:.1f} of {options.memory_budget / 1e9:.1f} GB), so "
-            "only traces are read there; pool by the mean, pass mode='sketch' or a larger budget"
+            f"{read}; pool by the mean, or pass a larger budget"
         ]
     if plan.mode == "full" and pairs_of(plan.num_classes) > options.pair_budget:
         return replace(plan, mode="trace"), [

@@ -86,6 +86,8 @@ def _reason(row: Metric, statistics: ClassStatistics | None, definition: str) ->
     if statistics is not None and "full" in row.needs:
         _, arguments = row.resolve(definition)
         weighting = arguments.get("within") or arguments.get("weighting", "macro")
+        if statistics.span is not None:
+            return "it needs all of Σ_W, of which the span of the class means was kept"
         if statistics.scatter(weighting) is None and statistics.sketch is None:
             return (
                 f"the within-class scatter in {weighting} weighting was not kept; use mode full "

@@ -16,6 +16,7 @@ from ncollapse.collect.statistics.classes import ClassMoments
 from ncollapse.collect.statistics.decisions import Decisions, MeanNoise
 from ncollapse.collect.statistics.protocol import working_dtype
 from ncollapse.collect.statistics.residuals import Residuals
+from ncollapse.collect.statistics.span import SpanScatter
 from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import Geometry
 from ncollapse.linalg import EPSILON
@@ -29,6 +30,7 @@ from ncollapse.sources.features.spanned import SpannedSource
 from ncollapse.tasks.task import Asked, Found
 
 MOMENTS, DECISIONS, BLOCKS, RESIDUALS = "moments", "decisions", "blocks", "residuals"
+SPAN = "span"
 # Multiplications of a second look up to which it runs in float64: ten seconds of one core.
 EXACT_DECISIONS = 2e11
 NAMED = 10
@@ -99,6 +101,11 @@ class Classification:
             moments = found[part.name][MOMENTS]
             assert isinstance(moments, ClassMoments)
             result[BLOCKS] = BlockMoments(moments)
+        if plan.wide:
+            moments = found[part.name][MOMENTS]
+            assert isinstance(moments, ClassMoments)
+            if _apart(moments):
+                result[SPAN] = SpanScatter(moments)
         if _with_residuals(part, len(found)):
             moments = found[part.name][MOMENTS]
             assert isinstance(moments, ClassMoments)
@@ -115,6 +122,8 @@ class Classification:
                 total += BlockMoments.estimate(K, d)
             if _with_residuals(part, len(parts)):
                 total += _residual_bytes(part)
+            if part.plan.wide:
+                total += SpanScatter.estimate(K, d)
         return total
 
     # ---- reading ------------------------------------------------------------------------------
@@ -128,6 +137,9 @@ class Classification:
         assert blocks is None or isinstance(blocks, BlockMoments)
         assert residuals is None or isinstance(residuals, Residuals)
         statistics = moments.statistics()
+        span = held.get(SPAN)
+        if isinstance(span, SpanScatter):
+            statistics = replace(statistics, span=span.result())
         geometry = _geometry(moments, statistics, source.weight, source.bias, asked)
         if geometry is not None:
             _check_size(statistics, geometry, source.dtype, source.description)
@@ -167,6 +179,12 @@ class Classification:
 
 
 TASK = Classification()
+
+
+def _apart(moments: ClassMoments) -> bool:
+    """Whether there are class means that span something."""
+    present = moments.means[moments.counts > 0]
+    return len(present) > 1 and bool((present != present[:1]).any())
 
 
 def _with_blocks(part: Part, splits: int) -> bool:
