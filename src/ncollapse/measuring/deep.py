@@ -7,10 +7,20 @@ from collections.abc import Mapping
 
 from ncollapse.collect.plan import CHUNK_ROWS
 from ncollapse.collect.statistics.decided import decided_by
-from ncollapse.collect.tap.taps import HEAD, Taps
+from ncollapse.collect.tap.taps import HEAD, Taps, called
 from ncollapse.measuring.options import Options
 from ncollapse.metrics.alignment import strongest
 from ncollapse.sources.features.arrays import FeatureSource
+
+
+def steps_of(taps: Taps) -> tuple[str, ...]:
+    """Layers that have weights: norms, activations and pooling are no steps of a path."""
+    weighted = {
+        name
+        for name, module in taps.modules.items()
+        if any(parameter.dim() > 1 for parameter in module.parameters())
+    }
+    return tuple(layer for layer in taps.layers if called(layer) in weighted)
 
 
 def with_depth(

@@ -23,6 +23,7 @@ from ncollapse.geometry import LARGEST_GRAM, Geometry
 from ncollapse.measuring.ids import Sources, numbered, whole
 from ncollapse.measuring.measurement import Measurement
 from ncollapse.measuring.options import Options
+from ncollapse.measuring.paths import path_of
 from ncollapse.pairs.means import pairs_of
 from ncollapse.record.document import Document
 from ncollapse.record.readings import ClassRow, Results, reference_of
@@ -50,6 +51,7 @@ def measure_layers(
     ranks: Ranks | None = None,
     exact: bool = False,
     optional: Collection[str] | None = None,
+    steps: Collection[str] = (),
 ) -> Measurement:
     """One source a layer, the last one first in importance: verdicts are about it.
 
@@ -57,8 +59,9 @@ def measure_layers(
     module that reads it next; extra: more
     entries of the config; exact: sums in float64 whatever the features; optional: layers that are
     left out, with a word, where their features are not finite (None: no layer has a name of its
-    own). With `ranks` the sources are the parts of each process, and every process returns the
-    measurement of all.
+    own). steps: layers with weights, of which those of one width are held against a straight line;
+    none for no such path. With `ranks` the sources are the parts of each process, and every process
+    returns the measurement of all.
     """
     sources, said = numbered(
         agreed(sources, ranks), options.num_classes, options.ignore_index, ranks
@@ -144,6 +147,13 @@ def measure_layers(
     config["layers"] = layers
     config |= extra or {}
     source = sources[primary]
+    paths: dict[str, Any] = {}
+    if steps and ranks is None and task.name == "classification":
+        walked = {name: sources[name] for name in sources if name in layers and name in steps}
+        plan = options.plan(whole(source, ranks), task, num_classes=K, exact=exact)
+        found_path, notes = path_of(walked, plan, options.seed)
+        paths = {config["reference"]: found_path} if found_path else {}
+        said += notes
     document = Document.build(
         source=source.description,
         config=config,
@@ -165,6 +175,7 @@ def measure_layers(
             directions=spectra.get(config["reference"], {}).get("rank"),
         ),
         warnings=tuple(said),
+        paths=paths,
     )
     return Measurement(document, tuple(classes), geometries, trace)
 

@@ -98,6 +98,13 @@ class Measurement:
             layers=self.document.config.get("layers"),
         )
 
+    def path(self, split: str | None = None) -> dict[str, Any] | None:
+        """How the samples of a split walk through layers of one width, as plain data: the fields of
+        `ncollapse.metrics.geodesic.Geodesic` and the names of the `layers`; None where no path was
+        formed (the warnings say why)."""
+        found: dict[str, Any] | None = self.document.paths.get(split or self.document.reference)
+        return found
+
     def summary(self) -> str:
         """The terminal table, 24 lines of 80 columns at most."""
         from ncollapse.report.terminal import render
