@@ -234,6 +234,8 @@ def test_kernels_see_small_angles() -> None:
         rho = 2 * nc.theory.nngp(X, 3)[0, 1]
         known = angle
         for _ in range(3):
-            gap = known**2 / 2 - known**3 / (3 * math.pi) - known**4 / 24 + known**5 / (30 * math.pi)
+            gap = (
+                known**2 / 2 - known**3 / (3 * math.pi) - known**4 / 24 + known**5 / (30 * math.pi)
+            )
             known = math.acos(1 - gap) if gap > 1e-3 else math.sqrt(2 * gap) * (1 + gap / 12)
         assert float(1 - rho) == pytest.approx(gap, rel=1e-3, abs=4e-16)

@@ -30,9 +30,9 @@ NOTHING = 1e-9
 class NormLaw:
     """Lengths of features against ⟨u_k, x_i⟩, class by class.
 
-    directions: u_k (K, d), unit. margins: γ_k. projections: ⟨u_y, x_i⟩ of every sample. correlation:
-    per class corr(‖h_i‖, ⟨u_k, x_i⟩), NaN where either is constant. predicted_cv, measured_cv:
-    std/mean (ddof = 0) of ⟨u_k, x_i⟩ and of ‖h_i‖.
+    directions: u_k (K, d), unit. margins: γ_k. projections: ⟨u_y, x_i⟩ of every sample (N).
+    correlation: per class corr(‖h_i‖, ⟨u_k, x_i⟩), NaN where either is constant. predicted_cv,
+    measured_cv: std/mean (ddof = 0) of ⟨u_k, x_i⟩ and of ‖h_i‖.
     """
 
     directions: Float[Tensor, "classes dim"]

@@ -62,8 +62,8 @@ def _kernels(inputs: Any, depth: int) -> tuple[Tensor, Tensor]:
 
 
 def _next(angle: Tensor) -> Tensor:
-    """arccos of (sin θ + (π - θ) cos θ)/π; 1 less that is 2 sin²(θ/2) - (sin θ - θ cos θ)/π, of which
-    the second part is a series for small θ, and the angle is 2 arcsin √(half of it)."""
+    """arccos of (sin θ + (π - θ) cos θ)/π; 1 less that is 2 sin²(θ/2) - (sin θ - θ cos θ)/π,
+    whose second part is a series for small θ, and the angle is 2 arcsin √(half of it)."""
     plain = 2 * (angle / 2).sin() ** 2 - (angle.sin() - angle * angle.cos()) / math.pi
     # sin θ - θ cos θ = θ³/3 - θ⁵/30 + …: below .1 the series has all digits.
     t = angle**2

@@ -93,16 +93,14 @@ def shallow_bound(
     return float(torch.where(total * c < number, grown, number / (2 * total)).sum())
 
 
-def nc_feasible(
-    inputs: Any, labels: Any, *, first: Any = None, seed: int = 0
-) -> Feasible:
+def nc_feasible(inputs: Any, labels: Any, *, first: Any = None, seed: int = 0) -> Feasible:
     """Whether a two-layer ReLU network can collapse exactly on inputs (N, d) with labels (N).
 
     first: A (width, d), or a width to draw Gaussian rows of variance 2/d for by `seed`: a first
     layer held fixed, so that the question is of three layers and asked of s(A x). Classes are the
     labels that occur, in order. N ≤ d inputs in general position are always feasible, fewer than
-    one class's samples never, and width K is enough. One program a class in N rows and d + 1 columns,
-    solved by scipy's HiGHS; none where the rank is N.
+    one class's samples never, and width K is enough. One program a class in N rows and d + 1
+    columns, solved by scipy's HiGHS; none where the rank is N.
 
     Raises ValueError for inputs that are not (N, d) of finite floats, labels that are not N
     integers, one class only, and an A that does not fit.
