@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import fresh
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCKS = [
@@ -23,6 +25,13 @@ BLOCKS = [
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_code_blocks_run(block: str, tmp_path: Path) -> None:
+    done = fresh.run(block, tmp_path, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_first_block_runs_in_an_interpreter_of_its_own(tmp_path: Path) -> None:
+    """Which has imported nothing before."""
+    (block,) = BLOCKS[0].values
     done = subprocess.run(
         [sys.executable, "-W", "error::UserWarning", "-c", block],
         cwd=tmp_path,
@@ -31,6 +40,14 @@ def test_code_blocks_run(block: str, tmp_path: Path) -> None:
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("import sys; sys.exit(3)", 3), ("1/0", 1), ("import warnings; warnings.warn('x')", 1)],
+)
+def test_a_block_that_fails_is_seen(code: str, status: int, tmp_path: Path) -> None:
+    assert fresh.run(code, tmp_path).returncode == status
 
 
 def test_there_are_blocks() -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests import fresh
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
@@ -21,13 +20,11 @@ def test_examples_run(script: Path, tmp_path: Path) -> None:
 
         if find_spec(NEEDS[script.stem]) is None:
             pytest.skip(f"{NEEDS[script.stem]} is not installed")
-    done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path / "out")],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+    done = fresh.run(
+        script.read_text("utf-8"),
+        tmp_path,
+        arguments=[str(script), str(tmp_path / "out")],
+        environment={"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
