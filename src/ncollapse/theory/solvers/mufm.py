@@ -35,9 +35,9 @@ class MUFMSolution:
     """A point of the model. weight: W (K, d). last: H_L (N, d).
 
     status: "stationary point, not certified", or "not converged" where the gradient stayed above
-    the tolerance. gradient: largest entry, in size, of the gradient of the full objective, in W and every
-    layer. objective: its value there. starts: the objective that each start ended at, the best
-    first; equal ones are evidence for a global optimum, not proof.
+    the tolerance. gradient: largest entry, in size, of the gradient of the full
+    objective, in W and every layer. objective: its value there. starts: the objective that each
+    start ended at, the best first; equal ones are evidence for a global optimum, not proof.
     """
 
     problem: MUFM
@@ -76,8 +76,9 @@ def solve_mufm(
     """A stationary point of the model, the best of `starts`.
 
     The first start is ridge regression of the labels on the data, which needs no seed; the others
-    are Gaussian of its size, drawn by `seed`. tolerance: for the largest entry, in size, of the gradient
-    of the full objective. Raises ValueError for starts < 1 and a tolerance that is not positive.
+    are Gaussian of its size, drawn by `seed`. tolerance: for the largest entry, in
+    size, of the gradient of the full objective. Raises ValueError for starts < 1 and a tolerance
+    that is not positive.
     """
     if starts < 1 or not tolerance > 0:
         raise ValueError(
