@@ -5,6 +5,7 @@ from __future__ import annotations
 from ncollapse.lab.claims import Bar, ids, mean, noted, worst
 from ncollapse.lab.settings import By, sizes
 from ncollapse.lab.study import Part, Study
+from ncollapse.studies.bars import BASIS, HISTORY
 
 PFC = "Wang, Gai & Zhang 2024, a conjecture (abstract read)"
 PATH = "Wang, Gai & Zhang 2024, for residual networks with weight decay (abstract read)"
@@ -12,26 +13,6 @@ PREDICTED = f"{PFC}; the prediction is derived"
 LAW = "He & Su 2023 (definition read, of the law the abstract only)"
 COUNTER = "ours, from a run of one seed"
 NO_LAW = "ours, from a run of one seed: the law is of networks that were trained well"
-
-SEED = "a run of one seed had read"
-BASIS = {
-    "feedforward-pfc1": "the conjecture; one rise refutes",
-    "feedforward-pfc3": "the conjecture; one rise refutes",
-    "feedforward-ratio": "the conjecture; one rise refutes",
-    "feedforward-pfc2-rises": f"{SEED} a rise over the first two of eight blocks",
-    "feedforward-pfc2-falls": f"{SEED} a fall from the second of eight blocks on",
-    "feedforward-predicted": f"ours: a factor of e^.5 either way; {SEED} .36",
-    "feedforward-residual-untrained": "0 is no difference. No pilot was run",
-    "feedforward-residual-undecayed": "0 is no difference. No pilot was run",
-    "feedforward-straight-untrained": "0 is no difference. No pilot was run",
-    "feedforward-straight-undecayed": "0 is no difference. No pilot was run",
-    "feedforward-two-straight": f"{SEED} 1.08, and 1.18 of the network that collapses",
-    "feedforward-two-pfc1": f"{SEED} .65, and .07 of the network that collapses",
-    "feedforward-two-pfc2": f"{SEED} .87 after .66",
-    "feedforward-law-one": f"{SEED} -.974; above -.95 the logarithm is no line",
-    "feedforward-law-two": f"{SEED} -.990; above -.95 the logarithm is no line",
-    "feedforward-law-plain": f"{SEED} .14; below -.9 it would be near the law",
-}
 
 COLLAPSE = (
     worst("feedforward-pfc1", PFC, Bar(high=1.0))(
@@ -113,7 +94,7 @@ STUDY = Study(
         "transport, and does separation grow by the same factor in each?"
     ),
     paper="Wang, Gai & Zhang 2024, Progressive feedforward collapse of ResNet training",
-    claims=noted((*COLLAPSE, *STRAIGHT, *FOLLOWED, *TWO, *PLAIN), BASIS, {}),
+    claims=noted((*COLLAPSE, *STRAIGHT, *FOLLOWED, *TWO, *PLAIN), BASIS, HISTORY),
     settings=sizes(
         seeds=By(1, 3, 5),
         first_seed=By(0, 100, 100),
