@@ -20,6 +20,10 @@ FRAME = "theory: 0; a tenth of the matrix's norm elsewhere refutes. No pilot was
 NEARER = "theory: 0; 1 would be as far from one frame as from the other. No pilot was run"
 POWER = "theory: a power of ¼ where decay is weak; less than half of it refutes. No pilot was run"
 MADE = f"{BEFORE} at saddles that were made from the optimum, for two losses"
+SEED = "a run of one seed had read"
+CONJECTURE = "the conjecture; one rise refutes"
+NOTHING = "0 is no difference. No pilot was run"
+LINE = "above -.95 the logarithm is no line"
 LOTTERY = (
     "Labels of a lottery cannot be guessed, whatever the network: it could fail only if the null "
     "or the labels were wrong."
@@ -84,6 +88,21 @@ BASIS = {
     "frequency-means-mse": POWER,
     "frequency-means-ce": POWER,
     "frequency-weights-mse": POWER,
+    **{f"feedforward-{key}": CONJECTURE for key in ("pfc1", "pfc3", "ratio")},
+    "feedforward-pfc2-rises": f"{SEED} a rise over the first two of eight blocks",
+    "feedforward-pfc2-falls": f"{SEED} a fall from the second of eight blocks on",
+    "feedforward-predicted": f"ours: a factor of e^.5 either way; {SEED} .36",
+    **{
+        f"feedforward-{what}-{than}": NOTHING
+        for what in ("residual", "straight")
+        for than in ("untrained", "undecayed")
+    },
+    "feedforward-two-straight": f"{SEED} 1.08, and 1.18 of the network that collapses",
+    "feedforward-two-pfc1": f"{SEED} .65, and .07 of the network that collapses",
+    "feedforward-two-pfc2": f"{SEED} .87 after .66",
+    "feedforward-law-one": f"{SEED} -.974; {LINE}",
+    "feedforward-law-two": f"{SEED} -.990; {LINE}",
+    "feedforward-law-plain": f"{SEED} .14; below -.9 it would be near the law",
 }
 HISTORY = {
     "landscape-saddle-other": f"{BEFORE} four claims looked at saddles made from the optimum",
