@@ -34,6 +34,7 @@ class Plan:
 
     reference: the split whose means all splits are decided by. exact: sums and products in float64
     whatever the features' dtype, so that the number of processes cannot be told from the result.
+    directions: whether directions and lengths are collected too.
     """
 
     num_classes: int
@@ -52,6 +53,7 @@ class Plan:
     chunk_rows: int = CHUNK_ROWS
     exact: bool = False
     reference: str | None = None
+    directions: bool = False
 
     def fingerprint(self, source: FeatureSource) -> dict[str, Any]:
         return {
@@ -67,6 +69,7 @@ class Plan:
             "chunk_rows": self.chunk_rows,
             "seed": self.seed,
             "exact": self.exact,
+            "directions": self.directions,
             "reference": reference_of(source.splits, self.reference),
         }
 

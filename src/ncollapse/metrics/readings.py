@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ncollapse.collect.statistics.decisions import Decisions
+from ncollapse.collect.statistics.directions import Rays
 from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import Geometry
 from ncollapse.metrics.catalog import METRICS
@@ -12,10 +13,11 @@ from ncollapse.metrics.metric import ALONE, Metric, Without
 
 
 def applicable(
-    *, means: bool = True, head: bool = False, decisions: bool = False
+    *, means: bool = True, head: bool = False, decisions: bool = False, rays: bool = False
 ) -> tuple[str, ...]:
     """Keys that can be asked of what is at hand; Σ_W may still be missing."""
     held = {"means": means, "trace": means, "full": means, "head": head, "decisions": decisions}
+    held["rays"] = rays
     return tuple(key for key, row in METRICS.items() if all(held[need] for need in row.needs))
 
 
@@ -25,6 +27,7 @@ def read(
     statistics: ClassStatistics | None = None,
     geometry: Geometry | None = None,
     decisions: Decisions | None = None,
+    rays: Rays | None = None,
     definition: str = "macro",
 ) -> tuple[dict[str, float | None], list[str]]:
     """Values by key and warnings; a metric that cannot be read is None with a sentence."""
@@ -43,6 +46,7 @@ def read(
                     statistics=statistics,
                     geometry=geometry,
                     decisions=decisions,
+                    rays=rays,
                     definition=definition,
                 ).detach()
             )
