@@ -16,6 +16,9 @@ from ncollapse.collect.statistics.directions import Directions
 from ncollapse.geometry import Geometry
 from ncollapse.metrics.catalog import METRICS
 
+# Logarithm of odds that no longer change 1 + odds.
+TINY_ODDS = -40.0
+
 
 @dataclass(frozen=True, eq=False)
 class Blobs:
@@ -109,7 +112,7 @@ def fit_two_layers(
     return Trained((inputs @ W1.T).relu(), W2, float(risk().detach()), network)
 
 
-# ---- flow from small weights on orthogonally separable data ---------------------------------------
+# ---- flow from small weights on orthogonally separable data -------------------------------------
 def separable(
     classes: int, dim: int, each: int, noise: float, seed: int
 ) -> tuple[Float[Tensor, "samples dim"], Int[Tensor, " samples"]]:
@@ -144,12 +147,12 @@ def flow(
     seed: int = 0,
 ) -> tuple[Float[Tensor, "samples units"], Float[Tensor, "classes units"]]:
     """Features and head of V s(Wᵀx) under cross-entropy, by gradient descent with steps over the
-    loss. Neurons start with weights and outputs of length `scale`: dealt among classes along a
-    sample's direction and its label less the mean of labels, or else in random directions."""
+    loss and, past 1, over ‖V‖², so that margins grow alike every step. Neurons start with weights
+    and outputs of length `scale`: dealt among classes along a sample's direction and its label less
+    the mean of labels, or else in random directions."""
     generator = np.random.default_rng(seed)
     X, y = inputs.numpy(), labels.numpy()
     K, N = int(y.max()) + 1, len(y)
-    Y = np.eye(K)[y]
     if dealt:
         chosen = generator.choice(N, size=width, replace=width > N)
         W, out = X[chosen], (np.eye(K) - 1 / K)[y[chosen]]
@@ -161,17 +164,23 @@ def flow(
     for _ in range(steps):
         H = np.maximum(X @ W.T, 0)
         Z = H @ V.T
-        odds = np.exp(Z - Z[own][:, None])
-        odds[own] = 0
+        odds = Z - Z[own][:, None]
+        odds[own] = -np.inf
+        top = odds.max()
+        # Where all are below rounding of 1 their common size drops out of gradient over loss.
+        tiny = top < TINY_ODDS
+        odds = np.exp(odds - (top if tiny else 0))
         rest = odds.sum(1)
-        loss = np.log1p(rest).mean()
+        whole = np.ones(N) if tiny else 1 + rest
+        loss = rest.mean() if tiny else np.log1p(rest).mean()
         # Softmax less one-hot, the label's entry as a sum, so that it is right when it is tiny.
-        G = odds / (1 + rest)[:, None]
-        G[own] = -rest / (1 + rest)
+        G = odds / whole[:, None]
+        G[own] = -rest / whole
         G /= N * loss
         back = (G @ V) * (H > 0)
-        V -= rate * (G.T @ H)
-        W -= rate * (back.T @ X)
+        step = rate / max(1.0, (V**2).sum())
+        V -= step * (G.T @ H)
+        W -= step * (back.T @ X)
     H = np.maximum(X @ W.T, 0)
     return torch.from_numpy(H), torch.from_numpy(V)
 

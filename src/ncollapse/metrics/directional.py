@@ -1,7 +1,7 @@
 """Directional collapse: classes that have become rays, whatever the lengths of their features.
 
-Two-layer ReLU networks trained from small weights on separable data end so (`theory/subjects/rays`):
-directions of a class coincide, class means are orthogonal, lengths still vary, so NC1 stays.
+Two-layer ReLU networks trained from small weights on separable data end so: directions of a class
+coincide, class means are orthogonal, lengths still vary, so NC1 stays (`theory/subjects/rays`).
 """
 
 from __future__ import annotations

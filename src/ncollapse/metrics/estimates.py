@@ -21,9 +21,9 @@ from torch import Tensor
 
 from ncollapse.collect.statistics.decisions import Decisions
 from ncollapse.collect.statistics.residuals import Residuals
+from ncollapse.metrics import ray_noise
 from ncollapse.metrics.catalog import METRICS
 from ncollapse.metrics.evidence import Evidence
-from ncollapse.metrics import ray_noise
 from ncollapse.metrics.influence import standard_error
 from ncollapse.metrics.metric import Metric
 from ncollapse.metrics.population.sample import CannotTellError, Sample

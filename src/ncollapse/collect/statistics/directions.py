@@ -25,10 +25,10 @@ STATE = ("counts", "zeros", "sums", "squares")
 class Rays:
     """Directions and lengths of the K classes that are present.
 
-    counts: n_k with a direction; zeros: samples of length zero, which have none. gaps: 1 - R_k², R_k
-    the length of the mean unit vector, NaN where no sample has a direction. axes: mean unit vectors
-    (K, d), as long as R_k. lengths, variances: mean and variance (divisor n_k) of ‖h‖, zeros
-    among them.
+    counts: n_k with a direction; zeros: samples of length zero, which have none. gaps: 1 - R_k²,
+    R_k the length of the mean unit vector, NaN where no sample has a direction. axes: mean unit
+    vectors (K, d), as long as R_k. lengths, variances: mean and variance (divisor n_k) of ‖h‖,
+    zeros among them.
     """
 
     counts: Int[Tensor, " classes"]
@@ -40,8 +40,8 @@ class Rays:
 
 
 class Directions(Summed):
-    """Collects unit vectors and lengths of features (samples, d) with labels 0..K-1; labels equal to
-    `ignore_index` or out of range are skipped (the moments beside it refuse those)."""
+    """Collects unit vectors and lengths of features (samples, d) with labels 0..K-1; labels equal
+    to `ignore_index` or out of range are skipped (the moments beside it refuse those)."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"features", "labels"})
 

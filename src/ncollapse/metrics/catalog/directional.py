@@ -1,4 +1,4 @@
-"""Rows of directional collapse: classes as rays. Two are collected only where they are asked for."""
+"""Rows of directional collapse: classes as rays. Two are collected where a key asks for them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ ROWS = (
         needs=("means", "rays"),
         takes=("rays",),
         formula="mean over classes of 1 - ‖mean_i h_i/‖h_i‖‖",
-        meaning="How far each class is from a ray, whatever the lengths; read when `keys` names it. "
-        "Self-duality of rays, cos(v_k, μ_k - μ_G), is nc3_alignment.",
+        meaning="How far each class is from a ray, whatever the lengths; read when `keys` names "
+        "it. Self-duality of rays, cos(v_k, μ_k - μ_G), is nc3_alignment.",
         source=MIN,
         null="shuffled",
         floor="rounding",
