@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -89,7 +90,7 @@ def fit_two_layers(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps, 1e-5)
     for _ in range(steps):
         adam.zero_grad(set_to_none=True)
-        risk().backward()  # type: ignore[no-untyped-call]
+        risk().backward()
         adam.step()
         schedule.step()
     newton = torch.optim.LBFGS(
@@ -100,7 +101,7 @@ def fit_two_layers(
     def closure() -> float:
         newton.zero_grad(set_to_none=True)
         value = risk()
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         return float(value.detach())
 
     newton.step(closure)
@@ -197,7 +198,7 @@ def readings(
     for statistic in (moments, rays):
         statistic.update(features, labels)
     moments.flush()
-    parts = {
+    parts: dict[str, Any] = {
         "statistics": moments.statistics(),
         "geometry": moments.geometry(head),
         "rays": rays.result(),
