@@ -69,8 +69,8 @@ class Plan:
             "chunk_rows": self.chunk_rows,
             "seed": self.seed,
             "exact": self.exact,
-            "directions": self.directions,
             "reference": reference_of(source.splits, self.reference),
+            **({"directions": True} if self.directions else {}),
         }
 
 
