@@ -160,6 +160,8 @@ def oracle(
             "nc3_product": frame_gap(head @ M.T, True),
             "span_alignment": alignment(M, head),
         }
+    found["raw_cosine"] = np.abs(cosines(means)).max()
+    found |= directional(features, labels, present)
     found |= decisions(features, labels, parts, weight, bias)
     known: dict[str, float | None] = {key: float(value) for key, value in found.items()}
     if count == 2:
@@ -178,6 +180,18 @@ def oracle(
     if 0 < free <= np.linalg.matrix_rank(scatter, hermitian=True, tol=1e-9 * np.trace(scatter)):
         known["nc1_vci"] = None
     return known
+
+
+def directional(features: Array, labels: Array, present: Array) -> dict[str, float]:
+    """1 - R and std/mean of lengths, in extended precision, averaged over classes."""
+    spreads, ratios = [], []
+    for k in present:
+        rows = features[labels == k].astype(np.longdouble)
+        lengths = np.sqrt((rows**2).sum(1))
+        units = rows / lengths[:, None]
+        spreads.append(1 - np.sqrt((units.mean(0) ** 2).sum()))
+        ratios.append(lengths.std() / lengths.mean())
+    return {"dir_spread": float(np.mean(spreads)), "norm_cv": float(np.mean(ratios))}
 
 
 def worst_share(parts: tuple) -> float:

@@ -18,6 +18,7 @@ from ncollapse.collect.statistics.blocks import BlockMoments
 from ncollapse.collect.statistics.classes import ClassMoments
 from ncollapse.collect.statistics.counts import LabelCounts
 from ncollapse.collect.statistics.decisions import Decisions
+from ncollapse.collect.statistics.directions import Directions
 from ncollapse.collect.statistics.forgetting import ForgettingMoments
 from ncollapse.collect.statistics.protocol import NEEDS, Batch, Statistic, added
 from ncollapse.collect.statistics.residuals import Residuals
@@ -53,6 +54,7 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "forgetting, traces": lambda: ForgettingMoments(K, D, mode="trace"),
     "decisions": decisions,
     "decisions, no head": lambda: Decisions(whole_moments().means, torch.arange(K), K),
+    "directions": lambda: Directions(K, D),
     "blocks": lambda: BlockMoments(whole_moments()),
     "span": lambda: SpanScatter(whole_moments()),
     "residuals": lambda: Residuals(whole_moments(), FEATURES.dtype),

@@ -17,14 +17,21 @@ LARGE = make("large", counts=[6] * 40, dim=9)
 
 @pytest.fixture(scope="module")
 def measured() -> dict[str, nc.Reading]:
-    m = nc.measure_features(CASE.features, CASE.labels, weight=CASE.weight, bias=CASE.bias)
+    m = nc.measure_features(
+        CASE.features, CASE.labels, weight=CASE.weight, bias=CASE.bias, keys=METRICS
+    )
     return m.results["train"]["head"]
 
 
 @pytest.fixture(scope="module")
 def sampled() -> dict[str, nc.Reading]:
     m = nc.measure_features(
-        LARGE.features, LARGE.labels, weight=LARGE.weight, bias=LARGE.bias, pair_budget=300
+        LARGE.features,
+        LARGE.labels,
+        weight=LARGE.weight,
+        bias=LARGE.bias,
+        pair_budget=300,
+        keys=METRICS,
     )
     return m.results["train"]["head"]
 

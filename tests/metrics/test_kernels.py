@@ -204,3 +204,22 @@ def test_keys_that_a_kernel_does_not_tell_are_refused() -> None:
         kernel_values(GOOD, Y, ["nc3_duality"])
     with pytest.raises(TypeError, match="did you mean"):
         nc.measure_kernel(GOOD, Y, keyz=["nc1_ratio"])
+
+
+def test_a_kernel_without_directions_says_what_is_missing() -> None:
+    for gram in (torch.zeros(4, 4), torch.ones(4, 4)):
+        found = kernel_values(gram, Y)
+        assert found["nc1_ratio"] is None and found["nc2_etf_means"] is None
+        m = nc.measure_kernel(gram, Y, null=False, intervals=False)
+        assert m.value("nc1_ratio") is None and m.warnings
+
+
+def test_single_precision_makes_up_no_direction() -> None:
+    """Centred means: the origin lies among them, and rounding must not lift them off it."""
+    H, y = data(COUNTS["balanced"], 0.1, offset=0.0)
+    means = torch.stack([H[y == k].mean(0) for k in range(5)])
+    H = H - means.mean(0)
+    single = kernel_values((H @ H.T).float(), y)
+    known = values(nc.measure_features(H, y, null=False, intervals=False))
+    for key in ("nc1_fisher", "nc2_orthogonal_means", "nc2_etf_means", "nc1_cdnv"):
+        assert single[key] == pytest.approx(known[key], rel=1e-3), key

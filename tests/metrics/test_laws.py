@@ -10,6 +10,7 @@ import torch
 
 from ncollapse.collect.statistics.classes import ClassMoments
 from ncollapse.collect.statistics.decisions import Decisions
+from ncollapse.collect.statistics.directions import Directions
 from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import Geometry
 from ncollapse.metrics.alignment import strongest
@@ -18,7 +19,8 @@ from tests.data import make
 
 CASE = make("laws", counts=[30, 50, 20, 40], dim=6, dtype=np.float64, seed=3)
 # Raw rows move with a common shift of the features; everything else does not.
-MOVED_BY_SHIFT = {"nc2_orthogonal_means", "nc2_gof_means", "nc3_duality_raw"}
+RAW = {"dir_spread", "norm_cv", "raw_cosine"}
+MOVED_BY_SHIFT = {"nc2_orthogonal_means", "nc2_gof_means", "nc3_duality_raw", *RAW}
 SCALED = {"margin_min", "margin_mean"}
 
 
@@ -33,7 +35,10 @@ def values(
     decided = Decisions(moments.means, torch.arange(count), count, head, shift)
     decided.update(torch.from_numpy(features), torch.from_numpy(labels))
     geometry = replace(moments.geometry(head), reads=strongest(head, count - 1))
+    rays = Directions(count, dim)
+    rays.update(torch.from_numpy(features), torch.from_numpy(labels))
     parts = {
+        "rays": rays.result(),
         "statistics": moments.statistics(),
         "geometry": geometry,
         "decisions": decided,
@@ -94,7 +99,7 @@ def test_a_dual_simplex_gives_every_ideal_value(count: int) -> None:
     labels = np.repeat(np.arange(count), 5)
     found = values(frame.means.numpy()[labels], labels, frame.weight.numpy())
     for key, row in METRICS.items():
-        if row.ideal is None or key.startswith(("nc2_orthogonal", "nc2_gof")):
+        if row.ideal is None or key.startswith(("nc2_orthogonal", "nc2_gof", "raw_cosine")):
             continue
         assert found[key] == pytest.approx(row.ideal, abs=1e-7), key
 
@@ -105,6 +110,7 @@ def test_an_orthogonal_frame_is_ideal_for_its_own_metrics() -> None:
         assert float(METRICS[f"nc2_orthogonal_{side}"].evaluate(geometry=frame)) < 1e-12
         general = Geometry.orthogonal([1.0, 2.0, 3.0, 4.0, 5.0], 8)
         assert float(METRICS[f"nc2_gof_{side}"].evaluate(geometry=general)) < 1e-12
+        assert float(METRICS["raw_cosine"].evaluate(geometry=general)) < 1e-12
         assert float(METRICS[f"nc2_orthogonal_{side}"].evaluate(geometry=general)) > 0.1
     # Centred, equally long orthogonal rows are a simplex: only raw rows tell the two apart.
     assert float(METRICS["nc2_etf_means"].evaluate(geometry=frame)) < 1e-12
@@ -120,7 +126,7 @@ def test_values_stay_in_the_stated_range(key: str) -> None:
         assert row.upper is None or found <= row.upper
 
 
-DIFFERENTIABLE = [key for key, row in METRICS.items() if "decisions" not in row.needs]
+DIFFERENTIABLE = [k for k, row in METRICS.items() if not {"decisions", "rays"} & set(row.needs)]
 
 
 @pytest.mark.parametrize("simplex", [False, True], ids=["general", "at-the-simplex"])

@@ -27,6 +27,7 @@ def measured(case: Case, **options: object) -> dict[str, float | None]:
         case.labels,
         weight=case.weight,
         bias=case.bias,
+        keys=METRICS,
         null=False,
         intervals=False,
         **options,
@@ -83,7 +84,9 @@ def test_absent_classes_are_left_out_and_named() -> None:
     case = make("gap", counts=[20, 30, 40], dim=6)
     labels = np.array([0, 2, 5])[case.labels]
     weight = np.random.default_rng(1).normal(size=(7, 6)).astype(np.float32)
-    m = nc.measure_features(case.features, labels, weight=weight, null=False, intervals=False)
+    m = nc.measure_features(
+        case.features, labels, weight=weight, null=False, intervals=False, keys=METRICS
+    )
     wanted = oracle(case.features, labels, weight)
     for key, value in wanted.items():
         assert close(m.value(key), value, 1e-5), key

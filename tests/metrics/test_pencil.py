@@ -160,12 +160,12 @@ def test_influences_are_what_swapping_a_sample_changes(key: str, name: str) -> N
     row = METRICS[key]
     kept: list[torch.Tensor] = []
     sample, residuals = held(rows, labels)
-    plain = influence._error
+    plain = influence.error_of
     try:
-        influence._error = lambda u, r: kept.append(u) or plain(u, r)
+        influence.error_of = lambda u, r: kept.append(u) or plain(u, r)
         influence.standard_error(row, sample, residuals)
     finally:
-        influence._error = plain
+        influence.error_of = plain
     big, each = np.tile(rows, (copies, 1)), np.tile(labels, copies)
     sides = []
     for gone, new in ((j, i), (i, j)):

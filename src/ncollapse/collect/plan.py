@@ -36,6 +36,7 @@ class Plan:
     whatever the features' dtype, so that the number of processes cannot be told from the result.
     wide: mode trace because of so many features, so that a second look reads Σ_W in the span of
     the class means.
+    directions: whether directions and lengths are collected too.
     """
 
     num_classes: int
@@ -55,6 +56,7 @@ class Plan:
     exact: bool = False
     reference: str | None = None
     wide: bool = False
+    directions: bool = False
 
     def fingerprint(self, source: FeatureSource) -> dict[str, Any]:
         return {
@@ -72,6 +74,7 @@ class Plan:
             "exact": self.exact,
             "wide": self.wide,
             "reference": reference_of(source.splits, self.reference),
+            **({"directions": True} if self.directions else {}),
         }
 
 

@@ -75,6 +75,11 @@ class Options:
     task: str = AUTO
     reference: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.keys is not None:
+            # It is gone through for every layer.
+            object.__setattr__(self, "keys", tuple(self.keys))
+
     @property
     def asked(self) -> str:
         """The definition that readings have."""
@@ -112,6 +117,7 @@ class Options:
             progress=self.told,
             exact=exact,
             reference=self.reference,
+            directions=any("rays" in METRICS[key].needs for key in chosen_keys(self.keys) or ()),
         )
 
     @property

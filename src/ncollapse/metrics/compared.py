@@ -55,6 +55,7 @@ def compared(
         statistics=evidence.statistics,
         geometry=evidence.geometry,
         decisions=evidence.decisions,
+        rays=evidence.rays,
         definition=definition,
     )
     seed = comparators.seed

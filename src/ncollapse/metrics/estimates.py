@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ncollapse.collect.statistics.decisions import Decisions
 from ncollapse.collect.statistics.residuals import Residuals
+from ncollapse.metrics import ray_noise
 from ncollapse.metrics.catalog import METRICS
 from ncollapse.metrics.evidence import Evidence
 from ncollapse.metrics.influence import standard_error
@@ -62,6 +63,8 @@ def estimates(
         if row.interval == "shares":
             if evidence.decisions is not None:
                 found[key] = _share(row, evidence.decisions)
+        elif "rays" in row.needs:
+            found[key] = _of_rays(row, evidence)
         elif (
             row.interval in ("samples", "influences")
             and row.resolve(definition)[0] in row.estimated
@@ -118,7 +121,21 @@ def _by_influences(row: Metric, sample: Sample, residuals: Residuals | None) -> 
         value, error = standard_error(row, sample, residuals)
     except CannotTellError as failure:
         return Estimate(why=str(failure))
-    found = float(value)
+    return _about(row, float(value), error)
+
+
+def _of_rays(row: Metric, evidence: Evidence) -> Estimate:
+    assert evidence.rays is not None
+    found = ray_noise.population(row.key, evidence.rays)
+    if evidence.residuals is None or evidence.geometry is None:
+        known = row.within(found, found)[0] if math.isfinite(found) else None
+        return Estimate(known, why="no samples were kept")
+    error = ray_noise.error(row.key, evidence)
+    return _about(row, found, error / found if found > 0 else error)
+
+
+def _about(row: Metric, found: float, error: float) -> Estimate:
+    """A value with its standard error, which is that of its logarithm for a row of that scale."""
     if not math.isfinite(found):
         return Estimate(why=row.undefined)
     if row.scale == "log":
@@ -155,6 +172,10 @@ def _estimate(row: Metric, full: Tensor | str, parts: Sequence[Tensor | str]) ->
         return Estimate(float(row.shown(full)), why="the blocks of the jackknife were not kept")
     if row.scale == "least":
         return _least(full, torch.stack(known))
+    if row.scale == "greatest":
+        least = _least(-full.abs(), -torch.stack(known).abs())
+        assert least.value is not None and least.interval is not None
+        return Estimate(-least.value, row.within(-least.interval[1], -least.interval[0]))
     if row.scale == "folded":
         return _folded(row, full, torch.stack(known))
     if row.scale == "log":

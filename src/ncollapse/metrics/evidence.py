@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ncollapse.collect.statistics.blocks import BlockMoments
 from ncollapse.collect.statistics.decisions import Decisions
+from ncollapse.collect.statistics.directions import Rays
 from ncollapse.collect.statistics.residuals import Residuals
 from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import Geometry
@@ -19,7 +20,7 @@ from ncollapse.metrics.readings import applicable
 class Evidence:
     """Parts may be missing. epsilon: spacing at 1 of the features' dtype. residuals: single
     samples about their class means. stored: class means in the columns in which features are
-    rounded, where the geometry is in others."""
+    rounded, where the geometry is in others. rays: directions and lengths, where asked for."""
 
     statistics: ClassStatistics
     geometry: Geometry | None
@@ -28,6 +29,7 @@ class Evidence:
     epsilon: float
     residuals: Residuals | None = None
     stored: Tensor | None = None
+    rays: Rays | None = None
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -42,6 +44,7 @@ class Evidence:
             decided=self.decisions is not None and self.decisions.compares,
             reads=self.geometry is not None
             and (self.geometry.reads is not None or self.geometry.weight is not None),
+            rays=self.rays is not None,
         )
         if self.geometry is None:
             return tuple(key for key in found if "geometry" not in METRICS[key].takes)

@@ -7,6 +7,7 @@ from importlib import import_module
 
 import torch
 
+from ncollapse.collect.statistics.directions import Rays
 from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.metrics.catalog import METRICS
 from ncollapse.metrics.evidence import Evidence
@@ -51,5 +52,20 @@ def floors(keys: Iterable[str], evidence: Evidence, definition: str = "macro") -
     rounding = ClassStatistics(
         counts=statistics.counts, traces=variance.sum(1), macro=diagonal, micro=diagonal
     )
-    values, _ = read(rounded, statistics=rounding, geometry=geometry, definition=definition)
+    rays: Rays | None = None
+    if evidence.rays is not None:
+        # Of the classes' means: what rounding turns them by, and lengthens them.
+        square = (means**2).sum(1)
+        along = (variance * means**2).sum(1) / square
+        rays = Rays(
+            counts=statistics.counts,
+            zeros=evidence.rays.zeros,
+            gaps=((variance.sum(1) - along) / square).clamp(0, 1),
+            axes=evidence.rays.axes,
+            lengths=square.sqrt(),
+            variances=along,
+        )
+    values, _ = read(
+        rounded, statistics=rounding, geometry=geometry, rays=rays, definition=definition
+    )
     return found | {key: value for key, value in values.items() if value is not None}

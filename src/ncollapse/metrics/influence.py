@@ -58,7 +58,7 @@ def standard_error(row: Metric, sample: Sample, residuals: Residuals) -> tuple[T
         grad = (dense.grad + dense.grad.T) / 2 / sample.stretch
         record.append(Quadratic(torch.eye(len(grad), dtype=torch.float64), grad))
     influences = _influences(sample, residuals, means.grad, spreads.grad, record)
-    error = _error(influences, residuals)
+    error = error_of(influences, residuals)
     if any(part.inverse for part in record):
         # Samples have leverage on the inverse of their own scatter: found by simulation, right
         # within 6 % up to d/N = 0.56 [empirical].
@@ -130,7 +130,7 @@ def _by_class(z: Tensor, c: Tensor, matrix: Tensor, ends: list[int], start: int)
     return (z * matrix[c]).sum(1, dtype=torch.float64)
 
 
-def _error(influences: Tensor, residuals: Residuals) -> float:
+def error_of(influences: Tensor, residuals: Residuals) -> float:
     """√ of Σ_c n_c/(n_c - 1) Σ u², where some of the samples of a class stand for all."""
     counts = residuals.counts.to(torch.float64)
     labels = residuals.labels

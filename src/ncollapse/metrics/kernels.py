@@ -33,7 +33,7 @@ from ncollapse.geometry import Geometry
 from ncollapse.metrics.catalog import METRICS
 from ncollapse.metrics.readings import read
 
-# Squared lengths below this share of the largest are no direction of their own.
+# Squared lengths below this share of the largest, or near rounding, are no direction of their own.
 NOTHING = 1e-12
 ACCURACY = "ncc_accuracy"
 # What cannot be read of the span of the means: it inverts Σ_W, or asks for the whole spectrum.
@@ -81,7 +81,7 @@ class Kernel:
         within = G - S[:, place] - S[:, place].T + M[place[:, None], place]
         distances = np.diagonal(G)[:, None] - 2 * S + np.diagonal(M)
         means, inside = _coordinates(
-            M, of_means, across - offset, toward - across[place], float(offset), scale
+            M, of_means, across - offset, toward - across[place], float(offset), scale, epsilon
         )
         return cls(
             torch.from_numpy(place),
@@ -185,7 +185,13 @@ def kernel_values(
 
 
 def _coordinates(
-    M: Any, of_means: Any, to_centre: Any, along: Any, offset: float, scale: float
+    M: Any,
+    of_means: Any,
+    to_centre: Any,
+    along: Any,
+    offset: float,
+    scale: float,
+    epsilon: float,
 ) -> tuple[Any, Any]:
     """(means, residuals) in an orthonormal basis of the span of the class means.
 
@@ -194,7 +200,7 @@ def _coordinates(
     """
     values, axes = np.linalg.eigh(M.astype(np.float64))
     values, axes = values[::-1][:-1], axes[:, ::-1][:, :-1]
-    keep = values > max(NOTHING * values[0], len(M) * np.finfo(float).eps * NOTHING * scale)
+    keep = values > max(NOTHING * values[0], len(M) * epsilon * scale)
     root, axes = np.sqrt(values[keep]), axes[:, keep]
     centred = axes * root
     inside = (of_means @ axes).astype(np.float64) / root
@@ -202,11 +208,14 @@ def _coordinates(
     middle = (axes.T @ to_centre).astype(np.float64) / root
     rest = offset - float(middle @ middle)
     means = centred + middle
-    if rest > NOTHING * max(offset, scale):
+    if rest > max(NOTHING, 10 * epsilon) * scale:
         length = rest**0.5
         more = (along.astype(np.float64) - inside @ middle) / length
         inside = np.column_stack([inside, more])
         means = np.column_stack([means, np.full(len(means), length)])
+    if not means.shape[1]:
+        # Nothing but zeros.
+        return np.zeros((len(means), 1)), np.zeros((len(inside), 1))
     return means, inside
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ncollapse.collect.statistics.decisions import Decisions
+    from ncollapse.collect.statistics.directions import Rays
     from ncollapse.collect.statistics.summary import ClassStatistics
     from ncollapse.geometry import Geometry
     from ncollapse.metrics.population.sample import Sample
@@ -28,8 +29,8 @@ INTERVALS = {
     "shares": "draws of the data, the network fixed: Wilson's formula",
 }
 # Where the jackknife works: on θ, log θ, θ² (means of squares), means |a| of signed numbers, or the
-# least of K numbers.
-SCALES = ("plain", "log", "square", "folded", "least")
+# least, or the greatest size, of many numbers.
+SCALES = ("plain", "log", "square", "folded", "least", "greatest")
 PAIRS = ("none", "exact", "sampled")
 UNITS = ("number", "percent")
 
@@ -59,7 +60,8 @@ class Metric:
     `needs` lists what is read: means, trace (per-class spread), full (Σ_W), head (weight),
     decisions (a second look at the features), decided (what the model decides of each sample,
     known at every layer of a model that has a head), reads (what the weight behind the features
-    looks at). `takes` orders the function's arguments.
+    looks at), rays (directions and lengths, collected where a key asks for them). `takes` orders
+    the function's arguments.
     `definitions` maps the name of a published variant to the keyword arguments that give it;
     `weighted` metrics have the definitions macro and micro as well.
 
@@ -145,6 +147,8 @@ class Metric:
             return found.clamp_min(0).sqrt()
         if self.scale == "folded":
             return found[..., 0]
+        if self.scale == "greatest":
+            return found.abs().max(-1).values
         return found.min(-1).values if self.scale == "least" else found
 
     def evaluate(
@@ -153,11 +157,14 @@ class Metric:
         statistics: ClassStatistics | None = None,
         geometry: Geometry | None = None,
         decisions: Decisions | None = None,
+        rays: Rays | None = None,
         definition: str = "macro",
     ) -> Tensor:
         """The metric as a scalar tensor, differentiable in the parts it reads."""
         module, name = self.function.split(":")
-        parts = {"statistics": statistics, "geometry": geometry, "decisions": decisions}
+        parts = {
+            "statistics": statistics, "geometry": geometry, "decisions": decisions, "rays": rays
+        }  # fmt: skip
         missing = [part for part in self.takes if parts[part] is None]
         if missing:
             raise ValueError(f"{self.key} needs {' and '.join(missing)}; pass them by keyword")

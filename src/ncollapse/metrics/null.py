@@ -23,6 +23,7 @@ from ncollapse.metrics.catalog import METRICS
 from ncollapse.metrics.evidence import Evidence
 from ncollapse.metrics.nc1 import between_trace
 from ncollapse.metrics.population.sample import CannotTellError, Sample
+from ncollapse.metrics.ray_noise import shuffled as shuffled_rays
 from ncollapse.metrics.readings import read
 from ncollapse.metrics.shuffle import Draws, Features
 from ncollapse.metrics.shuffled import fisher, share, vci
@@ -51,6 +52,14 @@ def nulls(
     for key in keys:
         mine.setdefault(METRICS[key].null, []).append(key)
     found: dict[str, Null] = {}
+    of_rays = [key for key in mine.get("shuffled", []) if "rays" in METRICS[key].needs]
+    if of_rays:
+        mine["shuffled"] = [key for key in mine["shuffled"] if key not in of_rays]
+        if evidence.residuals is not None and evidence.geometry is not None:
+            generator = torch.Generator().manual_seed(seed)
+            number = draws_for(evidence.statistics.num_classes)
+            drawn = shuffled_rays(of_rays, evidence, number, generator)
+            found |= {key: null_of(key, values) for key, values in drawn.items()}
     if evidence.geometry is not None:
         features = Features.of(evidence.statistics, evidence.geometry, evidence.residuals)
         if features is not None:

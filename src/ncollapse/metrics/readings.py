@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ncollapse.collect.statistics.decisions import Decisions
+from ncollapse.collect.statistics.directions import Rays
 from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import Geometry
 from ncollapse.metrics.catalog import METRICS
@@ -18,6 +19,7 @@ def applicable(
     decisions: bool = False,
     decided: bool | None = None,
     reads: bool = False,
+    rays: bool = False,
 ) -> tuple[str, ...]:
     """Keys that can be asked of what is at hand; Σ_W may still be missing. decided: whether it is
     known what the model decides of each sample, by default where its head is; reads: whether the
@@ -25,6 +27,7 @@ def applicable(
     held = {"means": means, "trace": means, "full": means, "head": head, "decisions": decisions}
     held["reads"] = reads
     held["decided"] = head and decisions if decided is None else decided
+    held["rays"] = rays
     return tuple(key for key, row in METRICS.items() if all(held[need] for need in row.needs))
 
 
@@ -34,6 +37,7 @@ def read(
     statistics: ClassStatistics | None = None,
     geometry: Geometry | None = None,
     decisions: Decisions | None = None,
+    rays: Rays | None = None,
     definition: str = "macro",
 ) -> tuple[dict[str, float | None], list[str]]:
     """Values by key and warnings; a metric that cannot be read is None with a sentence."""
@@ -52,6 +56,7 @@ def read(
                     statistics=statistics,
                     geometry=geometry,
                     decisions=decisions,
+                    rays=rays,
                     definition=definition,
                 ).detach()
             )

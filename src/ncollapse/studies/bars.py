@@ -28,6 +28,8 @@ LOTTERY = (
     "Labels of a lottery cannot be guessed, whatever the network: it could fail only if the null "
     "or the labels were wrong."
 )
+COUNTED = "theory, for data in general position"
+OTHERS = "a first measurement on other draws read"
 
 BASIS = {
     "landscape-saddle-other": (
@@ -103,6 +105,33 @@ BASIS = {
     "feedforward-law-one": f"{SEED} -.974; {LINE}",
     "feedforward-law-two": f"{SEED} -.990; {LINE}",
     "feedforward-law-plain": f"{SEED} .14; below -.9 it would be near the law",
+    "shallow-never": f"{COUNTED}: 0, and one draw refutes",
+    "shallow-sufficient": f"{COUNTED}: 1, and one draw refutes",
+    "shallow-not-necessary": f"{OTHERS}: all of ten; half of them would refute",
+    "shallow-signal": f"{OTHERS}: .9 and more",
+    "shallow-attained": "theory: 0 up to rounding",
+    "shallow-two-layers": f"{OTHERS}: .55",
+    "shallow-three-layers": f"{OTHERS}: 6.6e-7",
+    "shallow-three-narrow": f"{OTHERS}: .68",
+    "shallow-optimiser": f"{OTHERS}: .060 over .0033; 1 would be no help",
+    "shallow-decay": f"{OTHERS}: .45",
+    "shallow-near": f"{OTHERS}: .0033; the low end is above what three layers reach",
+    "shallow-no-generalisation": (
+        "ours: with ten samples a class in 60 directions of unit noise, means one unit long hardly "
+        "show; twice chance refutes. No pilot was run"
+    ),
+    "shallow-generalisation": "ours: means eight units apart from noise of one. No pilot was run",
+    "orthogonal-data-rays": f"theory: 0; {OTHERS}: 9e-9",
+    "orthogonal-data-means": f"theory: 0; {OTHERS}: 1e-16",
+    "orthogonal-data-nc1": f"{OTHERS}: .022",
+    "orthogonal-data-norms": f"theory: 1; {OTHERS}: 1.1, still falling",
+    "orthogonal-data-lengths": f"theory: 1; {OTHERS}: .968, still rising",
+    "orthogonal-data-dual": f"theory: 1; {OTHERS}: 1.000",
+    "orthogonal-data-normalised": "theory: 0; about twice the spread of directions",
+    "orthogonal-data-random-rays": "the bar of the other start. No pilot was run",
+    "orthogonal-data-random-means": "the bar of the other start. No pilot was run",
+    "orthogonal-data-large-rays": f"{OTHERS}: .012",
+    "orthogonal-data-large-means": f"{OTHERS}: .050",
 }
 HISTORY = {
     "landscape-saddle-other": f"{BEFORE} four claims looked at saddles made from the optimum",

@@ -14,6 +14,7 @@ from ncollapse.collect.plan import Labelled, class_count
 from ncollapse.collect.statistics.blocks import BlockMoments
 from ncollapse.collect.statistics.classes import ClassMoments
 from ncollapse.collect.statistics.decisions import Decisions, MeanNoise
+from ncollapse.collect.statistics.directions import Directions, Rays
 from ncollapse.collect.statistics.protocol import working_dtype
 from ncollapse.collect.statistics.residuals import Residuals
 from ncollapse.collect.statistics.span import SpanScatter
@@ -30,7 +31,7 @@ from ncollapse.sources.features.spanned import SpannedSource
 from ncollapse.tasks.task import Asked, Found
 
 MOMENTS, DECISIONS, BLOCKS, RESIDUALS = "moments", "decisions", "blocks", "residuals"
-SPAN = "span"
+SPAN, DIRECTIONS = "span", "directions"
 # Multiplications of a second look up to which it runs in float64: ten seconds of one core.
 EXACT_DECISIONS = 2e11
 NAMED = 10
@@ -75,7 +76,11 @@ class Classification:
         if plan.exact and working_dtype(source.dtype) == torch.float32:
             # Exact sums do not make float32 features finer.
             moments.coarsen(torch.finfo(torch.float32).eps ** 2)
-        return {MOMENTS: moments}
+        found: Statistics = {MOMENTS: moments}
+        if plan.directions:
+            # A fifth of all that is collected otherwise: only where a key asks for it.
+            found[DIRECTIONS] = Directions(plan.num_classes, source.num_features, plan.ignore_index)
+        return found
 
     def second(self, part: Part, found: Mapping[str, Statistics]) -> Statistics:
         plan, source = part.plan, part.source
@@ -148,7 +153,10 @@ class Classification:
         stored = None
         if isinstance(source, SpannedSource) and geometry is not None:
             stored = source.stored(geometry.raw_rows.matrix)
-        evidence = Evidence(statistics, geometry, decisions, blocks, epsilon, residuals, stored)
+        rays = _rays(held.get(DIRECTIONS))
+        evidence = Evidence(
+            statistics, geometry, decisions, blocks, epsilon, residuals, stored, rays
+        )
         readings, unread = compared(
             evidence,
             asked.keys,
@@ -162,6 +170,11 @@ class Classification:
         leading = collector.splits[0]
         if split is not leading:
             notes += _unseen(leading, moments, names)
+        if rays is not None and bool(rays.zeros.any()):
+            notes.append(
+                f"{int(rays.zeros.sum())} samples have length zero and no direction; dir_spread is "
+                "of the others"
+            )
         spectrum: dict[str, Any] = {}
         if geometry is not None and geometry.pairs.exact:
             spectrum, short = _spectrum(geometry)
@@ -185,6 +198,10 @@ def _apart(moments: ClassMoments) -> bool:
     """Whether there are class means that span something."""
     present = moments.means[moments.counts > 0]
     return len(present) > 1 and bool((present != present[:1]).any())
+
+
+def _rays(held: object) -> Rays | None:
+    return held.result() if isinstance(held, Directions) else None
 
 
 def _with_blocks(part: Part, splits: int) -> bool:

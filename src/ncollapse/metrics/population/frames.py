@@ -74,6 +74,11 @@ def nc2_gof(sample: Sample) -> Float[Tensor, two]:
     return _folded(_cosines(sample, True, ORIGIN))
 
 
+def raw_cosine(sample: Sample) -> Float[Tensor, ...]:
+    """Cosines over pairs of raw means, of which the largest |cos| is read."""
+    return _cosines(sample, True, ORIGIN)
+
+
 def nc2_etf(sample: Sample) -> Float[Tensor, ...]:
     """‖G/‖G‖ - E‖², G the centred Gram matrix."""
     _norms(sample.gram, CENTRE)
