@@ -16,6 +16,14 @@ from ncollapse.theory.problems import LISTED
 if TYPE_CHECKING:
     from ncollapse.theory.assumptions import Assumption
     from ncollapse.theory.certificate import certify
+    from ncollapse.theory.deep import (
+        DeepReading,
+        dnc_readings,
+        dnc_threshold,
+        dnc_value,
+        k2_threshold,
+        srg_value,
+    )
     from ncollapse.theory.predict import predict, predict_problem
     from ncollapse.theory.prediction import Prediction
     from ncollapse.theory.problems import *  # noqa: F403
@@ -28,6 +36,14 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "certificate": ("certify",),
+    "deep": (
+        "DeepReading",
+        "dnc_readings",
+        "dnc_threshold",
+        "dnc_value",
+        "k2_threshold",
+        "srg_value",
+    ),
     "subjects.fit": ("Fit", "fit_tau"),
     "subjects.overlay": ("Overlay", "overlay"),
     "subjects.phases": ("PhaseDiagram", "phase_diagram"),
@@ -44,18 +60,24 @@ _NAMES = {name: f"ncollapse.theory.{home}" for home, names in _HOMES.items() for
 __all__ = [
     "Assumption",
     "Certificate",
+    "DeepReading",
     "Fit",
     "Overlay",
     "PhaseDiagram",
     "Prediction",
     "Solution",
     "certify",
+    "dnc_readings",
+    "dnc_threshold",
+    "dnc_value",
     "fit_tau",
+    "k2_threshold",
     "overlay",
     "phase_diagram",
     "predict",
     "predict_problem",
     "solve",
+    "srg_value",
 ]
 __all__ += [row.name for row in LISTED]
 
