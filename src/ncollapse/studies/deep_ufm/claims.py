@@ -5,6 +5,7 @@ from __future__ import annotations
 from ncollapse.lab.claims import Bar, ids, noted, worst
 from ncollapse.lab.settings import By, sizes
 from ncollapse.lab.study import Part, Study
+from ncollapse.studies.bars import BASIS, HISTORY
 
 TWO = "Súkeník et al. 2023 (theorem remembered, not read; threshold derived)"
 MORE = "Súkeník, Lampert & Mondelli 2024 (abstract read; construction and values derived)"
@@ -56,26 +57,13 @@ RANDOM = (
 LENGTHS = (
     worst("deep-ufm-lengths", LINEAR, Bar(high=1e-4))(
         "Deep linear features, squared error, unequal counts, M = 1 to 4 matrices: the best "
-        "descent has orthogonal classes whose logits and lengths are those of the formula. Measured: "
-        "largest |difference| over M of logits, and of lengths of what enters the last matrix."
+        "descent has orthogonal classes whose logits and lengths are those of the formula. "
+        "Measured: largest |difference| over M of logits, and of lengths before the last matrix."
     ),
     worst("deep-ufm-lengths-best", LINEAR, Bar(high=1e-9))(
         "No start ends below the formula. Measured: formula minus the lowest f, largest over M."
     ),
 )
-BASIS = {
-    "deep-ufm-below": "a first count had .0019 to .0025 at these depths; zero refutes",
-    "deep-ufm-formula": "theory: 0 up to what descent leaves",
-    "deep-ufm-above": "theory: 0, and zero is among the points; rounding is 1e-15",
-    "deep-ufm-depth-2": "a first count had 1.000 at K = 3 and 6, more beyond",
-    "deep-ufm-depth-3": "a first count had 1.005 at K = 15 and .9985 at K = 21",
-    "deep-ufm-depth-4": "a first count had .944 at its largest, four matrices and K = 6",
-    "deep-ufm-random": "a first count had .89 to .96 in six starts; 1 refutes",
-    "deep-ufm-random-rank": "ours: a simplex has 9. A first count had ranks 6 to 8",
-    "deep-ufm-random-shallow": "a first count hit it in six of six starts",
-    "deep-ufm-lengths": "theory: 0",
-    "deep-ufm-lengths-best": "theory for M ≤ 2; not proven beyond",
-}
 RUNS = "ncollapse.studies.deep_ufm.runs"
 
 STUDY = Study(
@@ -85,7 +73,7 @@ STUDY = Study(
         "collapse, and do classes of a deep linear model have the lengths of theory?"
     ),
     paper="Súkeník, Mondelli & Lampert 2023, deep neural collapse for two classes; 2024, for more",
-    claims=noted((*THRESHOLD, *TABLE, *RANDOM, *LENGTHS), BASIS, {}),
+    claims=noted((*THRESHOLD, *TABLE, *RANDOM, *LENGTHS), BASIS, HISTORY),
     settings=sizes(
         seeds=By(1, 6, 12),
         depths=By([2], [2, 3, 4], [2, 3, 4, 6]),
@@ -97,21 +85,13 @@ STUDY = Study(
         table=By(
             {"2": [3], "3": [3, 15], "4": [6]},
             {"2": [3, 6, 10, 15], "3": [3, 6, 10, 15, 21, 28], "4": [6, 10, 15], "5": [6, 10, 15]},
-            {
-                "2": [3, 6, 10, 15, 21, 28],
-                "3": [3, 6, 10, 15, 21, 28, 36],
-                "4": [3, 6, 10, 15, 21, 28],
-                "5": [3, 6, 10, 15, 21, 28],
-            },
+            {depth: [3, 6, 10, 15, 21, 28] for depth in "2345"},
         ),
         decay=0.04,
-        random={
-            "classes": By(4, 10, 10),
-            "width": By(6, 30, 30),
-            "deep": [4, 0.004],
-            "shallow": [3, 0.008],
-            "steps": By(15, 1500, 4000),
-        },
+        # Classes, width and steps; then matrices and decay.
+        random=By([4, 6, 15], [10, 30, 1500], [10, 30, 4000]),
+        deep=[4, 0.004],
+        shallow=[3, 0.008],
         counts=By([6, 3], [50, 20, 10, 5], [50, 20, 10, 5]),
         matrices=By([1, 2], [1, 2, 3, 4], [1, 2, 3, 4, 5]),
         linear_decay=0.01,
