@@ -208,3 +208,26 @@ def test_the_shipped_schema_is_valid() -> None:
     jsonschema.Draft202012Validator.check_schema(json_schema())
     assert np.isfinite(len(json.dumps(json_schema())))
     assert (Path(__file__).parents[2] / "src/ncollapse/record/schemas/prediction-1.json").exists()
+
+
+def test_deep_relu_features_say_that_a_lower_rank_is_better(capsys, monkeypatch) -> None:
+    from ncollapse.theory.solvers import deep_relu
+
+    monkeypatch.setattr(deep_relu, "STEPS", 15)
+    deep = ("--counts", "1x6", "--model", "deep-relu", "--depth", "4", "--weight-decay", "4e-3")
+    code, out, _ = run(capsys, *deep, "--feature-decay", "4e-3")
+    assert code == 0 and out.startswith("deep ReLU features · mean squared error")
+    assert "a solution of lower rank than the simplex is better" in out.replace("\n  ", " ")
+    assert len(out.splitlines()) <= 24 and "not certified" in out
+    code, out, err = run(capsys, *deep, "--depth", "1")
+    assert code == 2 and "at least 2 weight matrices are needed" in err and not out
+
+
+def test_deep_linear_features_refuse_other_losses_and_say_why(capsys) -> None:
+    deep = ("--counts", "5x4", "--model", "deep-linear", "--depth", "3")
+    code, out, err = run(capsys, *deep, "--loss", "ls", "--smoothing", "0.1")
+    assert code == 2 and not out
+    assert "Under cross-entropy deep collapse cannot be a global minimum" in err
+    code, out, _ = run(capsys, *deep, "--json")
+    assert code == 0
+    assert any("Garrod & Keating" in text for text in json.loads(out)["warnings"])

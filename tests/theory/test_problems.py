@@ -20,9 +20,16 @@ from ncollapse.theory.problems import LISTED, MODELS
 from ncollapse.theory.problems.objective import Objective
 from ncollapse.theory.problems.problem import Problem, by_name
 from ncollapse.theory.solve import SOLVERS, solve
+from ncollapse.theory.solvers import deep_relu
 from tests.theory.laws import derivatives_are_differences, packing_keeps
 
 COUNTS = (5, 3, 4)
+
+
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch) -> None:
+    """Nothing here asks how low descents of deep ReLU features end."""
+    monkeypatch.setattr(deep_relu, "STEPS", 5)
 
 
 @pytest.fixture(params=LISTED, ids=lambda row: row.name)

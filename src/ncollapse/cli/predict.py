@@ -91,7 +91,7 @@ def predict(
     temperature: Annotated[float | None, typer.Option(help="Of normalized; 1.")] = None,
     weight_energy: Annotated[float | None, typer.Option(help="E_W of lpm, fixed-head; 1.")] = None,
     feature_energy: Annotated[float | None, typer.Option(help="E_H of lpm, fixed-head; 1.")] = None,
-    depth: Annotated[int | None, typer.Option(help="Matrices of deep-linear; 2.")] = None,
+    depth: Annotated[int | None, typer.Option(help="Of deep-linear, deep-relu; 2.")] = None,
     tolerance: Annotated[float, typer.Option(help="Relative gap to reach.")] = 1e-8,
     against: Annotated[
         Path | None,
@@ -118,6 +118,8 @@ def predict(
     |  ncollapse predict --counts 100x10 --loss focal --gamma 3 --bias none --json
     |  ncollapse predict --counts 500x5,20x5 --plot theory.svg --phase-diagram phases.svg
     |  ncollapse predict --counts 500x5,5x5 --model fixed-head --head simplex --loss dr
+    |  ncollapse predict --counts 1x10 --model deep-relu --depth 4 --weight-decay 4e-3
+    --feature-decay 4e-3
     |  ncollapse predict --against ncollapse-runs/demo-DATE
     """
     set_logging(quiet, verbose)

@@ -132,6 +132,17 @@ BASIS = {
     "orthogonal-data-random-means": "the bar of the other start. No pilot was run",
     "orthogonal-data-large-rays": f"{OTHERS}: .012",
     "orthogonal-data-large-means": f"{OTHERS}: .050",
+    "deep-ufm-below": "a first count had .0019 to .0025 at these depths; zero refutes",
+    "deep-ufm-formula": "theory: 0 up to what descent leaves",
+    "deep-ufm-above": "theory: 0, and zero is among the points; rounding is 1e-15",
+    "deep-ufm-depth-2": "a first count had 1.000 at K = 3 and 6, more beyond",
+    "deep-ufm-depth-3": "a first count had 1.005 at K = 15 and .9985 at K = 21",
+    "deep-ufm-depth-4": "a first count had .944 at its largest, four matrices and K = 6",
+    "deep-ufm-random": "a first count had .89 to .96 in six starts; 1 refutes",
+    "deep-ufm-random-rank": "ours: a simplex has 9. A first count had ranks 6 to 8",
+    "deep-ufm-random-shallow": "a first count hit it in six of six starts",
+    "deep-ufm-lengths": "theory: 0",
+    "deep-ufm-lengths-best": "theory for M ≤ 2; not proven beyond",
 }
 HISTORY = {
     "landscape-saddle-other": f"{BEFORE} four claims looked at saddles made from the optimum",

@@ -16,6 +16,14 @@ from ncollapse.theory.problems import LISTED
 if TYPE_CHECKING:
     from ncollapse.theory.assumptions import Assumption
     from ncollapse.theory.certificate import certify
+    from ncollapse.theory.deep import (
+        DeepReading,
+        dnc_readings,
+        dnc_threshold,
+        dnc_value,
+        k2_threshold,
+        srg_value,
+    )
     from ncollapse.theory.predict import predict, predict_problem
     from ncollapse.theory.prediction import Prediction
     from ncollapse.theory.problems import *  # noqa: F403
@@ -31,6 +39,14 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "certificate": ("certify",),
+    "deep": (
+        "DeepReading",
+        "dnc_readings",
+        "dnc_threshold",
+        "dnc_value",
+        "k2_threshold",
+        "srg_value",
+    ),
     "subjects.fit": ("Fit", "fit_tau"),
     "subjects.overlay": ("Overlay", "overlay"),
     "subjects.phases": ("PhaseDiagram", "phase_diagram"),
@@ -51,6 +67,7 @@ __all__ = [
     "Assumption",
     "Certificate",
     "Feasible",
+    "DeepReading",
     "Fit",
     "NormLaw",
     "Overlay",
@@ -64,12 +81,18 @@ __all__ = [
     "nngp",
     "norm_law",
     "ntk",
+    "dnc_readings",
+    "dnc_threshold",
+    "dnc_value",
+    "fit_tau",
+    "k2_threshold",
     "overlay",
     "phase_diagram",
     "predict",
     "predict_problem",
     "shallow_bound",
     "solve",
+    "srg_value",
 ]
 __all__ += [row.name for row in LISTED]
 

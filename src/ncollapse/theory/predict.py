@@ -44,7 +44,8 @@ def predict(
     (default), "none", or λ_b > 0. num_features: d, None = as wide as needed. nonnegative: features
     after a ReLU.
     model: "ufm" (above); "lpm" with weight_energy, feature_energy; "normalized" with temperature;
-    "deep-linear" with depth M (mean squared error, no bias); "gufm" with weight_decay;
+    "deep-linear" and "deep-relu" with depth M matrices (mean squared error, no bias; the latter
+    never certified); "gufm" with weight_decay;
     "fixed-head", where only features are trained, with head ("simplex", "orthogonal" or the
     geometry of a head), weight_energy E_W of a frame, and feature_energy E_H or feature_decay.
     "dr" takes E_W and E_H (1 with feature_decay) from there.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from ncollapse.theory.problems.deep_linear import DeepLinearUFM as DeepLinearUFM
+    from ncollapse.theory.problems.deep_relu import DeepReluUFM as DeepReluUFM
     from ncollapse.theory.problems.fixed_head import FixedHead as FixedHead
     from ncollapse.theory.problems.gufm import GUFM as GUFM
     from ncollapse.theory.problems.lpm import LPM as LPM
@@ -38,6 +39,7 @@ LISTED = (
     Listed("NormalizedUFM", "normalized", "unit features and rows", "normalized"),
     Listed("ULPM", "ulpm", "no decay, gradient flow"),
     Listed("DeepLinearUFM", "deep_linear", "deep linear features", "deep-linear"),
+    Listed("DeepReluUFM", "deep_relu", "deep ReLU features", "deep-relu"),
     Listed("GUFM", "gufm", "normalised features, decayed rows", "gufm"),
     Listed("FixedHead", "fixed_head", "fixed head", "fixed-head"),
 )

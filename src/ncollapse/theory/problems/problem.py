@@ -189,6 +189,11 @@ class Problem(Protocol):
         return True
 
     @property
+    def smooth(self) -> bool:
+        """Whether f has second derivatives wherever descent may end, as Newton's steps ask."""
+        return True
+
+    @property
     def nonnegative(self) -> bool:
         """H ≥ 0."""
         return False

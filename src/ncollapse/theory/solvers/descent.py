@@ -3,7 +3,8 @@ and with one feature a class, where that loses nothing, a solver itself.
 
 Nothing here knows the answer's shape. Three first-order methods:
 
-- "lbfgs": L-BFGS-B, then Newton steps to machine precision; fast, and meant for checking numbers.
+- "lbfgs": L-BFGS-B, then, where f is smooth, Newton steps to machine precision; fast, and meant for
+  checking numbers.
 - "accelerated": Nesterov's gradient method with backtracking and restart.
 - "gradient": plain gradient descent with a backtracking line search, as in "gradient descent from a
   random start finds the optimum". The slowest of the three.
@@ -199,6 +200,8 @@ def _lbfgs(
         gained, value = value - unit * float(done.fun), unit * float(done.fun)
         if iterations >= max_iterations or gained <= 1e-15 * abs(value):
             break
+    if not objective.problem.smooth:
+        return flat, iterations
     goal = min(tolerance, 1e-12) * min(abs(value), 1.0)
     return objective.polish(flat, goal=goal), iterations
 
