@@ -153,6 +153,16 @@ def transformer(
         return model
 
 
+def flat(model: nn.Sequential, num_tokens: int) -> nn.Sequential:
+    """A transformer on flat samples (samples, T · dim): `cut`, which makes T tokens of equal parts
+    of each, before its other modules, which stay those of `model`."""
+    parts = nn.Sequential()
+    parts.add_module("cut", nn.Unflatten(1, (num_tokens, -1)))
+    for name, part in model.named_children():
+        parts.add_module(name, part)
+    return parts
+
+
 def _finish(model: nn.Sequential, width: int, num_classes: int, norm: bool, bias: bool) -> None:
     model.add_module("norm", UnitNorm() if norm else nn.Identity())
     model.add_module("head", nn.Linear(width, num_classes, bias=bias))
