@@ -57,8 +57,8 @@ def gufm_gap(
     `head` (linear, no bias) must have zero mean over their entries and one norm r, as after a layer
     normalisation: W h = (r W)(h/r), so that the optimum is that of λ/r². For balanced classes and
     width ≥ K + 1 it is, with "ce", the least log(1 + (K-1) e^{-wK/(K-1)}) + λKw²/2 over w, and with
-    "mse" ½(1-w)² + λKw²/2 at w = 1/(1 + λK); else descent finds it. Mode and gradients of the model are left as
-    they are; in training mode it is run as in training.
+    "mse" ½(1-w)² + λKw²/2 at w = 1/(1 + λK); else descent finds it. Mode and gradients of the model
+    are left as they are; in training mode it is run as in training.
 
     Raises ValueError for a decay that is not positive, a head that is missing or has a bias,
     labels that leave a class out, and features that are not normalised. Source: GUFM as in Súkeník,
