@@ -35,7 +35,8 @@ class Residual(nn.Module):
         self.second = nn.Linear(width, width) if linears == 2 else nn.Identity()
 
     def forward(self, h: Float[Tensor, "... width"]) -> Float[Tensor, "... width"]:
-        return h + torch.as_tensor(self.second(functional.relu(self.first(h))))
+        step: Tensor = self.second(functional.relu(self.first(h)))
+        return h + step
 
 
 class Attention(nn.Module):
@@ -51,7 +52,8 @@ class Attention(nn.Module):
 
     def forward(self, h: Float[Tensor, "... tokens width"]) -> Float[Tensor, "... tokens width"]:
         scores = self.query(h) @ self.key(h).mT / math.sqrt(h.shape[-1])
-        return h + torch.as_tensor(self.output(scores.softmax(-1) @ self.value(h)))
+        step: Tensor = self.output(scores.softmax(-1) @ self.value(h))
+        return h + step
 
 
 class Tokens(nn.Module):
@@ -62,10 +64,11 @@ class Tokens(nn.Module):
     def __init__(self, num_tokens: int, dim: int, width: int) -> None:
         super().__init__()
         whole = _orthogonal(width, num_tokens * dim)
+        self.embedding: Tensor
         self.register_buffer("embedding", whole.unflatten(1, (num_tokens, dim)).permute(1, 2, 0))
 
     def forward(self, inputs: Float[Tensor, "samples tokens dim"]) -> Tensor:
-        return (inputs.unsqueeze(-2) @ torch.as_tensor(self.embedding)).squeeze(-2)
+        return (inputs.unsqueeze(-2) @ self.embedding).squeeze(-2)
 
 
 class Mean(nn.Module):
@@ -81,10 +84,11 @@ class Map(nn.Module):
 
     def __init__(self, num_features: int, width: int) -> None:
         super().__init__()
+        self.map: Tensor
         self.register_buffer("map", _orthogonal(width, num_features).T)
 
     def forward(self, inputs: Float[Tensor, "samples dim"]) -> Float[Tensor, "samples width"]:
-        return inputs @ torch.as_tensor(self.map)
+        return inputs @ self.map
 
 
 def residual(

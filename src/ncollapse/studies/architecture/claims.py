@@ -69,7 +69,7 @@ STUDY = Study(
         first_seed=By(0, 100, 100),
         # One recipe for all: SGD with momentum 0.9, cosine schedule, cross-entropy.
         samples=By(4, 30, 150),
-        epochs=By(2, 100, 300),
+        epochs=By(2, 60, 300),
         batch_size=By(16, 32, 64),
         learning_rate=0.05,
         weight_decay=5e-3,

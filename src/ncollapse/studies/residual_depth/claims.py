@@ -100,9 +100,9 @@ STUDY = Study(
         learning_rate=5e-3,
         # Samples a class and steps, of residual networks and of transformers.
         samples=By(2, 10, 20),
-        steps=By(3, 1000, 2500),
+        steps=By(3, 800, 2500),
         token_samples=By(2, 5, 10),
-        token_steps=By(3, 500, 2000),
+        token_steps=By(3, 300, 2000),
         tokens=4,
         # Slopes are of depths from 2 on; log L is no decay at L = 1.
         rn1=By([2, 3], [2, 8, 32], [1, 2, 4, 8, 16, 32]),
