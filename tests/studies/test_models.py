@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ncollapse.lab.catalog import names
-from ncollapse.studies.models import residual, transformer
+from ncollapse.studies.models import equals, residual, transformer
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -115,7 +115,7 @@ def test_without_the_norm_and_with_a_bias() -> None:
 
 def test_features_have_unit_norm_and_zero_mean() -> None:
     model, x = transformer(4, 3, 12, 3, 2), draw(5, 4, 3)
-    features = model[:-1](x)
+    features = model[:-1](x).detach()
     torch.testing.assert_close(features.norm(dim=1), torch.ones(5))
     assert float(features.mean(1).abs().max()) < 1e-6
 
@@ -147,3 +147,19 @@ def test_bad_sizes() -> None:
 
 def test_models_are_no_study() -> None:
     assert "models" not in names()
+
+
+def test_networks_of_one_recipe_give_features_of_either_sign() -> None:
+    x = draw(7, 64).abs()
+    made = equals(width=12, features=8, channels=(4, 4), resnet=2, blocks=1)
+    assert len(made) == 9
+    for name, model in made.items():
+        head = layer(model, "head")
+        assert head.bias is None and head.out_features == 10, name
+        features = model.eval()[:-1](x)
+        assert features.shape == (7, head.in_features) and float(features.min()) < 0, name
+    # Without activations the network is one affine map.
+    linear = made["linear, BatchNorm"]
+    torch.testing.assert_close(
+        linear(0.3 * x[:1] + 0.7 * x[1:2]), 0.3 * linear(x[:1]) + 0.7 * linear(x[1:2])
+    )

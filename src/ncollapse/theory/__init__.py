@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from ncollapse.theory.solution import Solution
     from ncollapse.theory.solve import solve
     from ncollapse.theory.subjects.fit import Fit, fit_tau
+    from ncollapse.theory.subjects.gufm_gap import GUFMGap, gufm_gap
     from ncollapse.theory.subjects.overlay import Overlay, overlay
     from ncollapse.theory.subjects.phases import PhaseDiagram, phase_diagram
 
 _HOMES = {
     "certificate": ("certify",),
     "subjects.fit": ("Fit", "fit_tau"),
+    "subjects.gufm_gap": ("GUFMGap", "gufm_gap"),
     "subjects.overlay": ("Overlay", "overlay"),
     "subjects.phases": ("PhaseDiagram", "phase_diagram"),
     "predict": ("predict", "predict_problem"),
@@ -45,12 +47,14 @@ __all__ = [
     "Assumption",
     "Certificate",
     "Fit",
+    "GUFMGap",
     "Overlay",
     "PhaseDiagram",
     "Prediction",
     "Solution",
     "certify",
     "fit_tau",
+    "gufm_gap",
     "overlay",
     "phase_diagram",
     "predict",

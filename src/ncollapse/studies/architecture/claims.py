@@ -5,22 +5,12 @@ from __future__ import annotations
 from ncollapse.lab.claims import Bar, ids, mean, noted
 from ncollapse.lab.settings import By, sizes
 from ncollapse.lab.study import Part, Study
+from ncollapse.studies.bars import BASIS, HISTORY
 
 ALL = "Papyan, Han & Donoho 2020 (remembered, not read) see it in all networks they train"
 FREE = "Zhu et al. 2021 (remembered, not read): features of wide networks are as good as free"
 DERIVED = "derived: a linear map keeps what varies within a class in more samples than dimensions"
 CERTIFIED = "ours; the bound is certified for every width"
-TENTH = "ours: variance within classes a tenth of that between them, where 'collapsed' begins"
-
-BASIS = {
-    "architecture-width-gap": "ours: -.1 is a third less from width 8 to 512. No pilot was run",
-    "architecture-width-nc1": "ours: -.1 is a third less from width 8 to 512. No pilot was run",
-    "architecture-all": f"{TENTH}. No pilot was run",
-    "architecture-plain": f"{TENTH}. No pilot was run",
-    "architecture-norm": "ours: 0 is no difference. No pilot was run",
-    "architecture-linear": "ours: 0 is no difference. No pilot was run",
-    "architecture-order": "ours: .8 of 1. No pilot was run",
-}
 
 WIDTHS = (
     mean("architecture-width-gap", FREE, Bar(high=-0.1))(
@@ -63,7 +53,7 @@ STUDY = Study(
         "collapses at the same recipe, and how near to free features it ends?"
     ),
     paper="Papyan, Han & Donoho 2020, Prevalence of neural collapse",
-    claims=noted((*WIDTHS, *KINDS), BASIS, {}),
+    claims=noted((*WIDTHS, *KINDS), BASIS, HISTORY),
     settings=sizes(
         seeds=By(1, 3, 3),
         first_seed=By(0, 100, 100),
@@ -79,7 +69,6 @@ STUDY = Study(
         resnet=By(2, 4, 16),
         features=By(16, 64, 128),
         blocks=By(1, 1, 4),
-        tokens=4,
     ),
     parts=(Part("networks", f"{RUNS}:networks", ids((*WIDTHS, *KINDS))),),
     draw="ncollapse.studies.architecture.figures:draw",

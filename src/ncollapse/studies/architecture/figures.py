@@ -11,7 +11,7 @@ draw = Drawing()
 def width(area: Axes, ink: Ink, networks: Runs) -> None:
     """MLPs with BatchNorm: gap to free features and NC1 by width, one line a seed."""
     for run in networks:
-        widths = [int(row["name"]) for row in run["widths"]]
+        widths = [row["width"] for row in run["widths"]]
         for key, label, colour in (("gap", "gap", ink.first), ("nc1", "NC1", ink.second)):
             values = [row[key] for row in run["widths"]]
             area.plot(widths, values, "o-", color=colour, label=label, markersize=4)

@@ -5,28 +5,12 @@ from __future__ import annotations
 from ncollapse.lab.claims import Bar, ids, mean, noted, worst
 from ncollapse.lab.settings import By, sizes
 from ncollapse.lab.study import Part, Study
+from ncollapse.studies.bars import BASIS, HISTORY
 
 PAPER = "Súkeník, Lampert & Mondelli 2025 (read in a summary only)"
 RATE = f"{PAPER}: a distance of order L^(-1/2) up to logarithms; gaps of order 1/L are derived"
 STALL = f"{PAPER}: argued in an appendix, not in a theorem"
 SUFFICES = f"{PAPER}: decays o(1/log L) suffice; that they are needed is not shown"
-BOUND = "theory: a bound of L^(-1/2); a slope above it refutes"
-HALF = "ours: half of the rate of blocks of one layer"
-
-BASIS = {
-    "residual-depth-rn1-gap": f"{BOUND}. A run of one seed had read -.64",
-    "residual-depth-rn1-nc1": f"{BOUND}. A run of one seed had read -.73; the paper fits -.335",
-    "residual-depth-rn1-falls": "theory; a rise anywhere refutes",
-    "residual-depth-no-norm": "ours: 0 is no difference. No pilot was run",
-    "residual-depth-tx1-gap": f"{BOUND}. No pilot was run",
-    "residual-depth-tx1-nc1": f"{BOUND}. No pilot was run",
-    "residual-depth-rn2-stalls": f"{HALF}. A run of one seed had read -.16",
-    "residual-depth-rn2-log2": f"{BOUND}. No pilot was run",
-    "residual-depth-rn2-linear": f"{BOUND}. A run of one seed had read about -.8",
-    "residual-depth-rn2-order": "ours: 0 is no order. No pilot was run",
-    "residual-depth-tx2-stalls": f"{HALF}. No pilot was run",
-    "residual-depth-tx2-linear": f"{BOUND}. No pilot was run",
-}
 
 ONE = (
     mean("residual-depth-rn1-gap", RATE, Bar(high=-0.5))(
@@ -84,14 +68,11 @@ RUNS = "ncollapse.studies.residual_depth.runs"
 STUDY = Study(
     name="residual-depth",
     question=(
-        "Do deep residual networks and transformers with weight decay collapse the more the deeper "
-        "they are, and does it matter how many linear layers a block has?"
+        "Do decayed residual networks and transformers collapse the more the deeper they are, and "
+        "does it matter how many linear layers a block has?"
     ),
-    paper=(
-        "Súkeník, Lampert & Mondelli 2025, Neural collapse is globally optimal in deep regularized "
-        "ResNets and transformers"
-    ),
-    claims=noted((*ONE, *TWO, *TOKENS), BASIS, {}),
+    paper="Súkeník, Lampert & Mondelli 2025, on deep regularised ResNets and transformers",
+    claims=noted((*ONE, *TWO, *TOKENS), BASIS, HISTORY),
     settings=sizes(
         seeds=By(1, 3, 3),
         first_seed=By(0, 100, 100),
