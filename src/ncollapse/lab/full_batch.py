@@ -8,7 +8,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from ncollapse.lab.compared import KEYS
+from ncollapse.lab.data import Dataset
+from ncollapse.lab.networks import read
 from ncollapse.lab.train import LOSSES
+from ncollapse.metrics.catalog import METRICS
+from ncollapse.theory.subjects.gufm_gap import gufm_gap
 
 
 def train_full_batch(
@@ -36,3 +41,24 @@ def train_full_batch(
         LOSSES[loss](model(inputs), labels).backward()
         optimizer.step()
     model.eval()
+
+
+def gap_row(
+    model: nn.Sequential, data: Dataset, weight_decay: float, *, steps: int, learning_rate: float
+) -> dict[str, float]:
+    """A model with a `head` trained so with cross-entropy, and read: decay; nc1 (tr Σ_W / tr Σ_B of
+    what enters the head), NC2 and NC3 by key; error; with a final `norm` also gap (`gufm_gap`),
+    blocks (its part from the decay of blocks) and optimum."""
+    train_full_batch(
+        model, data.train_x, data.train_y, weight_decay, steps=steps, learning_rate=learning_rate
+    )
+    geometry, nc1 = read(model, data)
+    found = {"decay": weight_decay, "nc1": nc1}
+    found |= {key: float(METRICS[key].evaluate(geometry=geometry)) for key in KEYS}
+    with torch.no_grad():
+        wrong = model(data.train_x).argmax(1) != data.train_y
+    found["error"] = float(wrong.double().mean())
+    if not isinstance(model.get_submodule("norm"), nn.Identity):
+        gap = gufm_gap(model, data.train_x, data.train_y, weight_decay)
+        found |= {"gap": gap.gap, "blocks": gap.rest_decay, "optimum": gap.optimum}
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -17,13 +17,15 @@ def mlp(
     num_classes: int,
     *,
     batch_norm: bool = True,
+    layer_norm: bool = False,
+    activation: Callable[[], nn.Module] = nn.ReLU,
     bias: bool = True,
     last_relu: bool = True,
     seed: int = 0,
 ) -> nn.Sequential:
-    """Linear, BatchNorm (optional) and ReLU per width, then `head`. Without `last_relu` the
-    features that enter the head may be negative, as theory's free features are. The global random
-    state is left as it was."""
+    """Linear, BatchNorm or LayerNorm (optional) and ReLU, or another `activation`, per width, then
+    `head`. Without `last_relu`, the last activation, the features that enter the head may be
+    negative, as theory's free features are. The global random state is left as it was."""
     if not widths:
         raise ValueError("widths is empty; at least one hidden layer is needed")
     with torch.random.fork_rng(devices=[]):
@@ -34,8 +36,10 @@ def mlp(
             layers[f"linear{number}"] = nn.Linear(before, width)
             if batch_norm:
                 layers[f"norm{number}"] = nn.BatchNorm1d(width)
+            elif layer_norm:
+                layers[f"norm{number}"] = nn.LayerNorm(width)
             if last_relu or number + 1 < len(widths):
-                layers[f"relu{number}"] = nn.ReLU()
+                layers[f"relu{number}"] = activation()
             before = width
         layers["head"] = nn.Linear(before, num_classes, bias=bias)
         return nn.Sequential(layers)
@@ -66,6 +70,17 @@ def conv(
         layers["flat"] = nn.Flatten()
         layers["head"] = nn.Linear(before, num_classes)
         return nn.Sequential(layers)
+
+
+def topped(
+    body: nn.Module, num_features: int, num_classes: int, *, bias: bool = False, seed: int = 0
+) -> nn.Sequential:
+    """`body`, which gives features (samples, num_features), and `head`. The global random state is
+    left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        top = nn.Linear(num_features, num_classes, bias=bias)
+    return nn.Sequential(OrderedDict(body=body, head=top))
 
 
 def penultimate(model: nn.Sequential, inputs: torch.Tensor) -> torch.Tensor:

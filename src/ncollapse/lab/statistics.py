@@ -14,6 +14,13 @@ def slope(x: ArrayLike, y: ArrayLike) -> float:
     return float(np.polyfit(np.asarray(x), np.asarray(y), 1)[0])
 
 
+def power(rows: Sequence[Mapping[str, Any]], x: str, y: str, least: float = 0.0) -> float:
+    """Slope of log y over log x, columns of the rows with x ≥ least; NaN where a value is not
+    positive."""
+    table = np.array([(row[x], row[y]) for row in rows if row[x] >= least])
+    return slope(*np.log(table.T)) if (table > 0).all() else float("nan")
+
+
 def jackknife(rows: Sequence[Sequence[float]]) -> list[float]:
     """Pseudo-values n s - (n-1) s₍₋ᵢ₎ of s = max - min over columns of the mean over rows."""
     table = np.array(rows)

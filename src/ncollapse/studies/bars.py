@@ -24,6 +24,15 @@ SEED = "a run of one seed had read"
 CONJECTURE = "the conjecture; one rise refutes"
 NOTHING = "0 is no difference. No pilot was run"
 LINE = "above -.95 the logarithm is no line"
+SLOPED = "ours: -.1 is a third less from width 8 to 512. No pilot was run"
+TENTH = (
+    "ours: variance within classes a tenth of that between them, where 'collapsed' begins. No "
+    "pilot was run"
+)
+UNTRIED = "ours: 0 is no difference. No pilot was run"
+ROOT = "theory: a bound of L^(-1/2); a slope above it refutes"
+STALLS = "ours: half of the rate of blocks of one layer"
+READ = "A run of one seed had read"
 LOTTERY = (
     "Labels of a lottery cannot be guessed, whatever the network: it could fail only if the null "
     "or the labels were wrong."
@@ -143,6 +152,21 @@ BASIS = {
     "deep-ufm-random-shallow": "a first count hit it in six of six starts",
     "deep-ufm-lengths": "theory: 0",
     "deep-ufm-lengths-best": "theory for M ≤ 2; not proven beyond",
+    **{f"architecture-width-{key}": SLOPED for key in ("gap", "nc1")},
+    **{f"architecture-{key}": TENTH for key in ("all", "plain")},
+    **{f"architecture-{key}": UNTRIED for key in ("norm", "linear")},
+    "architecture-order": "ours: .8 of 1. No pilot was run",
+    "residual-depth-rn1-gap": f"{ROOT}. {READ} -.64",
+    "residual-depth-rn1-nc1": f"{ROOT}. {READ} -.73; the paper fits -.335",
+    "residual-depth-rn1-falls": "theory; a rise anywhere refutes",
+    "residual-depth-rn2-stalls": f"{STALLS}. {READ} -.16",
+    "residual-depth-rn2-linear": f"{ROOT}. {READ} about -.8",
+    "residual-depth-tx2-stalls": f"{STALLS}. No pilot was run",
+    **{f"residual-depth-{key}": UNTRIED for key in ("no-norm", "rn2-order")},
+    **{
+        f"residual-depth-{key}": f"{ROOT}. No pilot was run"
+        for key in ("rn2-log2", "tx1-gap", "tx1-nc1", "tx2-linear")
+    },
 }
 HISTORY = {
     "landscape-saddle-other": f"{BEFORE} four claims looked at saddles made from the optimum",

@@ -1,4 +1,4 @@
-"""Deep residual networks and transformers of one or two linear layers a block; no study of itself.
+"""Networks that studies share, deep residual ones and transformers among them; no study of itself.
 
 Modules have the same names in all: `entry` (its output is h_0), `blocks.0` … `blocks.L-1` (h_1 …
 h_L), for transformers `pool`, then `norm` and `head`. L counts the blocks, not the head. Blocks
@@ -9,11 +9,16 @@ layer, the fixed entry and the average over tokens are choices made here.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+
+from ncollapse.lab.control_networks import small_resnet
+from ncollapse.lab.models import conv, mlp, topped
 
 TINY = 1e-12
 
@@ -165,6 +170,39 @@ def flat(model: nn.Sequential, num_tokens: int) -> nn.Sequential:
     for name, part in model.named_children():
         parts.add_module(name, part)
     return parts
+
+
+# ---- networks of the same recipe on digits ------------------------------------------------------
+RELU, PLAIN, LINEAR = "ReLU, BatchNorm", "ReLU, none", "linear, BatchNorm"
+
+
+def free_mlp(width: int, **settings: Any) -> nn.Sequential:
+    """Three hidden layers of a width; features of either sign and no bias in the head, as theory's
+    free features have it. settings: of `lab.models.mlp`."""
+    return mlp(64, (width,) * 3, 10, bias=False, last_relu=False, **settings)
+
+
+def equals(
+    *, width: int, features: int, channels: Sequence[int], resnet: int, blocks: int, seed: int = 0
+) -> dict[str, nn.Sequential]:
+    """Networks on flat digits by activation and normalisation or by kind; features of either sign,
+    no bias in the head. width: of MLPs. features: entering the head of CNN (of these channels)
+    and ResNet (`small_resnet` of that width). blocks: of the transformer, four tokens, L-Tx2."""
+
+    def top(body: nn.Module) -> nn.Sequential:
+        return topped(body, features, 10, seed=seed)
+
+    return {
+        RELU: free_mlp(width, seed=seed),
+        "GELU, BatchNorm": free_mlp(width, activation=nn.GELU, seed=seed),
+        "tanh, BatchNorm": free_mlp(width, activation=nn.Tanh, seed=seed),
+        LINEAR: free_mlp(width, activation=nn.Identity, seed=seed),
+        "ReLU, LayerNorm": free_mlp(width, batch_norm=False, layer_norm=True, seed=seed),
+        PLAIN: free_mlp(width, batch_norm=False, seed=seed),
+        "CNN": top(conv(features, channels, seed=seed)),
+        "ResNet": top(small_resnet(features, resnet, seed)),
+        "transformer": flat(transformer(4, 16, 64, 10, blocks, linears=2, seed=seed), 4),
+    }
 
 
 def _finish(model: nn.Sequential, width: int, num_classes: int, norm: bool, bias: bool) -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ncollapse.theory.solution import Solution
     from ncollapse.theory.solve import solve
     from ncollapse.theory.subjects.fit import Fit, fit_tau
+    from ncollapse.theory.subjects.gufm_gap import GUFMGap, gufm_gap
     from ncollapse.theory.subjects.overlay import Overlay, overlay
     from ncollapse.theory.subjects.phases import PhaseDiagram, phase_diagram
     from ncollapse.theory.subjects.rays import NormLaw, class_margin, norm_law
@@ -48,6 +49,7 @@ _HOMES = {
         "srg_value",
     ),
     "subjects.fit": ("Fit", "fit_tau"),
+    "subjects.gufm_gap": ("GUFMGap", "gufm_gap"),
     "subjects.overlay": ("Overlay", "overlay"),
     "subjects.phases": ("PhaseDiagram", "phase_diagram"),
     "subjects.rays": ("NormLaw", "class_margin", "norm_law"),
@@ -66,9 +68,10 @@ _NAMES = {name: f"ncollapse.theory.{home}" for home, names in _HOMES.items() for
 __all__ = [
     "Assumption",
     "Certificate",
-    "Feasible",
     "DeepReading",
+    "Feasible",
     "Fit",
+    "GUFMGap",
     "NormLaw",
     "Overlay",
     "PhaseDiagram",
@@ -76,16 +79,16 @@ __all__ = [
     "Solution",
     "certify",
     "class_margin",
-    "fit_tau",
-    "nc_feasible",
-    "nngp",
-    "norm_law",
-    "ntk",
     "dnc_readings",
     "dnc_threshold",
     "dnc_value",
     "fit_tau",
+    "gufm_gap",
     "k2_threshold",
+    "nc_feasible",
+    "nngp",
+    "norm_law",
+    "ntk",
     "overlay",
     "phase_diagram",
     "predict",
