@@ -94,6 +94,14 @@ def effective_rank(rows: Array) -> float:
     return float(np.exp(-(share * np.log(share)).sum()))
 
 
+def alignment(M: Array, weight: Array) -> float:
+    """Mean cos² between the span of M and the top right singular subspace of the weight."""
+    rank = len(M) - 1
+    U = np.linalg.svd(M, full_matrices=False)[2][:rank]
+    V = np.linalg.svd(weight, full_matrices=False)[2][:rank]
+    return float(((U @ V.T) ** 2).sum() / rank)
+
+
 def oracle(
     features: Array,
     labels: Array,
@@ -150,6 +158,7 @@ def oracle(
             "nc3_duality_raw": np.linalg.norm(unit - means / np.linalg.norm(means)),
             "nc3_alignment": cos.mean(),
             "nc3_product": frame_gap(head @ M.T, True),
+            "span_alignment": alignment(M, head),
         }
     found |= decisions(features, labels, parts, weight, bias)
     known: dict[str, float | None] = {key: float(value) for key, value in found.items()}
@@ -163,6 +172,8 @@ def oracle(
         )
         always += ("equiangular_weights", "etf_weights", "rank_weights", "angle_ratio")
         known |= {f"nc2_{key}": None for key in always if f"nc2_{key}" in known}
+    if head is not None and count > dim:
+        known["span_alignment"] = None
     free = int(samples) - count
     if 0 < free <= np.linalg.matrix_rank(scatter, hermitian=True, tol=1e-9 * np.trace(scatter)):
         known["nc1_vci"] = None

@@ -51,14 +51,17 @@ class Distance:
 class Geometry:
     """Class means (K, d), weight (K, d), bias (K), counts (K), in float64; each may be missing.
 
-    Frozen and shared: pair statistics are computed once and kept. Raises ValueError when neither
-    means nor weight are given or when shapes disagree.
+    reads (r, d): orthonormal rows, the directions that the weight behind these features reads most,
+    the strongest first; of one layer among several, where that weight is known. Frozen and shared:
+    pair statistics are computed once and kept. Raises ValueError when neither means nor weight are
+    given or when shapes disagree.
     """
 
     means: Tensor | None = None
     weight: Tensor | None = None
     bias: Tensor | None = None
     counts: Tensor | None = None
+    reads: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.means is None and self.weight is None:

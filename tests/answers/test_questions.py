@@ -124,6 +124,7 @@ def test_cuts_are_numbers_in_order() -> None:
     assert found["share_partly"] < found["share_yes"] < 1
     for name in ("angle", "frame", "mismatch"):
         assert found[f"{name}_yes"] < found[f"{name}_partly"]
+    assert found["law_partly"] < found["law_yes"] < 1
 
 
 # ---- questions by id --------------------------------------------------------------------------
@@ -170,8 +171,11 @@ def test_every_question_is_complete(question: Question) -> None:
     for phrases in (question.phrases, question.others):
         assert not phrases or set(phrases) == set(ANSWERS)
     # Where nothing was read it answers all the same, and never with a yes.
-    asking = Asking({"train": {"head": {}}}, (), 4, 9)
+    layers: dict[str, dict] = {"block": {}, "head": {}} if question.several_layers else {"head": {}}
+    asking = Asking({"train": layers}, (), 4, 9)
     found = question.answered(asking)
+    if question.several_layers:
+        assert question.answered(Asking({"train": {"head": {}}}, (), 4, 9)) == []
     assert found and all(v.answer in ("cannot tell", NOT_MEASURED) for v in found)
     assert all(v.sentence.endswith(".") for v in found)
 

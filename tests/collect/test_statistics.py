@@ -21,6 +21,7 @@ from ncollapse.collect.statistics.decisions import Decisions
 from ncollapse.collect.statistics.forgetting import ForgettingMoments
 from ncollapse.collect.statistics.protocol import NEEDS, Batch, Statistic, added
 from ncollapse.collect.statistics.residuals import Residuals
+from ncollapse.collect.statistics.span import SpanScatter
 
 K, D, N = 4, 24, 180
 GENERATOR = torch.Generator().manual_seed(0)
@@ -53,6 +54,7 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "decisions": decisions,
     "decisions, no head": lambda: Decisions(whole_moments().means, torch.arange(K), K),
     "blocks": lambda: BlockMoments(whole_moments()),
+    "span": lambda: SpanScatter(whole_moments()),
     "residuals": lambda: Residuals(whole_moments(), FEATURES.dtype),
     "residuals, some": lambda: Residuals(whole_moments(), FEATURES.dtype, rows=N // 3),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from ncollapse.collect.statistics.classes import ClassMoments
 from ncollapse.collect.statistics.decisions import Decisions
 from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import Geometry
+from ncollapse.metrics.alignment import strongest
 from ncollapse.metrics.catalog import METRICS
 from tests.data import make
 
@@ -29,9 +32,10 @@ def values(
     shift = None if bias is None else torch.from_numpy(bias).double()
     decided = Decisions(moments.means, torch.arange(count), count, head, shift)
     decided.update(torch.from_numpy(features), torch.from_numpy(labels))
+    geometry = replace(moments.geometry(head), reads=strongest(head, count - 1))
     parts = {
         "statistics": moments.statistics(),
-        "geometry": moments.geometry(head),
+        "geometry": geometry,
         "decisions": decided,
     }
     return {key: float(row.evaluate(**parts)) for key, row in METRICS.items()}
@@ -137,7 +141,8 @@ def test_every_metric_of_statistics_is_differentiable(key: str, simplex: bool) -
     ) -> torch.Tensor:
         symmetric = (scatter + scatter.T) / 2
         statistics = ClassStatistics(held.counts, traces, symmetric, symmetric)
-        return METRICS[key].evaluate(statistics=statistics, geometry=Geometry(means, weight))
+        geometry = Geometry(means, weight, reads=strongest(head, 3))
+        return METRICS[key].evaluate(statistics=statistics, geometry=geometry)
 
     if not simplex:
         assert torch.autograd.gradcheck(evaluate, inputs, eps=1e-6, atol=1e-5, rtol=1e-4)

@@ -125,13 +125,16 @@ class Question:
     others: Mapping[str, str] = field(default_factory=dict)
     unasked: str = ""
     task: str = "classification"
+    several_layers: bool = False
 
     @property
     def each_split(self) -> bool:
         return "{split}" in self.text
 
     def answered(self, asking: Asking) -> list[Verdict]:
-        """The verdicts, one for every split that it is asked of."""
+        """The verdicts, one for every split that it is asked of; none where it is not asked."""
+        if self.several_layers and len(asking.results[asking.reference.name]) < 2:
+            return []
         if not self.each_split:
             return [self._verdict(asking, asking.reference, self.id, self.text)]
         found = [

@@ -100,6 +100,9 @@ def measure(
         bool, typer.Option("--no-cache", help="Run the model again instead of keeping features.")
     ] = False,
     cache_budget: Annotated[str, typer.Option(help="Features in memory, then disk.")] = "1GB",
+    no_geodesic: Annotated[
+        bool, typer.Option("--no-geodesic", help="Do not hold layers against a straight path.")
+    ] = False,
     num_classes: Annotated[
         int | None, typer.Option(help="K, where no weight is stored and classes may be absent.")
     ] = None,
@@ -185,6 +188,7 @@ def measure(
                         workers=workers,
                         cache=not no_cache,
                         cache_budget=parse_size(cache_budget),
+                        geodesic=False if no_geodesic else None,
                         options=options,
                         tokens=tokens,
                         output=output,

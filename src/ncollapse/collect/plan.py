@@ -34,6 +34,8 @@ class Plan:
 
     reference: the split whose means all splits are decided by. exact: sums and products in float64
     whatever the features' dtype, so that the number of processes cannot be told from the result.
+    wide: mode trace because of so many features, so that a second look reads Σ_W in the span of
+    the class means.
     """
 
     num_classes: int
@@ -52,6 +54,7 @@ class Plan:
     chunk_rows: int = CHUNK_ROWS
     exact: bool = False
     reference: str | None = None
+    wide: bool = False
 
     def fingerprint(self, source: FeatureSource) -> dict[str, Any]:
         return {
@@ -67,6 +70,7 @@ class Plan:
             "chunk_rows": self.chunk_rows,
             "seed": self.seed,
             "exact": self.exact,
+            "wide": self.wide,
             "reference": reference_of(source.splits, self.reference),
         }
 

@@ -17,11 +17,13 @@ from ncollapse.collect.ranks.ranks import Ranks, common_fingerprint
 from ncollapse.collect.statistics.checks import NON_FINITE
 from ncollapse.collect.statistics.classes import ClassMoments
 from ncollapse.collect.statistics.counts import LabelCounts
+from ncollapse.collect.statistics.span import SpanScatter
 from ncollapse.collect.tap.tokens import without_rare
-from ncollapse.geometry import Geometry
+from ncollapse.geometry import LARGEST_GRAM, Geometry
 from ncollapse.measuring.ids import Sources, numbered, whole
 from ncollapse.measuring.measurement import Measurement
 from ncollapse.measuring.options import Options
+from ncollapse.measuring.paths import path_of
 from ncollapse.pairs.means import pairs_of
 from ncollapse.record.document import Document
 from ncollapse.record.readings import ClassRow, Results, reference_of
@@ -42,20 +44,24 @@ def measure_layers(
     *,
     pooling: Mapping[str, str] | None = None,
     channels: Mapping[str, str] | None = None,
+    readers: Mapping[str, str] | None = None,
     extra: Mapping[str, Any] | None = None,
     trace: Trace | None = None,
     warnings: tuple[str, ...] = (),
     ranks: Ranks | None = None,
     exact: bool = False,
     optional: Collection[str] | None = None,
+    steps: Collection[str] = (),
 ) -> Measurement:
     """One source a layer, the last one first in importance: verdicts are about it.
 
-    pooling: how each layer's output became a vector; channels: the axis that was kept; extra: more
+    pooling: how each layer's output became a vector; channels: the axis that was kept; readers: the
+    module that reads it next; extra: more
     entries of the config; exact: sums in float64 whatever the features; optional: layers that are
     left out, with a word, where their features are not finite (None: no layer has a name of its
-    own). With `ranks` the sources are the parts of each process, and every process returns the
-    measurement of all.
+    own). steps: layers with weights, of which those of one width are held against a straight line;
+    none for no such path. With `ranks` the sources are the parts of each process, and every process
+    returns the measurement of all.
     """
     sources, said = numbered(
         agreed(sources, ranks), options.num_classes, options.ignore_index, ranks
@@ -106,7 +112,7 @@ def measure_layers(
                     spectra[split.name] = found.spectrum
             if options.told is not None:
                 options.told("metrics", number + 1, len(sources))
-        form = _scatter_form(splits[0].first)
+        form = "span of means" if plan.wide else _scatter_form(splits[0].first)
         layers[layer] = {
             "dim": source.num_features,
             "pooling": pooled,
@@ -116,6 +122,8 @@ def measure_layers(
         }
         if layer in (channels or {}):
             layers[layer]["channels"] = (channels or {})[layer]
+        if source.reads is not None and layer in (readers or {}):
+            layers[layer]["read_by"] = (readers or {})[layer]
         if layer == primary:
             config = {
                 "task": {"name": task.name, "why": why},
@@ -139,6 +147,13 @@ def measure_layers(
     config["layers"] = layers
     config |= extra or {}
     source = sources[primary]
+    paths: dict[str, Any] = {}
+    if steps and ranks is None and task.name == "classification":
+        walked = {name: sources[name] for name in sources if name in layers and name in steps}
+        plan = options.plan(whole(source, ranks), task, num_classes=K, exact=exact)
+        found_path, notes = path_of(walked, plan, options.seed)
+        paths = {config["reference"]: found_path} if found_path else {}
+        said += notes
     document = Document.build(
         source=source.description,
         config=config,
@@ -160,6 +175,7 @@ def measure_layers(
             directions=spectra.get(config["reference"], {}).get("rank"),
         ),
         warnings=tuple(said),
+        paths=paths,
     )
     return Measurement(document, tuple(classes), geometries, trace)
 
@@ -196,10 +212,18 @@ def lean(plan: Plan, source: FeatureSource, layer: str, options: Options) -> tup
     sentence that says so."""
     size = 8.0 * source.num_features**2
     if plan.mode == "full" and size > max(options.memory_budget, SMALL_MATRIX):
-        return replace(plan, mode="trace"), [
+        span = SpanScatter.estimate(plan.num_classes, source.num_features)
+        wide = span <= options.memory_budget and plan.num_classes <= LARGEST_GRAM
+        read = (
+            "nc1_fisher is read in the span of the class means by a second look, exactly, and "
+            "nc1_vci is not read"
+            if wide
+            else "only traces are read there"
+        )
+        return replace(plan, mode="trace", wide=wide), [
             f"layer {layer}: second moments of {source.num_features} features do not fit into "
             f"the memory budget ({size / 1e9:.1f} of {options.memory_budget / 1e9:.1f} GB), so "
-            "only traces are read there; pool by the mean, pass mode='sketch' or a larger budget"
+            f"{read}; pool by the mean, or pass a larger budget"
         ]
     if plan.mode == "full" and pairs_of(plan.num_classes) > options.pair_budget:
         return replace(plan, mode="trace"), [

@@ -27,6 +27,7 @@ from ncollapse.collect.tap.stream import ModelStream
 from ncollapse.collect.tap.taps import HEAD, Taps
 from ncollapse.collect.tap.tokens import token_kind
 from ncollapse.measuring.bars import shown
+from ncollapse.measuring.deep import steps_of, with_depth
 from ncollapse.measuring.embedders import check_classifier
 from ncollapse.measuring.ids import numbered, whole
 from ncollapse.measuring.layers import measure_layers
@@ -40,11 +41,13 @@ if TYPE_CHECKING:
     import numpy as np
 
 log = logging.getLogger("ncollapse")
+# So many layers with weights, or more, are held against a straight line unasked.
+SHORTEST = 3
 # Keywords of the verbs that are no options of reading; for the error that names the nearest.
 ARRAY_KEYWORDS = ("weight", "bias", "split", "class_names", "trace", "share")
 MODEL_KEYWORDS = (
     "train", "test", "layers", "head", "pool", "unpack", "limit", "batch_size", "autocast",
-    "tokens", "cache", "cache_budget", "class_names", "description", "trace",
+    "tokens", "cache", "cache_budget", "class_names", "description", "trace", "geodesic",
 )  # fmt: skip
 
 
@@ -67,6 +70,7 @@ def measure(
     class_names: Any = None,
     description: str | None = None,
     trace: Trace | None = None,
+    geodesic: bool | None = None,
     **options: Unpack[MeasureOptions],
 ) -> Measurement:
     """Neural collapse of a model on its data, in one forward pass.
@@ -77,7 +81,9 @@ def measure(
     `layers` adds others: names, globs, a predicate, or "*" for every block, pooled by `pool`.
     Features are kept up to `cache_budget` bytes in memory, then on disk; `cache=False` runs the
     model again instead. `limit` bounds the samples a split, `autocast` sets mixed precision,
-    `trace` adds readings along training. Other keywords are those of `measure_source`.
+    `trace` adds readings along training. `geodesic` compares three or more layers of one width with
+    the straight line between the first and the last of them (`Measurement.path`); by default where
+    layers are asked for and features are kept. Other keywords are those of `measure_source`.
 
     `tokens=True` measures a causal language model: every token position is a sample, its class
     the next token (see `ncollapse.collect.tap.tokens`); "same" reads a label a token; `min_count`
@@ -134,13 +140,17 @@ def measure(
                 with together(ranks):
                     kept.fill(stream)
                     kept.save()
-                return measure_cache(kept, taps, chosen, trace=trace, ranks=ranks, **said)
+                return measure_cache(
+                    kept, taps, chosen, trace=trace, ranks=ranks, geodesic=geodesic, **said
+                )
         if not cache:
-            return _recomputed(stream, chosen, said, trace)
+            return _recomputed(stream, chosen, said, trace, geodesic is True)
         with FeatureCache(cache_budget, splits=() if ranks is None else tuple(loaders)) as features:
             with together(ranks):
                 features.fill(stream)
-            return measure_cache(features, taps, chosen, trace=trace, ranks=ranks, **said)
+            return measure_cache(
+                features, taps, chosen, trace=trace, ranks=ranks, geodesic=geodesic, **said
+            )
 
 
 def measure_cache(
@@ -152,6 +162,7 @@ def measure_cache(
     description: str = "model",
     trace: Trace | None = None,
     ranks: Ranks | None = None,
+    geodesic: bool | None = False,
 ) -> Measurement:
     """The layers of a filled cache → Measurement; the taps say which head made them.
 
@@ -164,11 +175,17 @@ def measure_cache(
     sources: dict[str, FeatureSource] = {
         layer: cache.source(layer, **_head(taps, layer), **said) for layer in taps.layers
     }
-    return _finish(sources, taps, options, trace, "disk" if cache.on_disk else "memory", ranks)
+    where = "disk" if cache.on_disk else "memory"
+    walk = len(steps_of(taps)) >= SHORTEST if geodesic is None else geodesic
+    return _finish(sources, taps, options, trace, where, ranks, walk)
 
 
 def _recomputed(
-    stream: ModelStream, options: Options, said: dict[str, Any], trace: Trace | None
+    stream: ModelStream,
+    options: Options,
+    said: dict[str, Any],
+    trace: Trace | None,
+    geodesic: bool,
 ) -> Measurement:
     """Without a cache: labels first, then a forward pass at every look at every layer."""
     if stream.one_shot:
@@ -190,7 +207,7 @@ def _recomputed(
     }
     for source in sources.values():
         source.order = torch.cat(orders) if orders else None
-    return _finish(sources, stream.taps, options, trace, "off", stream.ranks)
+    return _finish(sources, stream.taps, options, trace, "off", stream.ranks, geodesic)
 
 
 def _check_names(class_names: Any, taps: Taps) -> None:
@@ -218,7 +235,9 @@ def _finish(
     trace: Trace | None,
     cache: str,
     ranks: Ranks | None,
+    geodesic: bool,
 ) -> Measurement:
+    sources = with_depth(sources, taps, options)
     extra: dict[str, Any] = {"cache": cache}
     if taps.head is not None:
         if taps.head.origin == GUESSED and options.num_classes is None:
@@ -234,11 +253,13 @@ def _finish(
         options,
         pooling=taps.pooling,
         channels=taps.channels,
+        readers={name: reader.name for name, reader in taps.readers.items()},
         extra=extra,
         trace=trace,
         ranks=ranks,
         exact=True,
         optional=taps.by_pattern,
+        steps=steps_of(taps) if geodesic else (),
     )
 
 

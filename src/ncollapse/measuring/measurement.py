@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ncollapse.geometry import Distance, Geometry
+from ncollapse.metrics.depth import TOLERANCE, Depth, EffectiveDepth, depth_of
 from ncollapse.record.document import Document
 from ncollapse.record.readings import ClassRow, Results, Verdict
 from ncollapse.record.run import GEOMETRY_PARTS, Run
@@ -77,6 +78,32 @@ class Measurement:
                 f"no reading {key!r} in split {name!r}, layer {layer!r} ({error} is missing); "
                 f"splits are {', '.join(self.results)}"
             ) from None
+
+    @property
+    def effective_depth(self) -> EffectiveDepth:
+        """From which layer on nearest centres decide as the model does, on the reference split and
+        within a share of .01; `depth` takes another split and tolerance."""
+        return self.depth().effective
+
+    def depth(self, split: str | None = None, tolerance: float = TOLERANCE) -> Depth:
+        """What the layers say together: effective depth, the law of data separation, what improves
+        from layer to layer. Measure with `layers="*"`, or with names of layers.
+
+        Raises ValueError for a split that was not measured and for a tolerance outside [0, 1).
+        """
+        return depth_of(
+            self.results,
+            split=split or self.document.reference,
+            tolerance=tolerance,
+            layers=self.document.config.get("layers"),
+        )
+
+    def path(self, split: str | None = None) -> dict[str, Any] | None:
+        """How the samples of a split walk through layers of one width, as plain data: the fields of
+        `ncollapse.metrics.geodesic.Geodesic` and the names of the `layers`; None where no path was
+        formed (the warnings say why)."""
+        found: dict[str, Any] | None = self.document.paths.get(split or self.document.reference)
+        return found
 
     def summary(self) -> str:
         """The terminal table, 24 lines of 80 columns at most."""

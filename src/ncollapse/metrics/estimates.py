@@ -108,7 +108,7 @@ def _part(evidence: Evidence, left_out: int, whole: Sample, weighting: str) -> S
     assert evidence.blocks is not None
     statistics, means = evidence.blocks.without(left_out)
     part = Sample.of(statistics, means, weighting)
-    return replace(part, head=whole.head, whole=whole)
+    return replace(part, head=whole.head, reads=whole.reads, whole=whole)
 
 
 def _by_influences(row: Metric, sample: Sample, residuals: Residuals | None) -> Estimate:

@@ -36,7 +36,13 @@ class Evidence:
             self.geometry is not None and self.geometry.weight is not None,
             self.decisions is not None and self.decisions.has_head,
         )
-        found = applicable(head=any(heads), decisions=self.decisions is not None)
+        found = applicable(
+            head=any(heads),
+            decisions=self.decisions is not None,
+            decided=self.decisions is not None and self.decisions.compares,
+            reads=self.geometry is not None
+            and (self.geometry.reads is not None or self.geometry.weight is not None),
+        )
         if self.geometry is None:
             return tuple(key for key in found if "geometry" not in METRICS[key].takes)
         return found

@@ -57,7 +57,9 @@ class Metric:
     """A row of the catalog.
 
     `needs` lists what is read: means, trace (per-class spread), full (Σ_W), head (weight),
-    decisions (a second look at the features). `takes` orders the function's arguments.
+    decisions (a second look at the features), decided (what the model decides of each sample,
+    known at every layer of a model that has a head), reads (what the weight behind the features
+    looks at). `takes` orders the function's arguments.
     `definitions` maps the name of a published variant to the keyword arguments that give it;
     `weighted` metrics have the definitions macro and micro as well.
 

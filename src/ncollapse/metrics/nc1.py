@@ -83,18 +83,23 @@ def nc1_fisher(
 
     Unitless, ≥ 0, ideal 0. The rank of Σ_B is min(d, K - 1) by construction; a factor of it is
     used, so the result cannot be negative. `divisor`: classes (K), none, or rank.
-    A sketch of the scatter gives an unbiased estimate for isotropic noise. NaN where Σ_W in this
+    A scatter kept in the span of the means gives the same number (without a derivative); a sketch
+    of it gives an unbiased estimate for isotropic noise. NaN where Σ_W in this
     weighting is not held. Raises ValueError when all class means coincide. Source: Papyan, Han,
     Donoho 2020.
     """
     scatter = statistics.scatter(within)
-    if scatter is None and statistics.sketch is None:
+    if scatter is None and statistics.sketch is None and statistics.span is None:
         return torch.full((), torch.nan, dtype=torch.float64)
     rank = min(geometry.num_features, geometry.num_classes - 1)
     factor = between_of(statistics, geometry, between, centre)
     if scatter is not None:
         rows = between_scatter_factor(statistics, geometry, between, centre)
         value = trace_through_pinv(rows, scatter, factor)
+    elif statistics.span is not None:
+        seen = statistics.span.basis.T @ factor.pinv
+        inside = getattr(statistics.span, within)
+        value = ((inside @ seen) * seen).sum(0).clamp_min(0).sum()
     else:
         value = _from_sketch(statistics, factor, rank, within)
     size = {"classes": geometry.num_classes, "none": 1, "rank": rank}[divisor]

@@ -161,7 +161,9 @@ def _directions(
         G = draws.products * scale[:, None, None]
         middle = G.mean(-1, keepdim=True)
         inner = G - middle - middle.mT + middle.mean(-2, keepdim=True)
-        sample = Sample(endless, means, still, weights, head=geometry.weight).knowing(inner)
+        sample = Sample(
+            endless, means, still, weights, head=geometry.weight, reads=geometry.reads
+        ).knowing(inner)
         of_means = _together(found, of_means, sample, definition)
         # Centred rows differ by their size alone, which no row of NC2 sees: they are read once.
         uncentred = [key for key in of_weight if METRICS[key].uncentred]
@@ -170,7 +172,7 @@ def _directions(
         of_weight = _together(found, centred, sample, definition)
         of_weight += _together(found, uncentred, plain, definition)
     for place in range(len(rows)) if of_means or of_weight else ():
-        own = Geometry(means[place], geometry.weight)
+        own = Geometry(means[place], geometry.weight, reads=geometry.reads)
         _collect(found, of_means, None, own, definition, generator)
         if of_weight:
             both = rows[place].to(torch.float64)

@@ -12,10 +12,19 @@ from ncollapse.metrics.metric import ALONE, Metric, Without
 
 
 def applicable(
-    *, means: bool = True, head: bool = False, decisions: bool = False
+    *,
+    means: bool = True,
+    head: bool = False,
+    decisions: bool = False,
+    decided: bool | None = None,
+    reads: bool = False,
 ) -> tuple[str, ...]:
-    """Keys that can be asked of what is at hand; Σ_W may still be missing."""
+    """Keys that can be asked of what is at hand; Σ_W may still be missing. decided: whether it is
+    known what the model decides of each sample, by default where its head is; reads: whether the
+    weight behind the features is known."""
     held = {"means": means, "trace": means, "full": means, "head": head, "decisions": decisions}
+    held["reads"] = reads
+    held["decided"] = head and decisions if decided is None else decided
     return tuple(key for key, row in METRICS.items() if all(held[need] for need in row.needs))
 
 
@@ -77,6 +86,8 @@ def _reason(row: Metric, statistics: ClassStatistics | None, definition: str) ->
     if statistics is not None and "full" in row.needs:
         _, arguments = row.resolve(definition)
         weighting = arguments.get("within") or arguments.get("weighting", "macro")
+        if statistics.span is not None:
+            return "it needs all of Σ_W, of which the span of the class means was kept"
         if statistics.scatter(weighting) is None and statistics.sketch is None:
             return (
                 f"the within-class scatter in {weighting} weighting was not kept; use mode full "

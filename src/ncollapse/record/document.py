@@ -35,7 +35,7 @@ __all__ = [
     "ANSWERS", "ClassRow", "Document", "Null", "Number", "Reading", "Results", "Verdict",
     "json_schema", "read_document",
 ]  # fmt: skip
-SCHEMA_VERSION = "1.2"
+SCHEMA_VERSION = "1.3"
 # What every version of the file has held.
 FIELDS = (
     "ncollapse_version", "date", "source", "config", "environment",
@@ -45,7 +45,8 @@ FIELDS = (
 
 @dataclass(frozen=True)
 class Document:
-    """Everything that results.json holds."""
+    """Everything that results.json holds. paths: by split, how its samples walk through layers of
+    one width (`ncollapse.metrics.geodesic`); since schema 1.3."""
 
     schema_version: str
     ncollapse_version: str
@@ -60,6 +61,7 @@ class Document:
     results: Results
     verdicts: tuple[Verdict, ...] = ()
     warnings: tuple[str, ...] = field(default=())
+    paths: dict[str, Any] = field(default_factory=dict)
 
     @property
     def layer(self) -> str:
@@ -108,6 +110,7 @@ class Document:
         results: Results,
         verdicts: tuple[Verdict, ...],
         warnings: tuple[str, ...],
+        paths: dict[str, Any] | None = None,
     ) -> Document:
         """A document of now and here: version, date, environment and commit are filled in."""
         return cls(
@@ -124,6 +127,7 @@ class Document:
             results=results,
             verdicts=verdicts,
             warnings=warnings,
+            paths=paths or {},
         )
 
     @classmethod
@@ -157,6 +161,7 @@ class Document:
                 results=_results(record(data, "results")),
                 verdicts=tuple(Verdict.from_dict(v) for v in records(data, "verdicts")),
                 warnings=texts(data, "warnings"),
+                paths=record(data, "paths") if "paths" in data else {},
             )
         except ValueError as error:
             raise ValueError(f"{origin} is damaged: {error}") from None

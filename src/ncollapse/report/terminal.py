@@ -8,13 +8,14 @@ from collections.abc import Iterator, Sequence
 from ncollapse.answers.question import NOT_MEASURED
 from ncollapse.answers.questions import shared
 from ncollapse.metrics.catalog import shown
+from ncollapse.metrics.depth import depth_of
 from ncollapse.record.document import Document
 from ncollapse.record.readings import HEAD, ClassRow, Reading
 from ncollapse.record.trace import Trace
 
 BARS = "▁▂▃▄▅▆▇█"
-# Of the readings that are shown by layer, so many fit beside each other for two splits.
-LAYER_COLUMNS = 3
+# Of the readings that are shown by layer, so many fit beside each other for one and two splits.
+LAYER_COLUMNS = {1: 6, 2: 3}
 
 
 def render(
@@ -98,14 +99,21 @@ def _loosest(document: Document, classes: Sequence[ClassRow]) -> ClassRow | None
 
 def render_layers(document: Document, width: int = 80) -> str:
     """Every layer of the first two splits, input first: class share, NC1, nearest-centre accuracy
-    and how the layer was pooled. Empty where one layer was measured."""
+    and, of a single split, what else the catalog shows by layer; how the layer was pooled, and
+    where the network is finished. Below it what the layers say together. Empty where one layer was
+    measured."""
     splits = list(document.results)[:2]
     layers = list(document.results[splits[0]])
     if len(layers) < 2:
         return ""
-    columns = shown("layers")[:LAYER_COLUMNS]
+    columns = shown("layers")[: LAYER_COLUMNS[len(splits)]]
     titles = [f"{split} {place.title}" for split in splits for _, place in columns]
+    if len(splits) == 1:
+        titles = [place.title for _, place in columns]
     lines = [_fit(f"{'layer':<20}" + "".join(f"{title:>14}" for title in titles), width + 30)]
+    depth = depth_of(
+        document.results, split=document.reference, layers=document.config.get("layers")
+    )
     for layer in layers:
         cells = []
         for split in splits:
@@ -115,9 +123,13 @@ def render_layers(document: Document, width: int = 80) -> str:
                 cells.append(f"{number(None if found is None else found.value, row.unit):>14}")
         pooled = document.config.get("layers", {}).get(layer, {}).get("pooling", "none")
         note = "" if pooled == "none" else f"  {pooled}"
+        note += "  ◂ finished" if layer == depth.effective.layer else ""
         # Names of blocks differ at their end.
         name = layer if len(layer) <= 19 else f"…{layer[-18:]}"
         lines.append(_fit(f"{name:<20}" + "".join(cells) + note, width + 50))
+    lines.append("")
+    for said in str(depth).splitlines():
+        lines += textwrap.wrap(said, width, initial_indent=" ", subsequent_indent="   ")
     return "\n".join(lines)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,17 +16,21 @@ from ncollapse.collect.statistics.classes import ClassMoments
 from ncollapse.collect.statistics.decisions import Decisions, MeanNoise
 from ncollapse.collect.statistics.protocol import working_dtype
 from ncollapse.collect.statistics.residuals import Residuals
+from ncollapse.collect.statistics.span import SpanScatter
 from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import Geometry
 from ncollapse.linalg import EPSILON
+from ncollapse.metrics.alignment import strongest
 from ncollapse.metrics.classes import class_rows, name_of
 from ncollapse.metrics.compared import compared
 from ncollapse.metrics.evidence import Evidence
 from ncollapse.pairs.means import SAMPLED, pairs_of
+from ncollapse.sources.features.arrays import FeatureSource
 from ncollapse.sources.features.spanned import SpannedSource
 from ncollapse.tasks.task import Asked, Found
 
 MOMENTS, DECISIONS, BLOCKS, RESIDUALS = "moments", "decisions", "blocks", "residuals"
+SPAN = "span"
 # Multiplications of a second look up to which it runs in float64: ten seconds of one core.
 EXACT_DECISIONS = 2e11
 NAMED = 10
@@ -91,11 +95,17 @@ class Classification:
                 exact=plan.exact and cost <= EXACT_DECISIONS,
                 noise=MeanNoise.of(leading.statistics()),
                 own=part.name == next(iter(found)),
+                decided=source.decided is not None,
             )
         if _with_blocks(part, len(found)):
             moments = found[part.name][MOMENTS]
             assert isinstance(moments, ClassMoments)
             result[BLOCKS] = BlockMoments(moments)
+        if plan.wide:
+            moments = found[part.name][MOMENTS]
+            assert isinstance(moments, ClassMoments)
+            if _apart(moments):
+                result[SPAN] = SpanScatter(moments)
         if _with_residuals(part, len(found)):
             moments = found[part.name][MOMENTS]
             assert isinstance(moments, ClassMoments)
@@ -112,6 +122,8 @@ class Classification:
                 total += BlockMoments.estimate(K, d)
             if _with_residuals(part, len(parts)):
                 total += _residual_bytes(part)
+            if part.plan.wide:
+                total += SpanScatter.estimate(K, d)
         return total
 
     # ---- reading ------------------------------------------------------------------------------
@@ -125,9 +137,13 @@ class Classification:
         assert blocks is None or isinstance(blocks, BlockMoments)
         assert residuals is None or isinstance(residuals, Residuals)
         statistics = moments.statistics()
+        span = held.get(SPAN)
+        if isinstance(span, SpanScatter):
+            statistics = replace(statistics, span=span.result())
         geometry = _geometry(moments, statistics, source.weight, source.bias, asked)
         if geometry is not None:
             _check_size(statistics, geometry, source.dtype, source.description)
+            geometry = _reading(geometry, source)
         epsilon = torch.finfo(source.dtype).eps
         stored = None
         if isinstance(source, SpannedSource) and geometry is not None:
@@ -165,6 +181,12 @@ class Classification:
 TASK = Classification()
 
 
+def _apart(moments: ClassMoments) -> bool:
+    """Whether there are class means that span something."""
+    present = moments.means[moments.counts > 0]
+    return len(present) > 1 and bool((present != present[:1]).any())
+
+
 def _with_blocks(part: Part, splits: int) -> bool:
     size = BlockMoments.estimate(part.plan.num_classes, part.source.num_features)
     return part.plan.intervals and size * splits <= part.plan.memory_budget / 2
@@ -198,6 +220,16 @@ def _geometry(
     if statistics.num_classes < 2:
         return None
     return moments.geometry(weight, bias)
+
+
+def _reading(geometry: Geometry, source: FeatureSource) -> Geometry:
+    """With what the next weight reads most; behind the last layer that is the head."""
+    reads = source.reads
+    known = geometry.weight is not None and geometry.num_classes <= geometry.num_features
+    if reads is None and known and geometry.pairs.exact:
+        assert geometry.weight is not None
+        reads = strongest(geometry.weight, geometry.num_classes - 1)
+    return geometry if reads is None else replace(geometry, reads=reads)
 
 
 # ---- what is said beside the numbers ----------------------------------------------------------

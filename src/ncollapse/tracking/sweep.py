@@ -107,7 +107,7 @@ def sweep(
         elif write:
             aside(place)
     done = {row.step for row in trace.rows}
-    brief = {**options, "null": False, "intervals": False}
+    brief = {**options, "null": False, "intervals": False, "geodesic": False}
     for number, checkpoint in enumerate(files, 1):
         last = number == len(files)
         if checkpoint.step in done and not last:

@@ -33,7 +33,8 @@ class PartSource(FeatureSource):
         codes = whole.split_codes
         part.split_codes = None if codes is None else codes[part.order]
         part.weight, part.bias, part.class_names = whole.weight, whole.bias, whole.class_names
-        part.description = whole.description
+        part.decided = None if whole.decided is None else whole.decided[part.order]
+        part.reads, part.description = whole.reads, whole.description
         part.__dict__["fingerprint"] = whole.fingerprint
         return part
 

@@ -6,7 +6,6 @@ are closer than float32 can tell apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,15 +14,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ncollapse.collect.statistics.protocol import Batch, Summed, Tensors
+from ncollapse.collect.statistics.scores import Scores
 from ncollapse.collect.statistics.summary import ClassStatistics
 
-# A float32 score errs by a few ulps of |h|·|row|; gaps below this many are settled in float64.
-TIE_ULPS = 16
 # Scores and features of one slice: what a few temporaries of stay near the cache's reach.
 SLICE_SCORES, SLICE_FEATURES = 1 << 24, 1 << 20
-# So many of the smallest margins of a slice are taken in float64.
-SMALLEST = 16
-EPS32 = torch.finfo(torch.float32).eps
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +49,9 @@ class Decisions(Summed):
     Features are centred on the mean of class means first, so that distances do not cancel far
     from the origin. All states are sums (and one minimum): merging is addition. exact: both
     products in float64 whatever the features. noise: makes distances fair, None takes them as they
-    are; own: whether the samples are those of the means. `mismatch_plain` and `centre_plain` count
-    what the plain distances decide.
+    are; own: whether the samples are those of the means. decided: whether batches say what the
+    model decides, for layers before the one that enters the head. `mismatch_plain` and
+    `centre_plain` count what the plain distances decide.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"features", "labels", "means"})
@@ -79,9 +75,12 @@ class Decisions(Summed):
         exact: bool = False,
         noise: MeanNoise | None = None,
         own: bool = False,
+        decided: bool = False,
     ) -> None:
         self.num_classes, self._exact = num_classes, exact
         self._noise, self._own = noise, own
+        # Whether the mismatch is counted, with a head or what it has decided.
+        self.compares = decided or weight is not None
         self._place = torch.zeros(num_classes, dtype=torch.int64)
         self._place[present] = torch.arange(present.numel())
         self.has_head = weight is not None
@@ -101,8 +100,8 @@ class Decisions(Summed):
             shift = shift if bias is None else bias.detach().to(torch.float64)
             # logits = W h + b = W (h - centre) + (b + W centre)
             self._bias = shift + self._weight @ self._centre
-        self._centres32 = _Scores(self._rows, self._offset)
-        self._head32 = None if self._weight is None else _Scores(self._weight, self._bias)
+        self._centres32 = Scores(self._rows, self._offset)
+        self._head32 = None if self._weight is None else Scores(self._weight, self._bias)
         for name in self.SUMS:
             setattr(self, name, torch.zeros(num_classes, dtype=torch.int64))
         self.margin_sum = torch.zeros((), dtype=torch.float64)
@@ -116,18 +115,20 @@ class Decisions(Summed):
     mismatch_plain: Tensor
 
     def take(self, batch: Batch) -> None:
-        self.update(batch.features if self._exact else batch.stored, batch.labels)
+        features = batch.features if self._exact else batch.stored
+        self.update(features, batch.labels, batch.decided)
 
     @torch.no_grad()
-    def update(self, features: Tensor, labels: Tensor) -> None:
-        """Add valid samples (labels 0..K-1): features (samples, d)."""
+    def update(self, features: Tensor, labels: Tensor, decided: Tensor | None = None) -> None:
+        """Add valid samples (labels 0..K-1): features (samples, d), and the classes (samples) that
+        the model decides where no head was given."""
         size = min(SLICE_SCORES // self.num_classes, SLICE_FEATURES // features.shape[1])
         size = max(size, 64)
         for start in range(0, labels.numel(), size):
             part = slice(start, start + size)
-            self._slice(features[part], labels[part])
+            self._slice(features[part], labels[part], None if decided is None else decided[part])
 
-    def _slice(self, features: Tensor, labels: Tensor) -> None:
+    def _slice(self, features: Tensor, labels: Tensor, decided: Tensor | None) -> None:
         exact = features.dtype == torch.float64
         work = features - self._centre if exact else features.to(torch.float32) - self._centre32
         norms = torch.linalg.vector_norm(work, dim=1)
@@ -160,14 +161,17 @@ class Decisions(Summed):
         self._count("counts", labels, torch.ones_like(labels))
         self._count("correct_centre", labels, (fair == labels).long())
         self._count("centre_plain", labels, (plain == labels).long())
-        if self._head32 is None:
+        margins: Tensor | None = None
+        if self._head32 is not None:
+            scores = self._head32.scored(work)
+            decided, margins = self._head32.decide(scores, norms, labels, settled)
+        if decided is None:
             return
-        scores = self._head32.scored(work)
-        decided, margins = self._head32.decide(scores, norms, labels, settled)
-        assert margins is not None
         self._count("correct_head", labels, (decided == labels).long())
         self._count("mismatch", labels, (decided != fair).long())
         self._count("mismatch_plain", labels, (decided != plain).long())
+        if margins is None:
+            return
         self.margin_sum += margins.sum()
         self.margin_min = torch.minimum(self.margin_min, margins.min())
 
@@ -201,7 +205,7 @@ class Decisions(Summed):
 
     @property
     def identity(self) -> str:
-        return f"decisions {self.num_classes} {self.has_head}"
+        return f"decisions {self.num_classes} {self.has_head} {self.compares}"
 
     def summands(self, centres: Tensors) -> dict[str, Tensor]:
         return {name: getattr(self, name) for name in self.SUMS} | {"margin_sum": self.margin_sum}
@@ -241,81 +245,3 @@ class Decisions(Summed):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name in (*self.SUMS, "margin_sum", "margin_min"):
             setattr(self, name, state[name].clone())
-
-
-class _Scores:
-    """Scores Rh + offset of rows R, with the float64 rows kept to settle near-ties."""
-
-    def __init__(self, rows: Tensor, offset: Tensor | None) -> None:
-        assert offset is not None
-        self.rows, self.offset = rows, offset
-        self.rows32, self.offset32 = rows.to(torch.float32), offset.to(torch.float32)
-        self.largest = float(torch.linalg.vector_norm(rows, dim=1).max())
-        self.offset_size = float(offset.abs().max())
-
-    @property
-    def tensors(self) -> list[Tensor]:
-        return [self.rows, self.offset, self.rows32, self.offset32]
-
-    def scored(self, work: Tensor) -> Tensor:
-        """R h + offset, in the precision of `work`."""
-        exact = work.dtype == torch.float64
-        rows, offset = (self.rows, self.offset) if exact else (self.rows32, self.offset32)
-        return torch.addmm(offset, work, rows.T)
-
-    def decide(
-        self,
-        scores: Tensor,
-        norms: Tensor,
-        labels: Tensor | None,
-        exact: Callable[[Tensor], Tensor],
-        *,
-        anew: Callable[[Tensor], Tensor] | None = None,
-        lost: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor | None]:
-        """argmax of the scores and, given labels, margins z_y - max_{j≠y} z_j.
-
-        exact: some samples in float64. anew: their scores, where those hold more than R h + offset;
-        lost: what one score of each sample has lost.
-        """
-        if scores.dtype == torch.float64:
-            return _settle(scores, labels)[:2]
-        best, margins, top = _settle(scores, labels)
-        slack = TIE_ULPS * EPS32 * (norms * self.largest + self.offset_size)
-        if lost is not None:
-            slack = slack + (TIE_ULPS * EPS32 * lost.abs()).to(slack.dtype)
-        # A runner-up within the slack makes the decision unsafe in float32.
-        unsafe = (scores > (top - slack)[:, None]).sum(1, dtype=torch.int32) > 1
-        if margins is not None:
-            # The smallest margins are reported, so they are settled too.
-            smallest = margins.topk(min(SMALLEST, margins.numel()), largest=False).indices
-            unsafe[smallest] = True
-        rows = unsafe.nonzero().flatten()
-        if rows.numel():
-            chosen = None if labels is None else labels[rows]
-            settled = self.scored(exact(rows)) if anew is None else anew(rows)
-            best[rows], sure, _ = _settle(settled, chosen)
-            if margins is not None and sure is not None:
-                margins[rows] = sure
-        return best, margins
-
-
-def _settle(scores: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
-    """(argmax, margins z_y - max_{j≠y} z_j in float64 or None, best score) in one look.
-
-    With labels, the best of the others is found with the label's own score set aside, so that
-    decision and margin share the pass; `scores` is left as it was.
-    """
-    if labels is None:
-        top, best = scores.max(1)
-        return best, None, top
-    column = labels[:, None]
-    own = scores.gather(1, column)
-    scores.scatter_(1, column, -torch.inf)
-    rest, best = scores.max(1)
-    scores.scatter_(1, column, own)
-    own = own[:, 0]
-    # Equal scores go to the lower class number, as argmax does.
-    wins = (own > rest) | ((own == rest) & (labels < best))
-    margins = own.to(torch.float64) - rest.to(torch.float64)
-    return torch.where(wins, labels, best), margins, torch.maximum(own, rest)

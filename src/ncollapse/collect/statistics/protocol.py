@@ -21,7 +21,8 @@ class Batch:
 
     rows: their numbers, for messages. stored: the features as they are stored, where `features`
     are those in float64. places: how many of its split and class come before each sample, where
-    other processes have seen some of them.
+    other processes have seen some of them. decided: the classes that the model decides, where a
+    layer before its head is read.
     """
 
     features: Tensor
@@ -29,6 +30,7 @@ class Batch:
     rows: Tensor
     stored: Tensor
     places: Tensor | None = None
+    decided: Tensor | None = None
 
     def select(self, index: Tensor) -> Batch:
         """Some of the samples."""
@@ -42,6 +44,7 @@ class Batch:
             self.rows[index],
             stored,
             None if self.places is None else self.places[index],
+            None if self.decided is None else self.decided[index],
         )
 
 

@@ -21,11 +21,21 @@ class Sketch:
 
 
 @dataclass(frozen=True, eq=False)
+class Span:
+    """Σ_W where the class means differ: UᵀΣ_WU (r, r) in both weightings, U = basis (d, r)."""
+
+    basis: Float[Tensor, "dim rank"]
+    macro: Float[Tensor, "rank rank"]
+    micro: Float[Tensor, "rank rank"]
+
+
+@dataclass(frozen=True, eq=False)
 class ClassStatistics:
     """Counts, within-class traces and scatter of the K classes that are present, in float64.
 
     counts: n_c. traces: v_c = (1/n_c) Σ ‖h - μ_c‖² (never n_c - 1). macro, micro: Σ_W (d, d) with
-    classes weighed alike or by count, None where the accumulator did not keep it. resolution:
+    classes weighed alike or by count, None where the accumulator did not keep it. span: what of it
+    stands in for it where features are too wide for a matrix. resolution:
     relative precision of the scatter (float32 products: 1.2e-7; float32 features: 1.4e-14).
     present: numbers of the classes.
     """
@@ -37,6 +47,7 @@ class ClassStatistics:
     sketch: Sketch | None = None
     resolution: float = EPSILON
     present: Int[Tensor, " classes"] | None = None
+    span: Span | None = None
 
     @property
     def num_classes(self) -> int:

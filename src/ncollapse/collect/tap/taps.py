@@ -26,10 +26,13 @@ from ncollapse.collect.tap.pooling import (
     needs_layout,
     pool,
 )
+from ncollapse.collect.tap.readers import Reader, Readers
 from ncollapse.collect.tap.select import Layers, select
 
 log = logging.getLogger("ncollapse")
 HEAD = "head"
+# Between the name of a module and the number of its call, from the second one on.
+CALL = "#"
 CLASS_TOKENS = ("cls_token", "class_token", "cls_embed", "class_embedding", "cls_embedding")
 
 
@@ -39,8 +42,11 @@ class Taps:
     `head` is a name or module, None to find it, False for none; the reading is called `head` and
     is what enters the classifier, checked on the first batch: head(features) == logits. `layers`
     are names, globs or a predicate; their outputs are pooled by `pool` (one way, or a dict by
-    layer name), `channels` says by layer which axis was taken for channels, and why. Hooks consume
-    at once, so writing in place later cannot change what was read, and are removed on exit.
+    layer name), `channels` says by layer which axis was taken for channels, and why; `readers`
+    which weight reads it next. A module that a pass calls several times is a layer a call: NAME,
+    then NAME#2 and so on. After the first batch layers stand in the order in which they return.
+    Hooks consume at once, so writing in place later cannot change what was read, and are removed on
+    exit.
 
     >>> with Taps(model, layers="*") as taps:              # doctest: +SKIP
     ...     taps.begin(samples=32)
@@ -81,6 +87,10 @@ class Taps:
             raise ValueError("head=False and no layers: nothing to measure; pass layers='*'")
         self.pooling: dict[str, str] = {}
         self.channels: dict[str, str] = {}
+        self.readers: dict[str, Reader] = {}
+        self._next = Readers(self.model) if self.modules else None
+        # Names of what was read, in the order of the first batch.
+        self._fired: tuple[str, ...] | None = None
         # By layer and number of axes: one batch tells for all.
         self._layouts: dict[tuple[str, int], Layout] = {}
         self._axes = Layouts(self.model) if self.modules else None
@@ -92,12 +102,14 @@ class Taps:
     @property
     def layers(self) -> tuple[str, ...]:
         """Names of what is read, the head's features last."""
-        return (*self.modules, *((HEAD,) if self.wants_head else ()))
+        named = self.modules if self._fired is None else self._fired
+        return (*named, *((HEAD,) if self.wants_head else ()))
 
     @property
     def by_pattern(self) -> tuple[str, ...]:
         """Layers that no one named: what cannot be read of those is left out."""
-        return tuple(name for name in self.modules if name not in self._exact)
+        named = (name for name in self.layers if name != HEAD)
+        return tuple(name for name in named if called(name) not in self._exact)
 
     @property
     def head(self) -> Head | None:
@@ -112,6 +124,8 @@ class Taps:
     def __enter__(self) -> Taps:
         if self._axes is not None and not self.modules.keys() <= self.pooling.keys():
             self._axes.open(self._listener)
+        if self._next is not None and self._fired is None:
+            self._next.open(self._listener)
         for name, module in list(self.modules.items()):
             if isinstance(module, torch.jit.ScriptModule):
                 self._refuse(name, "TorchScript runs its layers unseen; tap the module around it")
@@ -129,6 +143,8 @@ class Taps:
         self._head_tap.forget(None if shape is None else shape.tokens)
         if self._axes is not None:
             self._axes.forget()
+        if self._next is not None:
+            self._next.forget()
         self._listener.paused = shape is None
 
     def _read(self, name: str, output: Any) -> None:
@@ -142,7 +158,13 @@ class Taps:
             tensor, real = unnested(tensor)
             shape = self._shape if real is None else replace(self._shape, mask=real)
             layout = self._layout(name, tensor, how, shape)
-            self._found[name], self.pooling[name] = pool(tensor, how, shape, layout)
+            calls = sum(called(one) == name for one in self._found)
+            layer = name if calls == 0 else f"{name}{CALL}{calls + 1}"
+            self._found[layer], self.pooling[layer] = pool(tensor, how, shape, layout)
+            if layer != name and name in self.channels:
+                self.channels[layer] = self.channels[name]
+            if calls == 0 and self._next is not None:
+                self._next.left(name)
         except ValueError as error:
             self._refuse(name, str(error))
 
@@ -172,7 +194,7 @@ class Taps:
         # A pattern takes what can be taken; what was asked for by name must be there.
         log.warning("layer %r is left out: %s", name, reason)
         self.modules.pop(name, None)
-        self._found.pop(name, None)
+        self._found = {one: kept for one, kept in self._found.items() if called(one) != name}
 
     # ---- a batch ------------------------------------------------------------------------------
     def begin(self, samples: int, mask: Tensor | None = None, tokens: Tokens | None = None) -> None:
@@ -191,8 +213,30 @@ class Taps:
         self._check_fired()
         if self.wants_head:
             self._found[HEAD] = self._head_features(output, shape)
+        self._settle()
         self.batches += 1
         return self._found
+
+    def _settle(self) -> None:
+        """Layers as the first batch has called them, which later ones must do too."""
+        fired = tuple(name for name in self._found if name != HEAD)
+        if self._fired is None:
+            self._fired = fired
+            for name in fired:
+                reader = (
+                    None
+                    if self._next is None or called(name) != name
+                    else self._next.of(name, int(self._found[name].shape[1]))
+                )
+                if reader is not None and f"{name}{CALL}2" not in fired:
+                    self.readers[name] = reader
+        elif set(fired) != set(self._fired):
+            odd = sorted(set(fired) ^ set(self._fired))
+            raise ValueError(
+                f"batch {self.batches + 1} called {called(odd[0])!r} another number of times than "
+                "the first one did; a model that repeats layers as its input asks cannot be "
+                "measured there"
+            )
 
     def _check_fired(self) -> None:
         for name in [name for name in self.modules if name not in self._found]:
@@ -251,7 +295,7 @@ class Taps:
         for name in list(self.modules):
             if name not in self._exact and (name == head or head.startswith(f"{name}.")):
                 del self.modules[name]
-                self._found.pop(name, None)
+                self._found = {k: v for k, v in self._found.items() if called(k) != name}
 
     # ---- a model that changes -----------------------------------------------------------------
     def refresh(self) -> None:
@@ -274,6 +318,11 @@ class Taps:
 def has_class_token(model: nn.Module) -> bool:
     """Whether a model puts a class token first, by the name of a parameter."""
     return any(name.rpartition(".")[2] in CLASS_TOKENS for name, _ in model.named_parameters())
+
+
+def called(layer: str) -> str:
+    """The name of the module that a layer is a call of."""
+    return layer.partition(CALL)[0]
 
 
 def _of_the_batch(outputs: Outputs, shape: Shape) -> Outputs:

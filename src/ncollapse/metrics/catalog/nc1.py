@@ -97,6 +97,7 @@ ROWS = (
             "papyan2020_notebook": _fisher("micro", "macro", "macro", "none"),
             "zhu2021": _fisher("micro", "macro", "micro"),
             "rank": _fisher("macro", "macro", "macro", "rank"),
+            "he2023": _fisher("micro", "micro", "micro", "none"),
         },
         terminal=Place("NC1 tr(Sw Sb+)/K", 2),
         strip=Place("within / between", 2),

@@ -42,12 +42,15 @@ ROWS = (
     _row(
         "nc4_mismatch",
         title="head against nearest centre",
+        needs=("decisions", "decided"),
         formula="share of samples with argmax(Wh + b) ≠ argmin ‖h - μ_c‖",
-        meaning="How often the classifier and the nearest training class centre disagree.",
+        meaning="How often the classifier and the nearest training class centre disagree; at a "
+        "layer before the last one, how often the model and that layer's nearest centre do.",
         **{**_SHARES, "source": PAPYAN, "ideal": 0.0, "direction": "down"},
         definitions=_CENTRES,
         terminal=Place("NC4 head not nearest", 8),
         strip=Place("head not nearest", 6),
+        layers=Place("≠ model", 5),
         followed=True,
     ),
     _row(

@@ -42,7 +42,8 @@ class Sample:
     weighting, sum 1. scatter: Σ_W = Σ p_c Σ_c, which `stretch` times is without bias; None where it
     was not kept. head: W (K, d). resolution: relative precision of the scatter. centre: whether
     `centred` means are centred. whole: the sample that this is a part of; Σ_W is taken proportional
-    to its. record: takes down what a derivative by Σ_W is (`ncollapse.metrics.influence`).
+    to its. reads: `Geometry.reads`. record: takes down what a derivative by Σ_W is
+    (`ncollapse.metrics.influence`).
     """
 
     counts: Float[Tensor, " classes"]
@@ -56,6 +57,7 @@ class Sample:
     centre: bool = True
     whole: Sample | None = None
     record: list[Quadratic] | None = None
+    reads: Float[Tensor, "some dim"] | None = None
 
     @classmethod
     def of(cls, statistics: ClassStatistics, geometry: Geometry, weighting: str) -> Sample:
@@ -79,6 +81,7 @@ class Sample:
             geometry.weight,
             stretch,
             statistics.resolution,
+            reads=geometry.reads,
         )
         # What the readings have factored already.
         if scatter is not None and bool((geometry.centred_means != 0).any()):

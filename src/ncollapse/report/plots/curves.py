@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 
@@ -30,6 +31,8 @@ from ncollapse.report.plots.ink import (
 WIDTH, HEIGHT = 366.0, 306.0
 # How the lines of the curve are drawn, in the order of their places in the catalog.
 DASHES = ("-", (0, (4, 2)), (0, (1.2, 1.6)))
+# The straight line between the first and the last layer.
+GEODESIC, DOTS = FAINT, (0, (0.8, 1.4))
 
 
 @dataclass(frozen=True)
@@ -111,8 +114,21 @@ def training_curve(
         return to_svg(figure, "curve", alt)
 
 
-def layer_curve(results: Results, alt: str, *, last: str = HEAD) -> str | None:
-    """Class share by layer, first to last; None with a single layer."""
+def layer_curve(
+    results: Results,
+    alt: str,
+    *,
+    last: str = HEAD,
+    path: Mapping[str, Any] | None = None,
+    split: str | None = None,
+    finished: str | None = None,
+) -> str | None:
+    """Class share by layer, first to last; None with a single layer.
+
+    path: of `split`, what its samples would read on the straight line between the ends of the path
+    (`Document.paths`), drawn over the same lines. finished: the layer to mark, from which on the
+    network decides nothing anew.
+    """
     names = list(dict.fromkeys(layer for layers in results.values() for layer in layers))
     if len(names) < 2:
         return None
@@ -133,6 +149,7 @@ def layer_curve(results: Results, alt: str, *, last: str = HEAD) -> str | None:
     lines = [line for line in _drawn(rows, splits, points) if line.x]
     if not lines:
         return None
+    straight = _straight(path, names) if path and split in splits else {}
     with style("curve"):
         figure = canvas(WIDTH, HEIGHT)
         axes = _axes(place(figure, 56, 66, WIDTH - 56 - 92, HEIGHT - 66 - 14))
@@ -141,8 +158,53 @@ def layer_curve(results: Results, alt: str, *, last: str = HEAD) -> str | None:
         ticks = list(range(len(names) - 1, -1, -step))[::-1]
         labels = [plain(names[i] if len(names[i]) <= 11 else "…" + names[i][-10:]) for i in ticks]
         axes.set_xticks(ticks, labels, rotation=35, ha="right", rotation_mode="anchor")
+        if finished in names:
+            at = names.index(finished)
+            axes.axvline(at, color=MARK, linewidth=1.2, zorder=1)
+            axes.annotate(
+                "finished",
+                (at, 1),
+                xycoords=axes.get_xaxis_transform(),
+                xytext=(0, 3),
+                textcoords="offset points",
+                color=MARK,
+                fontsize=SMALL,
+                ha="left" if at < 0.2 * len(names) else "right",
+                annotation_clip=False,
+            )
+        for x, y in straight.values():
+            axes.plot(x, y, color=GEODESIC, linestyle=DOTS, linewidth=1.2, zorder=2)
+        if straight:
+            axes.annotate(
+                "··· on a straight path",
+                (0.02, 0.02),
+                xycoords="axes fraction",
+                color=GEODESIC,
+                fontsize=SMALL,
+            )
         _lines(axes, lines)
         return to_svg(figure, "curve", alt)
+
+
+def _straight(
+    path: Mapping[str, Any], names: Sequence[str]
+) -> dict[str, tuple[list[float], list[float]]]:
+    """What the interpolated samples read, as lines over the layers: their class share, from the
+    ratio of scatters, and their distance from the simplex."""
+    predicted = path["predicted"]
+    size = int(path.get("num_samples") or 0)
+    found: dict[str, tuple[list[float], list[float]]] = {}
+    for key, name in (("ratio", "class_share"), ("pfc2", "nc2_etf_means")):
+        kept = [
+            (float(names.index(layer)), value)
+            for layer, value in zip(path["layers"], predicted.get(key, ()), strict=False)
+            if layer in names and value is not None
+        ]
+        if key == "ratio" and size > 1:
+            kept = [(x, 1 / (1 + value)) for x, value in kept]
+        if len(kept) > 1:
+            found[name] = [x for x, _ in kept], [y for _, y in kept]
+    return found
 
 
 def _drawn(

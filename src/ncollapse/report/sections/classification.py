@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ncollapse.metrics.depth import depth_of
 from ncollapse.report import plots, words
 from ncollapse.report.sections.section import Section, Shown
 
@@ -57,7 +58,15 @@ def _last(shown: Shown, rows: list[Any], spread: str) -> Section:
     layers = any(len(found) > 1 for found in document.results.values())
     curve = None
     if layers:
-        curve = plots.layer_curve(document.results, said(document, spread), last=document.layer)
+        depth = depth_of(document.results, split=run.split)
+        curve = plots.layer_curve(
+            document.results,
+            f"{said(document, spread)} {depth.effective}.",
+            last=document.layer,
+            path=document.paths.get(run.split),
+            split=run.split,
+            finished=depth.effective.layer,
+        )
     elif run.trace is not None:
         curve = plots.training_curve(
             run.trace,

@@ -32,7 +32,9 @@ class FeatureSource(ABC):
     labels: (N) int64. splits: names; split_codes: (N) index into them, None for one split.
     order: (N) places among the samples of all processes, where several read parts of one source.
     weight (K, d), bias (K), class_names: of the classifier, where known. dtype: of the stored
-    features. description: what a report calls the source.
+    features. decided: (N) the class that the model decides of each sample, for layers before the
+    one that enters its head. reads: (r, d) orthonormal, what the weight behind the features reads
+    most (`Geometry.reads`). description: what a report calls the source.
     """
 
     num_samples: int
@@ -45,6 +47,8 @@ class FeatureSource(ABC):
     weight: Tensor | None = None
     bias: Tensor | None = None
     class_names: tuple[str, ...] | None = None
+    decided: Tensor | None = None
+    reads: Tensor | None = None
     description: str = "arrays"
 
     @abstractmethod

@@ -14,7 +14,8 @@ COPIES = 4
 
 
 class SpannedSource(FeatureSource):
-    """A source in an orthonormal basis Q (d, m) of the span of its rows and its head's, float64.
+    """A source in an orthonormal basis Q (d, m) of the span of its rows, of its head's and of what
+    the next weight reads, float64.
 
     No distance, angle or logit changes, and no d × d matrix is needed: 24 samples 4,096 wide are
     34 numbers each. dtype stays that of the stored features.
@@ -26,9 +27,11 @@ class SpannedSource(FeatureSource):
         self.dtype, self.labels = source.dtype, source.labels
         self.splits, self.split_codes = source.splits, source.split_codes
         self.class_names, self.description = source.class_names, source.description
-        self.bias = source.bias
+        self.bias, self.decided = source.bias, source.decided
         if source.weight is not None:
             self.weight = source.weight.to(torch.float64) @ basis
+        if source.reads is not None:
+            self.reads = source.reads @ basis
         self.__dict__["fingerprint"] = source.fingerprint
 
     def rows(self, start: int, size: int) -> Iterator[Tensor]:
@@ -43,14 +46,14 @@ class SpannedSource(FeatureSource):
 def spanned(source: FeatureSource, memory_budget: float) -> FeatureSource:
     """The source in its span where that has at most half of its dimensions and fits into memory;
     as it is otherwise, or where a number is not finite."""
-    head = 0 if source.weight is None else source.weight.shape[0]
+    beside = [rows for rows in (source.weight, source.reads) if rows is not None]
     wide = source.num_features
-    held = source.num_samples + head
+    held = source.num_samples + sum(rows.shape[0] for rows in beside)
     if 2 * held > wide or COPIES * 8 * held * wide > memory_budget or source.order is not None:
         return source
     rows = torch.cat([block.to(torch.float64) for block in source.rows(0, source.num_samples)])
     if not bool(rows.isfinite().all()):
         return source
-    given = [rows] if source.weight is None else [rows, source.weight.to(torch.float64)]
+    given = [rows, *(one.to(torch.float64) for one in beside)]
     basis, _ = torch.linalg.qr(torch.cat(given).T)
     return SpannedSource(source, rows, basis)
