@@ -19,6 +19,7 @@ NAMES = {
     "memory": "memory",
     "startup": "startup",
     "capture": "capture",
+    "layers": "layers",
     "page": "page",
     "prediction": "prediction",
     "vocabulary": "vocabulary",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ncollapse import control, losses, studies, theory
     from ncollapse.collect.statistics.classes import ClassMoments
     from ncollapse.geometry import Geometry
+    from ncollapse.measuring.kernel import measure_kernel
     from ncollapse.measuring.measure import measure, measure_features, measure_source
     from ncollapse.measuring.measurement import Measurement
     from ncollapse.record.document import Document
@@ -41,6 +42,7 @@ _NAMES = {
     "Tracker": "ncollapse.tracking.tracker",
     "measure": "ncollapse.measuring.measure",
     "measure_features": "ncollapse.measuring.measure",
+    "measure_kernel": "ncollapse.measuring.kernel",
     "measure_source": "ncollapse.measuring.measure",
     "open_source": "ncollapse.sources.features.files",
     "predict": "ncollapse.theory.predict",
@@ -63,6 +65,7 @@ __all__ = [
     "losses",
     "measure",
     "measure_features",
+    "measure_kernel",
     "measure_source",
     "open_source",
     "predict",

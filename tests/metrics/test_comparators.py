@@ -130,3 +130,15 @@ def test_the_floor_is_what_rounding_leaves(dtype: torch.dtype) -> None:
         reading = m.results["train"]["head"][key]
         # Uniform dither of one spacing adds as much again as rounding itself.
         assert reading.floor < reading.value < 4 * reading.floor, key
+
+
+def test_features_that_all_but_lie_in_fewer_dimensions_than_classes_have_a_null() -> None:
+    """Eight directions for ten classes, and rounding in the others: no matrix is inverted blindly."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(600) % 10
+    inside = rng.normal(size=(10, 8))[labels] + rng.normal(size=(600, 8))
+    for noise in (1e-7, 1e-8, 1e-9):
+        features = inside @ rng.normal(size=(8, 32)) + noise * rng.normal(size=(600, 32))
+        found = nc.measure_features(features, labels, intervals=False).results["train"]["head"]
+        null = found["nc1_fisher"].null
+        assert null is not None and np.isfinite([null.mean, null.low, null.high]).all()

@@ -23,6 +23,7 @@ EXTRAS = {
     "lightning": ("lightning",),
     "dask": ("dask", "distributed"),
     "loggers": ("tensorboard", "wandb", "trackio"),
+    "ot": ("POT",),
 }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from ncollapse.collect.plan import CHUNK_ROWS
 from ncollapse.collect.statistics.decided import decided_by
+from ncollapse.collect.tap.head_layers import whole
 from ncollapse.collect.tap.taps import HEAD, Taps, called
 from ncollapse.measuring.options import Options
 from ncollapse.metrics.alignment import strongest
@@ -42,6 +43,6 @@ def with_depth(
             source = copy.copy(source)
             source.decided = decided
             if reader is not None and K is not None and 1 < K <= source.num_features:
-                source.reads = strongest(reader.weight, K - 1)
+                source.reads = strongest(whole(reader.weight), K - 1)
         found[name] = source
     return found

@@ -40,7 +40,13 @@ class Whitened:
         """(I + F S⁺ Fᵀ)⁻¹, zero on what S does not see."""
         inner = self.inner if self.free is None else self.free.T @ self.inner @ self.free
         eye = torch.eye(inner.shape[0], dtype=inner.dtype)
-        found = torch.cholesky_inverse(torch.linalg.cholesky(eye + inner))
+        lower, failed = torch.linalg.cholesky_ex(eye + inner)
+        if int(failed):
+            # Directions that rounding alone holds apart beside ones that explain everything.
+            sizes, axes = torch.linalg.eigh(inner)
+            found = (axes / (1 + sizes.clamp_min(0))) @ axes.T
+        else:
+            found = torch.cholesky_inverse(lower)
         return found if self.free is None else self.free @ found @ self.free.T
 
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ncollapse.linalg import in_complement, out_of_complement
+from ncollapse.linalg import EPSILON, in_complement, out_of_complement
 from ncollapse.metrics.shuffle import Draws, Features, corner, wisharts
 
 
@@ -64,11 +64,19 @@ def fisher(
     p, centre = (_weights(counts, arguments[name]) for name in ("between", "centre"))
     null = centre / p.sqrt()
     C = out_of_complement(null / torch.linalg.vector_norm(null), L)
-    lower = torch.linalg.cholesky(C @ draws.gram @ C.T)
+    inner = C @ draws.gram @ C.T
+    lower, failed = torch.linalg.cholesky_ex(inner)
     A = C @ features.through(draws) @ C.T
     cross = C @ draws.gram @ micro.T
-    half = torch.cholesky_solve(A - cross @ cross.mT, lower)
+    rest = A - cross @ cross.mT
+    half = torch.cholesky_solve(rest, lower)
     value = torch.cholesky_solve(half.mT, lower).diagonal(dim1=1, dim2=2).sum(1)
+    for draw in failed.nonzero().flatten().tolist():
+        # Features that all but lie in fewer dimensions: what rounding alone holds apart is left.
+        sizes, axes = torch.linalg.eigh(inner[draw])
+        kept = sizes > float(sizes[-1]) * EPSILON * len(sizes)
+        seen = axes[:, kept] / sizes[kept]
+        value[draw] = ((rest[draw] @ seen) * seen).sum()
     return [max(one, 0.0) * scale for one in value.tolist()]
 
 

@@ -25,12 +25,18 @@ if TYPE_CHECKING:
     from ncollapse.theory.subjects.fit import Fit, fit_tau
     from ncollapse.theory.subjects.overlay import Overlay, overlay
     from ncollapse.theory.subjects.phases import PhaseDiagram, phase_diagram
+    from ncollapse.theory.subjects.rays import NormLaw, class_margin, norm_law
+    from ncollapse.theory.subjects.relu_kernels import nngp, ntk
+    from ncollapse.theory.subjects.shallow import Feasible, nc_feasible, shallow_bound
 
 _HOMES = {
     "certificate": ("certify",),
     "subjects.fit": ("Fit", "fit_tau"),
     "subjects.overlay": ("Overlay", "overlay"),
     "subjects.phases": ("PhaseDiagram", "phase_diagram"),
+    "subjects.rays": ("NormLaw", "class_margin", "norm_law"),
+    "subjects.relu_kernels": ("nngp", "ntk"),
+    "subjects.shallow": ("Feasible", "nc_feasible", "shallow_bound"),
     "predict": ("predict", "predict_problem"),
     "assumptions": ("Assumption",),
     "prediction": ("Prediction",),
@@ -44,17 +50,25 @@ _NAMES = {name: f"ncollapse.theory.{home}" for home, names in _HOMES.items() for
 __all__ = [
     "Assumption",
     "Certificate",
+    "Feasible",
     "Fit",
+    "NormLaw",
     "Overlay",
     "PhaseDiagram",
     "Prediction",
     "Solution",
     "certify",
+    "class_margin",
     "fit_tau",
+    "nc_feasible",
+    "nngp",
+    "norm_law",
+    "ntk",
     "overlay",
     "phase_diagram",
     "predict",
     "predict_problem",
+    "shallow_bound",
     "solve",
 ]
 __all__ += [row.name for row in LISTED]

@@ -12,6 +12,7 @@ EXTRAS = {
     "datasets": "transformers",
     "torchmetrics": "torchmetrics",
     "lightning": "lightning",
+    "ot": "ot",
 }
 # These import torchvision wherever it is installed.
 IMPORT_TORCHVISION = ("torchvision", "timm", "transformers", "torchmetrics", "lightning")
