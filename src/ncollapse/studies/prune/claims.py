@@ -74,10 +74,10 @@ STUDY = Study(
         transformer={
             "depth": By(2, 6, 6),
             "width": By(8, 32, 32),
-            "epochs": By(2, 80, 200),
+            "epochs": By(2, 100, 200),
             "batch_size": 64,
             "learning_rate": 0.02,
-            "weight_decay": 1e-4,
+            "weight_decay": 0.0,
         },
     ),
     parts=tuple(Part(name, WORK, MINE, given={"architecture": name}) for name in ARCHITECTURES),
