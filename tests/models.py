@@ -56,3 +56,28 @@ def net() -> Net:
     model = seeded(built(Net))
     assert isinstance(model, Net)
     return model
+
+
+class Encoder(nn.Module):
+    """Tokens with a mask, a stack of encoder layers, the mean over real tokens, and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(6, 16)
+        layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.1, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 3)
+        self.score = nn.Linear(16, K)
+
+    def forward(self, inputs: Tensor, attention_mask: Tensor) -> Tensor:
+        tokens = self.encoder(self.embed(inputs), src_key_padding_mask=~attention_mask)
+        weight = attention_mask[:, :, None].float()
+        return self.score((tokens * weight).sum(1) / weight.sum(1))
+
+
+def encoded(samples: int = 48):
+    """Batches for it, of sequences of 2 to 5 tokens."""
+    inputs, labels = blobs(samples, (5, 6))
+    lengths = torch.arange(samples) % 4 + 2
+    mask = torch.arange(5)[None] < lengths[:, None]
+    parts = zip(inputs.split(16), mask.split(16), labels.split(16), strict=True)
+    return [{"inputs": x, "attention_mask": m, "labels": y} for x, m, y in parts]

@@ -104,6 +104,31 @@ def complement(unit: Float[Tensor, " size"]) -> Float[Tensor, "size rest"]:
     return in_complement(unit, torch.eye(unit.numel() - 1, dtype=unit.dtype))
 
 
+def ridge(
+    scatter: Float[Tensor, "dim dim"], cross: Float[Tensor, "dim targets"], level: float
+) -> Float[Tensor, "dim targets"]:
+    """(S + λ I)⁻¹ C for a positive semi-definite S, with λ = level · tr S / d; S⁺ C at level 0.
+
+    λ counts in mean eigenvalues, so the answer is that of rescaled features, rescaled back. Raises
+    ValueError for a negative level, and where S is zero.
+    """
+    if not 0 <= level < float("inf"):
+        raise ValueError(f"ridge={level}; a finite number ≥ 0 is needed")
+    size = scatter.shape[0]
+    mean = float(scatter.diagonal().mean())
+    if not mean > 0:
+        raise ValueError("the features do not vary, so nothing can be fitted to them")
+    if level:
+        shifted = scatter + level * mean * torch.eye(size, dtype=scatter.dtype)
+        factor, failed = torch.linalg.cholesky_ex(shifted)
+        if not int(failed):
+            return torch.cholesky_solve(cross, factor)
+    values, vectors = torch.linalg.eigh(scatter)
+    kept = values > EPSILON * size * values[-1]
+    gain = torch.where(kept, 1 / torch.where(kept, values + level * mean, 1), 0)
+    return vectors @ (gain[:, None] * (vectors.T @ cross))
+
+
 @dataclass(frozen=True, eq=False)
 class Factor:
     """A positive semi-definite matrix FᵀF of known rank r by F (r, d) of full row rank.

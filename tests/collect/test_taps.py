@@ -14,7 +14,7 @@ from ncollapse.collect.tap.outputs import logits_of
 from ncollapse.collect.tap.pooling import first_tensor
 from ncollapse.collect.tap.select import blocks, select
 from ncollapse.collect.tap.taps import Taps
-from tests.models import K, blobs, built, net, seeded
+from tests.models import Encoder, K, blobs, built, encoded, net, seeded
 
 
 def read(model: nn.Module, inputs: torch.Tensor, **options):
@@ -273,3 +273,20 @@ def test_the_first_tensor_of_anything() -> None:
     assert logits_of({"logits": x}) is x
     assert logits_of((x, 2)) is x
     assert logits_of([]) is None
+
+
+def test_layers_of_a_padded_encoder_are_read_without_their_padding() -> None:
+    """torch hands nested tensors from layer to layer there."""
+    model, batch = seeded(built(Encoder)).eval(), encoded()[0]
+    inputs, mask = batch["inputs"], batch["attention_mask"]
+    with Taps(model, "encoder.layers.*") as taps, torch.no_grad():
+        taps.begin(16, mask)
+        found = taps.end(model(inputs, mask))
+    assert set(taps.pooling.values()) == {"masked mean over tokens", "none"}
+    for row in range(16):
+        h = model.embed(inputs[row : row + 1, mask[row]])
+        for number, layer in enumerate(model.encoder.layers):
+            h = layer(h)
+            alone = h.mean(1)[0].detach()
+            read = found[f"encoder.layers.{number}"][row]
+            torch.testing.assert_close(read, alone, atol=1e-5, rtol=1e-5)

@@ -2,7 +2,8 @@
 
 Heads with a fixed frame and surgery that puts them into a model; losses with a known geometry;
 regularisers that pull toward collapse or push against it; a thermostat that holds a chosen
-severity; and two remedies against over-collapse. Names are loaded when first used.
+severity; two remedies against over-collapse; and models cut short where they are finished. Names
+are loaded when first used.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ncollapse.control.batches import batch_statistics
     from ncollapse.control.codes import CodeHead, spread_rows
+    from ncollapse.control.cut import CutModel, cut_after
     from ncollapse.control.frames import nearest_simplex, orthogonal_frame, simplex_frame
     from ncollapse.control.heads import FrameHead, GeometryHead, OrthogonalHead, SimplexHead
     from ncollapse.control.held import Dial, HeldLoss
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "batches": ("batch_statistics",),
     "codes": ("CodeHead", "spread_rows"),
+    "cut": ("CutModel", "cut_after"),
     "frames": ("nearest_simplex", "orthogonal_frame", "simplex_frame"),
     "held": ("Dial", "HeldLoss"),
     "heads": ("FrameHead", "GeometryHead", "OrthogonalHead", "SimplexHead"),
@@ -97,6 +100,7 @@ __all__ = [
     "ClassDependentTemperatureLoss",
     "CodeHead",
     "CodingRate",
+    "CutModel",
     "Dial",
     "DotRegressionLoss",
     "DualityPenalty",
@@ -125,6 +129,7 @@ __all__ = [
     "VectorScalingLoss",
     "batch_statistics",
     "coding_rate",
+    "cut_after",
     "duality_penalty",
     "fix_head",
     "frame_penalty",

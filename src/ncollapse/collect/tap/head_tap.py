@@ -33,6 +33,7 @@ from ncollapse.collect.tap.heads import (
 )
 from ncollapse.collect.tap.listener import Listener
 from ncollapse.collect.tap.matrices import Products, matrices
+from ncollapse.collect.tap.outputs import unnested
 from ncollapse.collect.tap.pooling import of_tokens
 from ncollapse.collect.tap.relations import followed_scale
 
@@ -95,7 +96,8 @@ class HeadTap:
 
     def _keep(self, layer: Candidate, entered: Tensor, made: Any) -> None:
         if isinstance(made, Tensor):
-            self._hear(layer.name, *parts_of(layer.module, entered, made.detach()))
+            whole = unnested(entered)[0], unnested(made.detach())[0]
+            self._hear(layer.name, *parts_of(layer.module, *whole))
 
     def _hear(self, name: str, entered: Tensor, made: Tensor) -> None:
         kept: Tensor | None = None

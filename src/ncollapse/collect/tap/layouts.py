@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules import batchnorm, conv, pooling
 
 from ncollapse.collect.tap.listener import Listener
+from ncollapse.collect.tap.outputs import unnested
 
 FIRST = (
     conv._ConvNd,
@@ -106,7 +107,7 @@ class Layouts:
         if axis is not None:
             kind, order = type(module).__name__, _batch_first(module)
             samples = None if order is None or output.dim() != 3 else int(not order)
-            self._last = Evidence(name, kind, output.detach(), axis, samples)
+            self._last = Evidence(name, kind, unnested(output.detach())[0], axis, samples)
 
     def layout(
         self, name: str, module: nn.Module, value: Tensor, samples: int, mask: Tensor | None = None

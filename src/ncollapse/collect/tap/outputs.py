@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 Path = tuple[int | str, ...]
@@ -52,6 +53,20 @@ def place_named(place: Path) -> str:
     return "output " + ".".join(
         repr(part) if isinstance(part, str) else str(part) for part in place
     )
+
+
+def unnested(value: Tensor) -> tuple[Tensor, Tensor | None]:
+    """A tensor without nesting, and the mask (samples, tokens) of what is real in it; None where
+    all is.
+
+    In eval mode torch's own encoder hands sequences of several lengths from layer to layer as a
+    nested tensor, which has no padding and tells no shape.
+    """
+    if not value.is_nested:
+        return value, None
+    lengths = torch.tensor([row.shape[0] for row in value.unbind()], device=value.device)
+    places = torch.arange(int(lengths.max()), device=value.device)
+    return value.to_padded_tensor(0.0), places[None] < lengths[:, None]
 
 
 def _named(output: Any) -> Tensor | None:

@@ -50,7 +50,12 @@ def check_pool(how: Pool) -> None:
 
 
 def pool(
-    output: Tensor, how: Pool, shape: Shape, layout: Layout | None = None
+    output: Tensor,
+    how: Pool,
+    shape: Shape,
+    layout: Layout | None = None,
+    *,
+    gradients: bool = False,
 ) -> tuple[Tensor, str]:
     """Features (samples, dim) in memory of their own, and the name of the pooling.
 
@@ -58,12 +63,13 @@ def pool(
     samples and channels; of (samples, tokens, dim) the mean over real tokens where a mask is known,
     else the class token where the model has one, else the mean. "cls" first token, "last" last real
     token, "flatten" all numbers of a sample; "channels-first", "channels-last" and "time-first"
-    (time, samples, dim) are means that say what the axes are.
+    (time, samples, dim) are means that say what the axes are. gradients: features keep the graph of
+    the output.
 
     Raises ValueError for outputs that are no floats, have another number of samples, cannot be
     pooled this way, or have axes that nothing tells apart.
     """
-    value = output.detach()
+    value = output if gradients else output.detach()
     if not value.is_floating_point():
         raise ValueError(f"the output is {value.dtype}; floating-point numbers are needed")
     if shape.tokens is not None:

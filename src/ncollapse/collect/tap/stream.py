@@ -102,7 +102,7 @@ class ModelStream:
                     yield split, batch.labels[place.wanted], place.order[place.wanted]
 
     def __iter__(self) -> Generator[FeatureBatch, None, None]:
-        device = _device(self.taps.model)
+        device = device_of(self.taps.model)
         with preserved(self.taps.model), self.taps:
             for split, start, batch, place, marks in self._batches():
                 try:
@@ -123,7 +123,7 @@ class ModelStream:
 
     def _features(self, batch: Batch, device: torch.device) -> dict[str, Tensor]:
         self.taps.begin(batch.labels.numel(), batch.mask, batch.tokens)
-        with torch.no_grad(), self._mixed(device), _explained(batch.inputs), self.taps.products():
+        with torch.no_grad(), self._mixed(device), explained(batch.inputs), self.taps.products():
             output = batch.run(self.taps.model, device)
         return self.taps.end(output)
 
@@ -251,7 +251,7 @@ def _first(batch: Batch, count: int) -> Batch:
 
 
 @contextmanager
-def _explained(inputs: Any) -> Iterator[None]:
+def explained(inputs: Any) -> Iterator[None]:
     """What a model says of inputs that it cannot take, with what was passed to it."""
     try:
         yield
@@ -266,7 +266,7 @@ def _explained(inputs: Any) -> Iterator[None]:
         ) from error
 
 
-def _device(model: nn.Module) -> torch.device:
+def device_of(model: nn.Module) -> torch.device:
     for tensor in (*islice(model.parameters(), 1), *islice(model.buffers(), 1)):
         return tensor.device
     return torch.device("cpu")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,7 @@ from ncollapse.collect.tap.head_tap import HeadTap
 from ncollapse.collect.tap.heads import Head
 from ncollapse.collect.tap.layouts import AmbiguousError, Layout, Layouts, said_layout
 from ncollapse.collect.tap.listener import Listener
-from ncollapse.collect.tap.outputs import logits_of, outputs_of
+from ncollapse.collect.tap.outputs import logits_of, outputs_of, unnested
 from ncollapse.collect.tap.pooling import (
     Pool,
     Shape,
@@ -96,9 +97,7 @@ class Taps:
         self.batches = 0
         self._found: dict[str, Tensor] = {}
         self._shape: Shape | None = None
-        self._class_token = any(
-            name.rpartition(".")[2] in CLASS_TOKENS for name, _ in self.model.named_parameters()
-        )
+        self._class_token = has_class_token(self.model)
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -156,10 +155,12 @@ class Taps:
         try:
             if tensor is None:
                 raise ValueError(f"the output is a {type(output).__name__} without tensors")
-            layout = self._layout(name, tensor, how, self._shape)
+            tensor, real = unnested(tensor)
+            shape = self._shape if real is None else replace(self._shape, mask=real)
+            layout = self._layout(name, tensor, how, shape)
             calls = sum(called(one) == name for one in self._found)
             layer = name if calls == 0 else f"{name}{CALL}{calls + 1}"
-            self._found[layer], self.pooling[layer] = pool(tensor, how, self._shape, layout)
+            self._found[layer], self.pooling[layer] = pool(tensor, how, shape, layout)
             if layer != name and name in self.channels:
                 self.channels[layer] = self.channels[name]
             if calls == 0 and self._next is not None:
@@ -312,6 +313,11 @@ class Taps:
         known = name in dict(self.model.named_modules())
         head: str | bool | None = (name if known else None) if self.wants_head else False
         return Taps(self.model, head=head, **self._where)
+
+
+def has_class_token(model: nn.Module) -> bool:
+    """Whether a model puts a class token first, by the name of a parameter."""
+    return any(name.rpartition(".")[2] in CLASS_TOKENS for name, _ in model.named_parameters())
 
 
 def called(layer: str) -> str:
