@@ -1,9 +1,9 @@
 """Networks that studies share, deep residual ones and transformers among them; no study of itself.
 
-Modules have the same names in all: `entry` (its output is h_0), `blocks.0` … `blocks.L-1` (h_1 …
-h_L), for transformers `pool`, then `norm` and `head`. L counts the blocks, not the head. Blocks
-after Súkeník, Lampert & Mondelli 2025 (read in a summary only); what attention counts as one linear
-layer, the fixed entry and the average over tokens are choices made here.
+Deep ones have the same names: `entry` (its output is h_0), `blocks.0` … `blocks.L-1` (h_1 … h_L),
+for transformers `pool`, then `norm` and `head`. L counts the blocks, not the head. Blocks after
+Súkeník, Lampert & Mondelli 2025 (read in a summary only); what is one linear layer of attention,
+the fixed entry and the average over tokens are choices made here.
 """
 
 from __future__ import annotations
