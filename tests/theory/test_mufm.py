@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 from ncollapse.metrics.geodesic import geodesic
 from ncollapse.metrics.interpolation import Split
@@ -111,6 +112,27 @@ def test_the_cheaper_the_transport_the_more_collapsed_the_end() -> None:
     left = [Split.of(end.last, end.problem.labels).readings()["pfc1"] for end in ends]
     assert left == sorted(left, reverse=True)
     assert left[-1] > 0
+
+
+def test_reference_values_on_centred_digits() -> None:
+    inputs, labels = load_digits(return_X_y=True)
+    rng = np.random.default_rng(0)
+    rows = np.concatenate(
+        [rng.choice(np.flatnonzero(labels == k), 40, replace=False) for k in range(10)]
+    )
+    features = torch.from_numpy(inputs[rows] / 16)
+    found = solve_mufm(
+        MUFM(features - features.mean(0), torch.from_numpy(labels[rows]), 5e-3, 0.05, 4)
+    )
+    before, after = (Split.of(h, found.problem.labels).readings() for h in found.path[::4])
+    assert found.gradient <= 1e-8
+    assert before["pfc1"] == pytest.approx(0.886, abs=6e-4)
+    assert after["pfc1"] == pytest.approx(0.139, abs=6e-4)
+    assert (before["ratio"], after["ratio"]) == pytest.approx((1.31, 0.83), abs=6e-3)
+    assert (before["pfc2"], after["pfc2"]) == pytest.approx((0.66, 0.48), abs=6e-3)
+    assert found.shrink[[0, 1, -1]].tolist() == pytest.approx(
+        [0.04999, 0.06169, 0.14996], abs=1.1e-5
+    )
 
 
 def test_what_is_not_reached_is_said() -> None:

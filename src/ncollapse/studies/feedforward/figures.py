@@ -18,11 +18,10 @@ def geodesic(area: Axes, ink: Ink, one: Runs) -> None:
 @draw.figure("one", x="layer", y="distance from the geodesic")
 def residuals(area: Axes, ink: Ink, one: Runs) -> None:
     """Squared distance of layers from the geodesic between first and last, over its length."""
-    names = {"decay": "decay", "none": "no decay", "untrained": "untrained"}
     for run in one:
-        for (key, said), colour in zip(names.items(), ink.all, strict=False):
-            values = run[key]["path"]["residuals"]
-            area.plot(range(len(values)), values, "o-", color=colour, label=said, markersize=4)
+        for name, colour in zip(("decay", "none", "untrained"), ink.all, strict=False):
+            values = run[name]["path"]["residuals"]
+            area.plot(range(len(values)), values, "o-", color=colour, label=name, markersize=4)
 
 
 @draw.figure("two", x="layer", y="over the first layer")
@@ -32,11 +31,3 @@ def straight(area: Axes, ink: Ink, two: Runs) -> None:
         for key, colour in (("pfc1", ink.first), ("pfc2", ink.second)):
             values = [value / path["measured"][key][0] for value in path["measured"][key]]
             area.plot(range(len(values)), values, "o-", color=colour, label=key, markersize=4)
-
-
-@draw.figure("plain", x="hidden layer", y="PFC1", log="y")
-def separation(area: Axes, ink: Ink, plain: Runs) -> None:
-    """A plain MLP: separation does not grow by one factor a layer."""
-    for run in plain:
-        values = run["plain"]["path"]["measured"]["pfc1"]
-        area.plot(range(1, len(values) + 1), values, "o-", color=ink.first, markersize=4)
