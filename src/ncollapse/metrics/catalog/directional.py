@@ -17,7 +17,8 @@ ROWS = (
         takes=("rays",),
         formula="mean over classes of 1 - ‖mean_i h_i/‖h_i‖‖",
         meaning="How far each class is from a ray, whatever the lengths; read where `keys` names "
-        "it, or with directional=True. Self-duality of rays, cos(v_k, μ_k - μ_G), is nc3_alignment.",
+        "it, or with directional=True. Self-duality of rays, cos(v_k, μ_k - μ_G), is "
+        "nc3_alignment.",
         source=MIN,
         null="shuffled",
         floor="rounding",
