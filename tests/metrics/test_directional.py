@@ -65,6 +65,11 @@ def test_they_are_collected_where_a_key_asks_for_them_only() -> None:
     default = nc.measure_features(H, y, null=False, intervals=False)
     assert "dir_spread" not in default.results["train"]["head"]
     assert default.value("raw_cosine") is not None
+    more = nc.measure_features(H, y, null=False, intervals=False, directional=True)
+    assert set(more.results["train"]["head"]) - set(default.results["train"]["head"]) == {
+        "dir_spread",
+        "norm_cv",
+    }
     some = nc.measure_features(H, y, keys=(key for key in ["norm_cv"]))
     assert list(some.results["train"]["head"]) == ["norm_cv"]
 

@@ -117,6 +117,9 @@ def measure(
     no_decisions: Annotated[
         bool, typer.Option("--no-decisions", help="Skip NC4 and accuracies.")
     ] = False,
+    directional: Annotated[
+        bool, typer.Option("--directional", help="Directions and lengths of features too.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the comparators.")] = 0,
     memory_budget: Annotated[str, typer.Option(help="For class scatters, e.g. 2GB.")] = "2GB",
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
@@ -159,6 +162,7 @@ def measure(
         "min_count": min_count,
         "reference": reference,
         "pair_budget": pair_budget,
+        "directional": directional,
     }
     snapshot = None if output is None else output / (SNAPSHOT if file is not None else KEPT)
     with only_writer(output):

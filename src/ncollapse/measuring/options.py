@@ -42,6 +42,7 @@ class MeasureOptions(TypedDict, total=False):
     pair_budget: float
     task: str
     reference: str | None
+    directional: bool
 
 
 class SourceOptions(MeasureOptions, total=False):
@@ -74,6 +75,7 @@ class Options:
     pair_budget: float = PAIR_BUDGET
     task: str = AUTO
     reference: str | None = None
+    directional: bool = False
 
     def __post_init__(self) -> None:
         if self.keys is not None:
@@ -117,7 +119,8 @@ class Options:
             progress=self.told,
             exact=exact,
             reference=self.reference,
-            directions=any("rays" in METRICS[key].needs for key in chosen_keys(self.keys) or ()),
+            directions=self.directional
+            or any("rays" in METRICS[key].needs for key in chosen_keys(self.keys) or ()),
         )
 
     @property

@@ -16,8 +16,9 @@ ROWS = (
         needs=("means", "rays"),
         takes=("rays",),
         formula="mean over classes of 1 - ‖mean_i h_i/‖h_i‖‖",
-        meaning="How far each class is from a ray, whatever the lengths; read when `keys` names "
-        "it. Self-duality of rays, cos(v_k, μ_k - μ_G), is nc3_alignment.",
+        meaning="How far each class is from a ray, whatever the lengths; read where `keys` names "
+        "it, or with directional=True. Self-duality of rays, cos(v_k, μ_k - μ_G), is "
+        "nc3_alignment.",
         source=MIN,
         null="shuffled",
         floor="rounding",
@@ -35,7 +36,7 @@ ROWS = (
         takes=("rays",),
         formula="mean over classes of std ‖h‖/mean ‖h‖, ddof = 0",
         meaning="How unequal the lengths within a class are: where classes are rays it is all that "
-        "NC1 has left. Read when `keys` names it.",
+        "NC1 has left. Read where `keys` names it, or with directional=True.",
         source=MIN,
         null="shuffled",
         floor="rounding",
