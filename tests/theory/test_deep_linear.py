@@ -120,7 +120,7 @@ def test_deeper_linear_features_are_orthogonal_and_reach_the_scalar_problem(
     decays: tuple[float, ...],
 ) -> None:
     # Per class min_x ½ (x - √π)² + (M+1)/2 (N λ_H Π λ x²)^(1/(M+1)); small starts end at zero.
-    counts, depth, feature_decay = (9, 4, 4), len(decays), 0.01
+    counts, depth, feature_decay = (5, 2, 2), len(decays), 0.01
     product = sum(counts) * feature_decay * math.prod(decays)
     x = np.linspace(0, 1, 400_001)
     wanted = 0.0

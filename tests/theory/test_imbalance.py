@@ -85,7 +85,7 @@ def test_rescaled_squares_merge_exactly_at_their_threshold_without_a_bias() -> N
 def test_rescaled_squares_with_a_bias_merge_by_the_pull_at_their_logit(bias) -> None:
     """n (κM - (κ-1) v)² ≤ N² λ_W λ_H at the merged point, with equality where merging begins."""
     low, high = 0.0, 20 * (15 * 30.0) ** 2
-    for _ in range(40):
+    for _ in range(28):
         middle = 0.5 * (low + high)
         merged = bool(set(at(middle, RESCALED, bias).collapsed_classes) & {3, 4, 5, 6})
         low, high = (low, middle) if merged else (middle, high)
