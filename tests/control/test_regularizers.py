@@ -222,12 +222,12 @@ def test_frame_and_duality_penalties_reach_their_ideals() -> None:
     features, labels, weight = batch()
     leaf, rows = features.clone().requires_grad_(), weight.clone().requires_grad_()
     optimizer = torch.optim.SGD([leaf, rows], lr=1.0)
-    for _ in range(1500):
+    for _ in range(320):
         optimizer.zero_grad()
         (frame_penalty(leaf, labels) ** 2 + duality_penalty(leaf, labels, rows) ** 2).backward()
         optimizer.step()
-    assert float(frame_penalty(leaf.detach(), labels)) < 0.02
-    assert float(duality_penalty(leaf.detach(), labels, rows.detach())) < 0.02
+    assert float(frame_penalty(leaf.detach(), labels)) < 2e-3
+    assert float(duality_penalty(leaf.detach(), labels, rows.detach())) < 2e-3
 
 
 # ---- small and bad batches --------------------------------------------------------------------

@@ -70,6 +70,25 @@ def test_deep_linear(layers) -> None:
     )
 
 
+@pytest.mark.parametrize("layers", [1, 2, 3, 5])
+def test_lengths_follow_counts_at_every_depth(layers) -> None:
+    """Every factor carries one energy in a class's direction, at which f has no slope in x."""
+    decays = tuple(np.linspace(1e-3, 3e-3, layers))
+    p = DeepLinearUFM((90, 30, 30, 10), weight_decays=decays, feature_decay=2e-3)
+    g = solve(p).geometry
+    logits = g.weight @ g.means.T
+    own = logits.diagonal()
+    torch.testing.assert_close(logits, torch.diag(own))
+    assert own[0] > own[1] == own[2] > own[3] > 0.5
+    share = g.counts / p.num_samples
+    energy = decays[-1] * g.weight.square().sum(1)
+    product = p.feature_decay * math.prod(decays)
+    # What M - 1 matrices and the features leave of Π energies: h_k and the last row give z_kk.
+    torch.testing.assert_close(energy ** (layers + 1), product * g.counts * own**2)
+    # d/dz of π/2 (1 - z)² + ((M+1)/2) energy(z) vanishes.
+    torch.testing.assert_close(share * (1 - own), energy / own)
+
+
 def test_deep_linear_small_classes_jump_to_zero() -> None:
     """M = 2: dead below √π = (2-p)/(2(1-p)) (2l(1-p))^{1/(2-p)}, p = 2/3."""
     at = []
@@ -101,7 +120,7 @@ def test_deeper_linear_features_are_orthogonal_and_reach_the_scalar_problem(
     decays: tuple[float, ...],
 ) -> None:
     # Per class min_x ½ (x - √π)² + (M+1)/2 (N λ_H Π λ x²)^(1/(M+1)); small starts end at zero.
-    counts, depth, feature_decay = (9, 4, 4), len(decays), 0.01
+    counts, depth, feature_decay = (5, 2, 2), len(decays), 0.01
     product = sum(counts) * feature_decay * math.prod(decays)
     x = np.linspace(0, 1, 400_001)
     wanted = 0.0

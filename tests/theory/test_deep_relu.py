@@ -22,10 +22,7 @@ from ncollapse.theory.problems.deep_relu import ReluPoint
 from ncollapse.theory.problems.objective import Objective
 from ncollapse.theory.solve import solve
 from ncollapse.theory.solvers import deep_relu
-from ncollapse.theory.solvers.deep_relu import (
-    COLLAPSE,
-    LOW_RANK,
-    ZERO,
+from ncollapse.theory.solvers.deep_points import (
     dnc_point,
     edges,
     ranks,
@@ -33,6 +30,7 @@ from ncollapse.theory.solvers.deep_relu import (
     srg_point,
     value_at,
 )
+from ncollapse.theory.solvers.deep_relu import COLLAPSE, LOW_RANK, ZERO
 from tests.theory.laws import derivatives_are_differences, packing_keeps
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torch
 from ncollapse.losses import CrossEntropy, Focal, Loss, MeanSquaredError, RescaledSquaredError
 from ncollapse.theory.problems import UFM
 from ncollapse.theory.problems.objective import Objective
+from ncollapse.theory.solution import Solution
 from ncollapse.theory.solvers.descent import descend
 from ncollapse.theory.subjects.landscape import (
     escape_direction,
@@ -24,6 +26,12 @@ LOSSES = [CrossEntropy(), MeanSquaredError(), RescaledSquaredError(2.0, 1.5)]
 def problem(loss: Loss, bias: str | float = "free", classes: int = 5, **settings) -> UFM:
     settings = {"weight_decay": 4e-3, "feature_decay": 4e-3, **settings}
     return UFM((4,) * classes, loss=loss, bias=bias, **settings)
+
+
+@cache
+def optimum(loss: Loss, bias: str | float) -> Solution:
+    """Where descent ends, the same for saddles of every rank."""
+    return descend(problem(loss, bias))
 
 
 @pytest.mark.parametrize("rank", [0, 1, 2, 3])
@@ -43,7 +51,7 @@ def test_saddles_of_every_rank_are_critical_bent_and_left(
         -2 * (found.loss_gradient_norm - found.threshold), abs=1e-12
     )
     assert found.measured_curvature == pytest.approx(found.curvature, abs=1e-6)
-    best = descend(ufm)
+    best = optimum(loss, bias)
     assert best.status == "optimal"
     escaped = perturbed_descent(point, ufm)
     assert escaped.relative_gap <= 1e-8
@@ -105,7 +113,7 @@ def test_a_narrow_saddle_is_found_by_its_hessian() -> None:
     assert landscape(point, ufm).kind == "strict saddle"
 
 
-@pytest.mark.parametrize("classes", [8, 10])
+@pytest.mark.parametrize("classes", [6, 8])
 def test_saddles_of_more_classes(classes: int) -> None:
     ufm = problem(CrossEntropy(), "none", classes, feature_decay=1e-3)
     best = descend(ufm).objective

@@ -16,7 +16,7 @@ from ncollapse.theory.problems.objective import Objective
 from ncollapse.theory.problems.point import Point
 from ncollapse.theory.solution import Solution
 from ncollapse.theory.solve import solve
-from ncollapse.theory.solvers.deep_relu import dnc_point, srg_point
+from ncollapse.theory.solvers.deep_points import dnc_point, srg_point
 from ncollapse.theory.solvers.descent import descend
 
 # Noise of a start near a point, over the point's largest entry.

@@ -16,7 +16,7 @@ from ncollapse.theory.problems.deep import Deep
 from ncollapse.theory.problems.deep_relu import DeepReluUFM, rectified
 from ncollapse.theory.problems.point import class_means, within_class_share
 from ncollapse.theory.solvers.deep_linear import best_frame
-from ncollapse.theory.solvers.deep_relu import rank_of, srg_point, value_at
+from ncollapse.theory.solvers.deep_points import rank_of, srg_point, value_at
 
 SIDES = ("before", "after")
 
@@ -33,7 +33,7 @@ def dnc_value(problem: Deep) -> float:
 def srg_value(problem: DeepReluUFM) -> float | None:
     """f of the low-rank construction with the best scale; None for K = 2 and widths below K.
 
-    The construction is that of `theory.solvers.deep_relu.srg_point`; a descent from it lowers f
+    The construction is that of `theory.solvers.deep_points.srg_point`; a descent from it lowers f
     further. Source: Súkeník et al. 2024 (abstract read; construction and value derived).
     """
     point = srg_point(problem)
