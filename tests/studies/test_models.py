@@ -156,7 +156,7 @@ def test_networks_of_one_recipe_give_features_of_either_sign() -> None:
     for name, model in made.items():
         head = layer(model, "head")
         assert head.bias is None and head.out_features == 10, name
-        features = model.eval()[:-1](x)
+        features = model.eval()[:-1](x).detach()
         assert features.shape == (7, head.in_features) and float(features.min()) < 0, name
     # Without activations the network is one affine map.
     linear = made["linear, BatchNorm"]
