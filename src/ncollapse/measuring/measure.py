@@ -312,8 +312,8 @@ def measure_source(
     classes with fewer samples in the reference split, which is `reference`, else train, else the
     first in the order given: its class means decide for all splits, and verdicts are about it.
     `task` says what labels mean; "auto" finds it, and the config says which and why.
-    `progress(stage, done, total)` is called along the way; True shows bars. With `share=True` the processes of an initialised
-    group read a part of the rows each: the call is collective, every process passes the same source
+    `progress(stage, done, total)` is called along the way; True shows bars. With `share=True`
+    the processes of an initialised group read a part of the rows each: the call is collective, every process passes the same source
     and returns the same measurement.
 
     Raises ValueError for labels outside 0..K-1 other than `ignore_index`, fewer than two classes,
