@@ -1,4 +1,4 @@
-"""Small ReLU networks trained to the end on data of means and noise, or by flow on rays of data."""
+"""Small ReLU networks trained to the end on means and noise, against what they can reach."""
 
 from __future__ import annotations
 
@@ -7,18 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ncollapse.collect.statistics.classes import ClassMoments
-from ncollapse.collect.statistics.directions import Directions
-from ncollapse.geometry import Geometry
-from ncollapse.metrics.catalog import METRICS
-
-# Logarithm of odds that no longer change 1 + odds.
-TINY_ODDS = -40.0
+from ncollapse.lab.rays import readings
+from ncollapse.lab.study import Plan
+from ncollapse.theory.subjects.shallow import Feasible, nc_feasible, shallow_bound
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +25,14 @@ class Blobs:
     labels: Int[Tensor, " samples"]
     test: Float[Tensor, "tests dim"]
     test_labels: Int[Tensor, " tests"]
+
+    def through(self, width: int, seed: int) -> Blobs:
+        """The data as a random first layer of that width gives it on, s(A x)."""
+        generator = torch.Generator().manual_seed(seed)
+        dim = self.inputs.shape[1]
+        A = torch.randn(width, dim, generator=generator, dtype=torch.float64) * math.sqrt(2 / dim)
+        inputs, test = ((rows @ A.T).relu() for rows in (self.inputs, self.test))
+        return Blobs(inputs, self.labels, test, self.test_labels)
 
 
 def blobs(dim: int, signal: float, classes: int, each: int, seed: int, *, tests: int = 0) -> Blobs:
@@ -113,94 +116,40 @@ def fit_two_layers(
     return Trained((inputs @ W1.T).relu(), W2, float(risk().detach()), network)
 
 
-# ---- flow from small weights on orthogonally separable data -------------------------------------
-def separable(
-    classes: int, dim: int, each: int, noise: float, seed: int
-) -> tuple[Float[Tensor, "samples dim"], Int[Tensor, " samples"]]:
-    """Inputs whose cosines are positive within classes and negative across: the vertices of a
-    simplex with Gaussian noise of length `noise`, at lengths of .8 to 1.2. Noise is halved until
-    all signs are right. Raises ValueError where dim < classes - 1."""
-    generator = torch.Generator().manual_seed(seed)
-    frame = Geometry.simplex_etf(classes, dim, seed=seed).means
-    assert frame is not None
-    labels = torch.arange(classes).repeat_interleave(each)
-    drawn = torch.randn(len(labels), dim, generator=generator, dtype=torch.float64)
-    size = 0.8 + 0.4 * torch.rand(len(labels), 1, generator=generator, dtype=torch.float64)
-    same = labels[:, None] == labels
-    while True:
-        rows = frame[labels] + noise / math.sqrt(dim) * drawn
-        unit = rows / rows.norm(dim=1, keepdim=True)
-        cosines = unit @ unit.T
-        if float(cosines[same].min()) > 0 > float(cosines[~same].max()):
-            return size * unit, labels
-        noise /= 2
+def excess(found: Feasible, data: Blobs, decay: float) -> float:
+    """Risk of the network that the linear programs make, over the least there is, less 1."""
+    W1, W2 = found.network(decay, decay)
+    features = (data.inputs @ W1.T).relu()
+    target = torch.eye(len(W2), dtype=torch.float64)[data.labels]
+    loss = ((features @ W2.T - target) ** 2).sum() / (2 * len(target))
+    risk = loss + decay / 2 * ((W2**2).sum() + (features**2).sum())
+    return float(risk) / shallow_bound(found.counts, decay, decay) - 1
 
 
-def flow(
-    inputs: Float[Tensor, "samples dim"],
-    labels: Int[Tensor, " samples"],
-    width: int,
-    *,
-    scale: float,
-    steps: int,
-    rate: float = 0.01,
-    dealt: bool = True,
-    seed: int = 0,
-) -> tuple[Float[Tensor, "samples units"], Float[Tensor, "classes units"]]:
-    """Features and head of V s(Wᵀx) under cross-entropy, by gradient descent with steps over the
-    loss and, past 1, over ‖V‖², so that margins grow alike every step. Neurons start with weights
-    and outputs of length `scale`: dealt among classes along a sample's direction and its label less
-    the mean of labels, or else in random directions."""
-    generator = np.random.default_rng(seed)
-    X, y = inputs.numpy(), labels.numpy()
-    K, N = int(y.max()) + 1, len(y)
-    if dealt:
-        chosen = generator.choice(N, size=width, replace=width > N)
-        W, out = X[chosen], (np.eye(K) - 1 / K)[y[chosen]]
-    else:
-        W, out = generator.normal(size=(width, X.shape[1])), generator.normal(size=(width, K))
-    W = scale * W / np.linalg.norm(W, axis=1, keepdims=True)
-    V = scale * (out / np.linalg.norm(out, axis=1, keepdims=True)).T
-    own = np.arange(N), y
-    for _ in range(steps):
-        H = np.maximum(X @ W.T, 0)
-        Z = H @ V.T
-        odds = Z - Z[own][:, None]
-        odds[own] = -np.inf
-        top = odds.max()
-        # Where all are below rounding of 1 their common size drops out of gradient over loss.
-        tiny = top < TINY_ODDS
-        odds = np.exp(odds - (top if tiny else 0))
-        rest = odds.sum(1)
-        whole = np.ones(N) if tiny else 1 + rest
-        loss = rest.mean() if tiny else np.log1p(rest).mean()
-        # Softmax less one-hot, the label's entry as a sum, so that it is right when it is tiny.
-        G = odds / whole[:, None]
-        G[own] = -rest / whole
-        G /= N * loss
-        back = (G @ V) * (H > 0)
-        step = rate / max(1.0, (V**2).sum())
-        V -= step * (G.T @ H)
-        W -= step * (back.T @ X)
-    H = np.maximum(X @ W.T, 0)
-    return torch.from_numpy(H), torch.from_numpy(V)
+def trained_row(
+    plan: Plan, data: Blobs, width: int, seed: int, on_features: bool = True
+) -> dict[str, Any]:
+    """A network trained as the plan says: its nc1_ratio, risk above the bound of free features,
+    accuracies, and whether its data can collapse."""
+    found = fit_two_layers(
+        data.inputs,
+        data.labels,
+        width,
+        decay=plan["decay"],
+        on_features=on_features,
+        steps=plan["steps"],
+        polish=plan["polish"],
+        seed=seed,
+    )
+    bound = shallow_bound([plan["each"]] * plan["classes"], plan["decay"], plan["decay"])
 
+    def accuracy(inputs: Tensor, labels: Tensor) -> float:
+        return float((found.network(inputs).argmax(1) == labels).to(torch.float64).mean())
 
-def readings(
-    features: Float[Tensor, "samples units"],
-    labels: Int[Tensor, " samples"],
-    keys: tuple[str, ...],
-    head: Float[Tensor, "classes units"] | None = None,
-) -> dict[str, float]:
-    """Values of rows of the catalog on features and labels."""
-    number, width = int(labels.max()) + 1, features.shape[1]
-    moments, rays = ClassMoments(number, width), Directions(number, width)
-    for statistic in (moments, rays):
-        statistic.update(features, labels)
-    moments.flush()
-    parts: dict[str, Any] = {
-        "statistics": moments.statistics(),
-        "geometry": moments.geometry(head),
-        "rays": rays.result(),
+    return {
+        "nc1": readings(found.features, data.labels, ("nc1_ratio",))["nc1_ratio"],
+        "excess": found.risk - bound,
+        "accuracy": accuracy(data.test, data.test_labels),
+        "train": accuracy(data.inputs, data.labels),
+        "feasible": bool(nc_feasible(data.inputs, data.labels)),
     }
-    return {key: float(METRICS[key].evaluate(**parts)) for key in keys}

@@ -329,13 +329,13 @@ def measure_source(
     `null` and `intervals` add comparators; `decisions` the second look for NC4; `seed` seeds the
     comparators. `snapshot` is a file kept while running, every `snapshot_every` seconds; `resume`
     continues from it. `keys` reads these metrics only; `directional` adds
-    `dir_spread` and `norm_cv` to all others, for a fifth more of the time. `min_count` leaves out
+    `dir_spread` and `norm_cv` to all others, at nearly half as much again. `min_count` leaves out
     classes with fewer samples in the reference split, which is `reference`, else train, else the
-    first in the order given: its class means decide for all splits, and verdicts are about it. `task` says what
-    labels mean; "auto" finds it, and the config says which and why. `progress(stage, done, total)`
-    is called along the way; True shows bars. With `share=True` the processes of an initialised
-    group read a part of the rows each: the call is collective, every process passes the same source
-    and returns the same measurement.
+    first in the order given: its class means decide for all splits, and verdicts are about it.
+    `task` says what labels mean; "auto" finds it, and the config says which and why.
+    `progress(stage, done, total)` is called along the way; True shows bars. With `share=True`
+    the processes of an initialised group read a part of the rows each: the call is collective,
+    every process passes the same source and returns the same measurement.
 
     Raises ValueError for labels outside 0..K-1 other than `ignore_index`, fewer than two classes,
     shapes that disagree, NaN or infinite features, an unknown definition or mode; TypeError for

@@ -40,7 +40,7 @@ def norm_cv(rays: Rays) -> Float[Tensor, ""]:
 
 
 def raw_cosine(geometry: Geometry) -> Float[Tensor, ""]:
-    """Largest |cos| between two raw class means. In [0, 1]; 0 for a general orthogonal frame.
+    """Largest abs(cos) between two raw class means. In [0, 1]; 0 for a general orthogonal frame.
 
     `nc2_gof_means` is the mean over pairs where this is the largest. Differentiable where one pair
     alone is largest. Source: Min, Zhu, Vidal 2025.

@@ -32,6 +32,8 @@ from ncollapse.record.readings import Null
 
 # Averages over pairs are the same for a subset of classes: simulate at most this many.
 PAIR_CLASSES = 1024
+# Samples are dealt anew for rays: as few draws as give quantiles.
+OF_RAYS = 50
 # Rows whose shuffled draws are read of the fixed total, without second moments of their own.
 SHORT = {"nc1_fisher": fisher, "nc1_vci": vci}
 
@@ -57,7 +59,7 @@ def nulls(
         mine["shuffled"] = [key for key in mine["shuffled"] if key not in of_rays]
         if evidence.residuals is not None and evidence.geometry is not None:
             generator = torch.Generator().manual_seed(seed)
-            number = draws_for(evidence.statistics.num_classes)
+            number = min(draws_for(evidence.statistics.num_classes), OF_RAYS)
             drawn = shuffled_rays(of_rays, evidence, number, generator)
             found |= {key: null_of(key, values) for key, values in drawn.items()}
     if evidence.geometry is not None:

@@ -108,7 +108,10 @@ def shuffled(
 
 
 def _samples(evidence: Evidence, residuals: Residuals) -> tuple[Tensor, Tensor, Tensor]:
-    """(place of the class, length, unit vector) of the samples that were kept."""
+    """(place of the class, length, unit vector) of the samples that were kept; formed once."""
+    known: tuple[Tensor, Tensor, Tensor] | None = evidence.__dict__.get("_of_rays")
+    if known is not None:
+        return known
     assert evidence.geometry is not None
     rows, labels = residuals.result()
     place = residuals.places(labels)
@@ -118,4 +121,5 @@ def _samples(evidence: Evidence, residuals: Residuals) -> tuple[Tensor, Tensor, 
     size = evidence.geometry.raw_rows.norms[place]
     length = torch.where(length <= 4 * torch.finfo(rows.dtype).eps * size, 0.0, length)
     unit = features / torch.where(length > 0, length, torch.inf)[:, None]
+    evidence.__dict__["_of_rays"] = place, length, unit
     return place, length, unit

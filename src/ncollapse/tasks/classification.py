@@ -78,7 +78,7 @@ class Classification:
             moments.coarsen(torch.finfo(torch.float32).eps ** 2)
         found: Statistics = {MOMENTS: moments}
         if plan.directions:
-            # A fifth of all that is collected otherwise: only where a key asks for it.
+            # A fifth of a whole measurement at K = 10, d = 512: only where asked for.
             found[DIRECTIONS] = Directions(plan.num_classes, source.num_features, plan.ignore_index)
         return found
 

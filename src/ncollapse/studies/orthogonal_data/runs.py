@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ncollapse.lab.shallow import flow, readings, separable
+from ncollapse.lab.rays import flow, predicted_nc1, readings, separable
 from ncollapse.lab.study import Outcome, Plan, outcome
 from ncollapse.theory.subjects.rays import NormLaw, norm_law
 
@@ -22,7 +22,7 @@ def small(settings: Plan, seed: int) -> Outcome:
         "orthogonal-data-rays": found["dir_spread"],
         "orthogonal-data-means": found["raw_cosine"],
         "orthogonal-data-nc1": found["nc1_ratio"],
-        "orthogonal-data-norms": found["nc1_ratio"] / _predicted(law, features, labels),
+        "orthogonal-data-norms": found["nc1_ratio"] / predicted_nc1(law, features, labels),
         "orthogonal-data-lengths": float(law.correlation.min()),
         "orthogonal-data-dual": found["nc3_alignment"],
         "orthogonal-data-normalised": readings(unit, labels, ("nc1_ratio",))["nc1_ratio"],
@@ -68,17 +68,6 @@ def _run(
     )
     law = norm_law(inputs, features, labels)
     return readings(features, labels, KEYS, head), law, features, labels
-
-
-def _predicted(law: NormLaw, features: Tensor, labels: Tensor) -> float:
-    """nc1_ratio of rays along orthogonal directions with lengths s_k ⟨u_k, x_i⟩, s_k that of the
-    measured mean length."""
-    size = features.norm(dim=1)
-    rays = torch.zeros(len(labels), len(law.margins), dtype=torch.float64)
-    for k in range(len(law.margins)):
-        mine = labels == k
-        rays[mine, k] = law.projections[mine] * (size[mine].mean() / law.projections[mine].mean())
-    return readings(rays, labels, ("nc1_ratio",))["nc1_ratio"]
 
 
 def _shown(
