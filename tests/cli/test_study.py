@@ -39,7 +39,7 @@ def test_show_tells_claims_and_bars(capsys) -> None:
 def test_run_prints_json_alone(capsys, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     code, out, _ = run(
-        capsys, "study", "run", "peeled", "--size", "mini", "--jobs", 1, "--json", "-o", folder
+        capsys, "study", "run", "minority", "--size", "mini", "--jobs", 1, "--json", "-o", folder
     )
     assert code == 0
     data = json.loads(out)
@@ -56,11 +56,11 @@ def test_run_prints_json_alone(capsys, tmp_path: Path) -> None:
 def test_run_writes_dated_folders_by_default(capsys, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     code, out, _ = run(
-        capsys, "study", "run", "peeled", "minority", "--size", "mini", "--jobs", 1, "-q"
+        capsys, "study", "run", "imbalance", "minority", "--size", "mini", "--jobs", 1, "-q"
     )
     assert code == 0
     made = sorted(p.name.split("-")[0] for p in (tmp_path / "ncollapse-runs").iterdir())
-    assert made == ["minority", "peeled"]
+    assert made == ["imbalance", "minority"]
     assert "cannot tell" in out and "summary.html" in out
 
 
@@ -68,7 +68,7 @@ def test_several_studies_lie_in_folders_and_resume(capsys, tmp_path: Path) -> No
     arguments = (
         "study",
         "run",
-        "peeled",
+        "imbalance",
         "minority",
         "--size",
         "mini",
@@ -78,11 +78,11 @@ def test_several_studies_lie_in_folders_and_resume(capsys, tmp_path: Path) -> No
         tmp_path,
     )
     run(capsys, *arguments)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["minority", "peeled"]
-    before = (tmp_path / "peeled" / "runs" / "kkt-0.json").stat().st_mtime_ns
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["imbalance", "minority"]
+    before = (tmp_path / "minority" / "runs" / "grid-0.json").stat().st_mtime_ns
     code, _, _ = run(capsys, *arguments, "--resume", "--json")
     assert code == 0
-    assert (tmp_path / "peeled" / "runs" / "kkt-0.json").stat().st_mtime_ns == before
+    assert (tmp_path / "minority" / "runs" / "grid-0.json").stat().st_mtime_ns == before
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ncollapse.cli import main
 from tests.cli.test_commands import run as alone
+from tests.ranks import Ended, launched
 
 CODE = """
 import os
@@ -58,6 +60,19 @@ def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def forked(arguments: list[str], folder: Path) -> list[Ended]:
+    """The command on two ranks with torchrun's environment, without its launcher."""
+    (folder / "own_code.py").write_text(CODE)
+
+    def command() -> None:
+        os.environ["NCOLLAPSE_TIMEOUT"] = "20"
+        os.chdir(folder)
+        sys.path.insert(0, str(folder))
+        main(["measure", *arguments])
+
+    return launched(command, 2)
+
+
 def values(text: str) -> dict[str, float | None]:
     layers = json.loads(text)["results"]["train"]
     return {
@@ -89,18 +104,20 @@ def test_a_file_measured_by_two_reads_as_by_one(capsys, tmp_path: Path) -> None:
     features = rng.normal(size=(9000, 5)).astype(np.float32)
     features[:, :3] += np.eye(3, dtype=np.float32)[labels]
     np.savez(tmp_path / "f.npz", features=features, labels=labels, weight=np.eye(3, 5))
-    two = run(["f.npz", "--json"], tmp_path)
-    assert two.returncode == 0, two.stderr
+    two, other = forked(["f.npz", "--json"], tmp_path)
+    assert (two.status, other.status) == (0, 0), two.err + other.err
+    assert other.out == ""
     _, one, _ = alone(capsys, "measure", tmp_path / "f.npz", "--json")
-    left, right = values(one), values(two.stdout)
+    left, right = values(one), values(two.out)
     for key, value in left.items():
         assert value == pytest.approx(right[key], rel=1e-12, abs=1e-14), key
 
 
 def test_a_bad_label_on_one_rank_is_one_sentence(tmp_path: Path) -> None:
-    done = run([*MODEL[:2], "--data", "own_code:broken"], tmp_path)
-    assert done.returncode != 0
-    said = [line for line in done.stderr.splitlines() if line.startswith("ncollapse:")]
+    done = forked([*MODEL[:2], "--data", "own_code:broken"], tmp_path)
+    assert all(one.status != 0 for one in done)
+    lines = [line for one in done for line in one.err.splitlines()]
+    said = [line for line in lines if line.startswith("ncollapse:")]
     assert len(said) == 1
     assert "rank 1: label 7 of sample 0" in said[0]
 

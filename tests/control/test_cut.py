@@ -304,6 +304,8 @@ def test_layers_that_do_not_exist(layer: str, said: str) -> None:
 
 def test_other_bad_input_is_refused_in_a_sentence() -> None:
     model, (x, labels) = mlp(8, (8, 8), K), flat()
+    with pytest.raises(ValueError, match="layer=None, which effective_depth says"):
+        cut_after(model, None, (x, labels))
     with pytest.raises(ValueError, match="'unused' is never reached"):
         cut_after(seeded(built(Loop)), "unused", (x, labels))
     with pytest.raises(ValueError, match=r"label 4 of sample 3 lies outside 0..3"):

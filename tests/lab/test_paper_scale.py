@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from ncollapse.lab.samples import Samples, labels_of, open_data, relabelled, sub
 from ncollapse.lab.train import Settings, State, TrainResult, train
 from ncollapse.sources.specs.optional import optional
 from ncollapse.studies import find, run
-from tests.ranks import spawn
+from tests.ranks import launched, spawn
 
 CODE = """
 from torch import nn
@@ -231,19 +230,17 @@ def test_torchrun_runs_the_study_once(folder: Path) -> None:
         "--data", f"imagefolder:{folder / 'data'}", "--epochs", "2", "--every", "1",
         "--batch-size", "16", "--image-size", "8", "--device", "cpu", "--json", "-o", "out",
     ]  # fmt: skip
-    start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    plain_ = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
-    done = subprocess.run(
-        [*start, "-m", "ncollapse", *arguments],
-        cwd=folder,
-        env={**plain_, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder),
-             "NCOLLAPSE_TIMEOUT": "60"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    (study,) = json.loads(done.stdout)["studies"]
+
+    def command() -> None:
+        os.environ["NCOLLAPSE_TIMEOUT"] = "60"
+        os.chdir(folder)
+        sys.path.insert(0, str(folder))
+        main(arguments)
+
+    first, second = launched(command, 2, timeout=120)
+    assert (first.status, second.status) == (0, 0), first.err[-2000:] + second.err[-2000:]
+    assert second.out == ""
+    (study,) = json.loads(first.out)["studies"]
     assert len(study["claims"]) == 12
     document = json.loads((folder / "out" / "study.json").read_text("utf-8"))
     assert [unit["error"] for unit in document["runs"]] == [""] * 3

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ncollapse.lab.claims import FAILS, HOLDS, UNKNOWN
+from ncollapse.lab.result import StudyResult
 from ncollapse.lab.study import SIZES
 from ncollapse.studies import Bar, Claim, Part, Study, run
 
@@ -165,27 +166,35 @@ def test_other_settings_are_run_anew(tmp_path: Path) -> None:
     assert len(CALLS) == 4
 
 
-def test_the_same_seeds_give_the_same_document(tmp_path: Path) -> None:
-    for name in "ab":
-        run("peeled", "mini", output=tmp_path / name, jobs=1)
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyResult, Path]:
+    """A study of theory and networks, run in this process."""
+    folder = tmp_path_factory.mktemp("once")
+    return run("minority", "mini", output=folder, jobs=1), folder
+
+
+def test_the_same_seeds_give_the_same_document(
+    once: tuple[StudyResult, Path], tmp_path: Path
+) -> None:
+    places = {"a": once[1], "b": tmp_path}
+    run("minority", "mini", output=tmp_path, jobs=1)
 
     def read(name: str) -> dict:
-        data = json.loads((tmp_path / name / "study.json").read_text("utf-8"))
+        data = json.loads((places[name] / "study.json").read_text("utf-8"))
         for unit in data["runs"]:
             unit.pop("seconds")
         return {key: value for key, value in data.items() if key not in ("date", "seconds")}
 
     assert read("a") == read("b")
-    files = [sorted((tmp_path / name / "figures").iterdir()) for name in "ab"]
+    files = [sorted((place / "figures").iterdir()) for place in places.values()]
     assert files[0]
     for one, two in zip(*files, strict=True):
         assert one.read_bytes() == two.read_bytes()
 
 
-def test_processes_give_what_one_process_gives() -> None:
-    here = run("peeled", "mini", jobs=1)
-    there = run("peeled", "mini", jobs=2)
-    assert [c.to_dict() for c in here.claims] == [c.to_dict() for c in there.claims]
+def test_processes_give_what_one_process_gives(once: tuple[StudyResult, Path]) -> None:
+    there = run("minority", "mini", jobs=2)
+    assert [c.to_dict() for c in once[0].claims] == [c.to_dict() for c in there.claims]
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 import threading
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -124,27 +123,26 @@ def test_both_outcomes_of_a_kill_are_met(tmp_path: Path, monkeypatch: pytest.Mon
         assert whole(place) == (OLD, NEW)[number].value("nc1_fisher")
 
 
+def save_for_ever(place: Path, ready: Connection) -> None:
+    ready.send("ready")
+    while True:
+        NEW.save(place)
+        OLD.save(place)
+
+
 def test_a_real_kill_leaves_one_whole_run(tmp_path: Path) -> None:
     OLD.save(tmp_path)
-    code = textwrap.dedent(
-        """
-        import sys
-        sys.path.insert(0, sys.argv[2])
-        from tests.record.test_folder import NEW, OLD
-        print("ready", flush=True)
-        while True:
-            NEW.save(sys.argv[1]); OLD.save(sys.argv[1])
-        """
-    )
-    root = str(Path(__file__).resolve().parents[2])
+    context = multiprocessing.get_context("fork")
     for wait in (0.0, 0.011, 0.023):
-        child = subprocess.Popen(
-            [sys.executable, "-c", code, str(tmp_path), root], stdout=subprocess.PIPE
-        )
-        assert child.stdout is not None and child.stdout.readline() == b"ready\n"
+        told, ready = context.Pipe(duplex=False)
+        child = context.Process(target=save_for_ever, args=(tmp_path, ready))
+        child.start()
+        assert told.poll(60) and told.recv() == "ready"
         threading.Event().wait(wait)
-        child.send_signal(signal.SIGKILL)
-        child.wait()
+        assert child.pid is not None
+        os.kill(child.pid, signal.SIGKILL)
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
         assert whole(tmp_path) in (OLD.value("nc1_fisher"), NEW.value("nc1_fisher"))
 
 

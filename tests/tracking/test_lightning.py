@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import random
-import subprocess
 import sys
 import warnings
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 import ncollapse as nc
 from ncollapse.sources.specs.optional import optional
 from tests.models import K, blobs, built, seeded
+from tests.ranks import launched
 
 optional("torchvision")
 lightning = pytest.importorskip("lightning.pytorch")
@@ -27,7 +27,6 @@ from ncollapse.tracking.lightning import CollapseCallback  # noqa: E402
 
 INPUTS, LABELS = blobs(64)
 TEST = blobs(32, seed=1)
-ROOT = Path(__file__).resolve().parent.parent.parent
 KEYS = ("nc1_ratio", "nc1_fisher", "nc3_duality")
 
 
@@ -232,66 +231,50 @@ class Rows(IterableDataset):
         return iter(zip(*self.data, strict=True))
 
 
-WORKER = """
-import os, sys, warnings
-warnings.filterwarnings("ignore")
-import torch
-from torch.utils.data import DataLoader
-from tests.tracking.test_lightning import (
-    K, KEYS, LABELS, INPUTS, TEST, Rows, lightning, loader, made_of
-)
-from ncollapse.tracking.lightning import CollapseCallback
-import ncollapse as nc
-
-os.environ.update(LOCAL_RANK=sys.argv[1], MASTER_ADDR="127.0.0.1", MASTER_PORT=sys.argv[2],
-                  WORLD_SIZE="2", NODE_RANK="0", PL_GLOBAL_SEED="0")
-torch.set_num_threads(1)
-module = made_of(rate=0.0)
-dial = nc.control.Thermostat(0.1, "nc1_ratio", half_life=1e-3)
-callback = CollapseCallback(keys=KEYS, half_life=float("inf"), dial=dial)
-made = lightning.Trainer(max_epochs=1, accelerator="cpu", devices=2, strategy="ddp", logger=False,
-    callbacks=[callback], enable_progress_bar=False,
-    enable_checkpointing=False, enable_model_summary=False)
-# The second rank has no validation batch.
-mine = TEST if sys.argv[1] == "0" else (TEST[0][:0], TEST[1][:0])
-made.fit(module, loader((INPUTS, LABELS), 8), DataLoader(Rows(mine), batch_size=8))
-found = {k: float(v) for k, v in made.callback_metrics.items() if k.startswith("nc/")}
-for split, data in (("val", TEST), ("online", (INPUTS, LABELS))):
-    m = nc.measure(module.net, data, weighting="micro", null=False, memory_budget=0)
-    for key in KEYS:
-        value, reading = found.pop(f"nc/{split}/head/{key}"), next(iter(m.results.values()))["head"][key]
-        # Online readings of NC1 are of the population, or nan where samples cannot say.
-        of_population = split == "online" and key != "nc3_duality"
-        wanted, slack = (reading.estimate, 1e-3) if of_population else (reading.value, 1e-4)
-        if of_population and value != value:
-            continue
-        assert abs(value / wanted - 1) < slack, (split, key, value, wanted)
-held = [found.pop(f"nc/dial/head/{key}") for key in ("nc1_ratio", "weight", "target", "saturated")]
-assert not found
-print("same on rank", sys.argv[1], "dial", held)
-"""
+def followed() -> None:
+    """One rank of two: what the callback logs is what one process reads of all."""
+    warnings.filterwarnings("ignore")
+    rank = os.environ["LOCAL_RANK"]
+    os.environ["PL_GLOBAL_SEED"] = "0"
+    module = made_of(rate=0.0)
+    dial = nc.control.Thermostat(0.1, "nc1_ratio", half_life=1e-3)
+    callback = CollapseCallback(keys=KEYS, half_life=float("inf"), dial=dial)
+    made = lightning.Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        devices=2,
+        strategy="ddp",
+        logger=False,
+        callbacks=[callback],
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+    )
+    # The second rank has no validation batch.
+    mine = TEST if rank == "0" else (TEST[0][:0], TEST[1][:0])
+    made.fit(module, loader((INPUTS, LABELS), 8), DataLoader(Rows(mine), batch_size=8))
+    found = {k: float(v) for k, v in made.callback_metrics.items() if k.startswith("nc/")}
+    for split, data in (("val", TEST), ("online", (INPUTS, LABELS))):
+        m = nc.measure(module.net, data, weighting="micro", null=False, memory_budget=0)
+        for key in KEYS:
+            value = found.pop(f"nc/{split}/head/{key}")
+            reading = next(iter(m.results.values()))["head"][key]
+            # Online readings of NC1 are of the population, or nan where samples cannot say.
+            of_population = split == "online" and key != "nc3_duality"
+            wanted, slack = (reading.estimate, 1e-3) if of_population else (reading.value, 1e-4)
+            if of_population and value != value:
+                continue
+            assert abs(value / wanted - 1) < slack, (split, key, value, wanted)
+    dials = ("nc1_ratio", "weight", "target", "saturated")
+    held = [found.pop(f"nc/dial/head/{key}") for key in dials]
+    assert not found
+    sys.stdout.write(f"same on rank {rank} dial {held}")
 
 
 def test_two_processes_log_what_one_reads() -> None:
-    import socket
-
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    runs = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(rank), str(port)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
     held = []
-    for rank, run in enumerate(runs):
-        out, err = run.communicate(timeout=120)
-        assert run.returncode == 0, err
-        assert f"same on rank {rank}" in out
-        held.append(out.partition("dial")[2])
+    for rank, done in enumerate(launched(followed, 2, timeout=120)):
+        assert done.status == 0, done.err
+        assert f"same on rank {rank}" in done.out
+        held.append(done.out.partition("dial")[2])
     assert held[0] == held[1]

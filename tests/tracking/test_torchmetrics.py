@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import copy
 import pickle
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from ncollapse.sources.specs.optional import optional
 from tests.data import CASES, make
+from tests.ranks import spawn
 from tests.tracking.test_metric import same
 
 optional("torchvision")
@@ -25,7 +23,6 @@ CASE = CASES[0]
 X, Y = torch.from_numpy(CASE.features), torch.from_numpy(CASE.labels)
 W = torch.from_numpy(CASE.weight)
 K, D = W.shape
-ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def plain(part: slice = slice(None), features=X, **options):
@@ -132,53 +129,28 @@ def test_bad_arguments_are_explained() -> None:
         NeuralCollapseMetric(2, D, dist_sync_on_stop=True)
 
 
-WORKER = """
-import os, sys
-import torch, torch.distributed as dist
-from ncollapse.sources.specs.optional import optional
-optional("torchvision")
-from ncollapse.tracking.metric import NeuralCollapse
-from ncollapse.tracking.torchmetrics import NeuralCollapseMetric
-from tests.data import make
-
-torch.set_num_threads(1)
-rank, store = int(sys.argv[1]), sys.argv[2]
-dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-case = make("tight", counts=[40] * 6, dim=16, spread=1e-4, offset=10)
-X, Y = torch.from_numpy(case.features), torch.from_numpy(case.labels)
-# Uneven shares; class 0 is seen by rank 0 alone, and other pilots differ.
-mine = (torch.arange(len(Y)) % 3 == 0) & (Y != 0) if rank else (torch.arange(len(Y)) % 3 != 0) | (Y == 0)
-metric, plain = NeuralCollapseMetric(6, 16), NeuralCollapse(6, 16)
-for part in mine.nonzero().flatten().split(32):
-    metric.update(X[part], Y[part])
-    plain.update(X[part], Y[part])
-whole = NeuralCollapse(6, 16)
-whole.update(X, Y)
-expected = whole.compute()
-for found in (metric.compute(), plain.sync().compute(), plain.sync().compute()):
-    for key, value in expected.items():
-        gap = abs(float(found[key]) - float(value)) / max(1e-9, abs(float(value)))
-        assert gap < 1e-5, (rank, key, float(found[key]), float(value))
-# After compute the metric holds its own samples again.
-metric.update(X[:0], Y[:0])
-assert int(metric._unpack(metric.state).counts.sum()) == int(mine.sum())
-dist.destroy_process_group()
-print("same on rank", rank)
-"""
+def shared(rank: int) -> int:
+    case = make("tight", counts=[40] * 6, dim=16, spread=1e-4, offset=10)
+    x, y = torch.from_numpy(case.features), torch.from_numpy(case.labels)
+    # Uneven shares; class 0 is seen by rank 0 alone, and other pilots differ.
+    third = torch.arange(len(y)) % 3 == 0
+    mine = third & (y != 0) if rank else ~third | (y == 0)
+    metric, plain_ = NeuralCollapseMetric(6, 16), NeuralCollapse(6, 16)
+    for part in mine.nonzero().flatten().split(32):
+        metric.update(x[part], y[part])
+        plain_.update(x[part], y[part])
+    whole = NeuralCollapse(6, 16)
+    whole.update(x, y)
+    expected = whole.compute()
+    for found in (metric.compute(), plain_.sync().compute(), plain_.sync().compute()):
+        for key, value in expected.items():
+            gap = abs(float(found[key]) - float(value)) / max(1e-9, abs(float(value)))
+            assert gap < 1e-5, (rank, key, float(found[key]), float(value))
+    # After compute the metric holds its own samples again.
+    metric.update(x[:0], y[:0])
+    assert int(metric._unpack(metric.state).counts.sum()) == int(mine.sum())
+    return rank
 
 
-def test_two_processes_read_what_one_reads(tmp_path) -> None:
-    runs = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(rank), str(tmp_path / "store")],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    for rank, run in enumerate(runs):
-        out, err = run.communicate(timeout=120)
-        assert run.returncode == 0, err
-        assert f"same on rank {rank}" in out
+def test_two_processes_read_what_one_reads() -> None:
+    assert spawn(shared, 2) == [0, 1]

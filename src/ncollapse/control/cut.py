@@ -137,7 +137,7 @@ class CutModel(nn.Module):
 
 def cut_after(
     model: nn.Module,
-    layer: str,
+    layer: str | None,
     data: Any,
     *,
     head: str = "least-squares",
@@ -174,6 +174,11 @@ def cut_after(
     if not 0 <= ridge < float("inf"):
         raise ValueError(f"ridge={ridge}; a finite number ≥ 0 is needed")
     check_pool(pool)
+    if layer is None:
+        raise ValueError(
+            "layer=None, which effective_depth says where no layer decides as the model does, so "
+            "nothing can be cut: name a layer, or read with a larger tolerance"
+        )
     model = unwrap(model)
     if is_sharded(model):
         raise ValueError("the model's parameters are sharded; gather them first, then cut")

@@ -40,14 +40,15 @@ CLAIMS: tuple[Claim, ...] = (
 BASIS = {
     "prune-trained": "the premise: past zero error; one sample refutes",
     "prune-cost": "ours: one point; no network was read before the bar was set",
-    "prune-earlier": "ours: 0 would be no better",
-    "prune-random": "ours: 0 would be no better",
+    **dict.fromkeys(("prune-earlier", "prune-random"), "ours: 0 would be no better"),
     "prune-blocks": "ours: less would make the other claims empty",
 }
 WORK = "ncollapse.studies.prune.runs:network"
 MINE = ids(CLAIMS)
 ARCHITECTURES = ("mlp", "cnn", "resnet", "transformer")
 RECIPE = {"batch_size": 128, "learning_rate": 0.05, "weight_decay": 5e-4}
+LONG = {"epochs": By(2, 100, 200)}
+SLOW = {"batch_size": 64, "learning_rate": 0.02, "weight_decay": 0.0}
 
 STUDY = Study(
     name="prune",
@@ -62,23 +63,11 @@ STUDY = Study(
         first_seed=By(0, 100, 100),
         samples=By(200, 0, 0),
         tolerance=0.01,
-        mlp={
-            "depth": By(3, 10, 10),
-            "width": By(16, 64, 64),
-            "epochs": By(2, 40, 150),
-            **RECIPE,
-        },
-        cnn={"depth": By(3, 6, 6), "width": By(4, 16, 16), "epochs": By(2, 30, 150), **RECIPE},
+        mlp=RECIPE | {"depth": By(3, 10, 10), "width": By(16, 64, 64), "epochs": By(2, 40, 150)},
+        cnn=RECIPE | {"depth": By(3, 6, 6), "width": By(4, 16, 16), "epochs": By(2, 30, 150)},
         # Blocks in each of four stages.
-        resnet={"depth": By(1, 2, 2), "width": By(4, 8, 8), "epochs": By(2, 20, 100), **RECIPE},
-        transformer={
-            "depth": By(2, 6, 6),
-            "width": By(8, 32, 32),
-            "epochs": By(2, 100, 200),
-            "batch_size": 64,
-            "learning_rate": 0.02,
-            "weight_decay": 0.0,
-        },
+        resnet=RECIPE | {"depth": By(1, 2, 2), "width": By(4, 8, 8), "epochs": By(2, 20, 100)},
+        transformer=SLOW | {"depth": By(2, 6, 6), "width": By(8, 32, 32), **LONG},
     ),
     parts=tuple(Part(name, WORK, MINE, given={"architecture": name}) for name in ARCHITECTURES),
     draw="ncollapse.studies.prune.figures:draw",

@@ -16,7 +16,7 @@ def cost(area: Axes, ink: Ink, *parts: Runs) -> None:
     reading says, a seed each."""
     for name, runs, colour in zip(NAMES, parts, ink.all, strict=True):
         lost = np.array([run["whole"] - np.array(run["accuracy"]) for run in runs])
-        if not lost.size:
+        if not lost.size:  # None of its runs is finished.
             continue
         share = np.arange(lost.shape[1]) / (lost.shape[1] - 1)
         area.plot(share[1:], lost.mean(0)[1:], color=colour, label=name)

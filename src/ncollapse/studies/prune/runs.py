@@ -41,27 +41,19 @@ def network(settings: Plan, seed: int) -> Outcome:
         "prune-random": read - sum(accuracy[1:]) / len(blocks),
         "prune-blocks": 1 - kept / len(blocks),
     }
-    return outcome(
-        values,
-        architecture=settings["architecture"],
-        whole=whole,
-        kept=kept,
-        mismatch=mismatch,
-        accuracy=accuracy,
-        parameters=shares,
-    )
+    read_of = {"architecture": settings["architecture"], "whole": whole, "kept": kept}
+    return outcome(values, **read_of, mismatch=mismatch, accuracy=accuracy, parameters=shares)
 
 
 def built(name: str, depth: int, width: int, seed: int) -> tuple[nn.Sequential, list[str]]:
     """A network of flat digits behind a layer called `input`, and the names of its blocks. The
     transformer has rows of pixels as tokens, and no norm before its head."""
     parts: OrderedDict[str, nn.Module] = OrderedDict({INPUT: nn.Identity()})
+    blocks = [f"relu{number}" for number in range(depth)]
     if name == "mlp":
         parts["net"] = mlp(SIDE**2, (width,) * depth, CLASSES, seed=seed)
-        blocks = [f"relu{number}" for number in range(depth)]
     elif name == "cnn":
         parts["net"] = conv(CLASSES, (width,) * depth, side=SIDE, seed=seed)
-        blocks = [f"relu{number}" for number in range(depth)]
     elif name == "resnet":
         widths = (width, 2 * width, 4 * width, 4 * width)
         parts["net"] = ResNet(
@@ -81,14 +73,8 @@ def finished(
     """nc4_mismatch on training samples after each block, and how many blocks are kept: up to the
     effective depth, all where no block, or only what enters the classifier, decides as the network
     does."""
-    found = measure(
-        model,
-        train=data.loader("train"),
-        layers=blocks,
-        keys=("nc4_mismatch",),
-        null=False,
-        intervals=False,
-    )
+    known, keys = data.loader("train"), ("nc4_mismatch",)
+    found = measure(model, known, layers=blocks, keys=keys, null=False, intervals=False)
     number = found.depth(tolerance=tolerance).effective.number or len(blocks)
     read = [found.value("nc4_mismatch", layer=block) for block in blocks]
     return [1.0 if value is None else value for value in read], min(number, len(blocks))
