@@ -26,6 +26,8 @@ SYMMETRIC = ("logit", "probit")
 LINKS = (*SYMMETRIC, "cloglog", "loglog")
 # Width of an interval unless thresholds are given: wide enough that grades are told apart.
 WIDTH = 4.0
+# Scores an interval that are looked at for the most likely grade.
+LOOKS = 201
 # exp is continued by its tangent from here on: float32 holds no exponent past 88.
 STEEP = 60.0
 # Below it log((1 - e^-t)/t) is -t/2.
@@ -193,6 +195,19 @@ def check_grades(labels: Tensor, grades: int) -> None:
             f"label {int(labels.flatten()[row])} of sample {row} lies outside the {grades} grades "
             f"0..{grades - 1}; count grades from 0 in their order, or pass one more threshold"
         )
+
+
+def named_grades(link: str, thresholds: Float[Tensor, " ends"]) -> tuple[bool, ...]:
+    """Whether each grade is the most likely one at some score. A grade whose interval is narrow for
+    those beside it is named nowhere: logit, between wide neighbours, below 2 log 2 = 1.39."""
+    low, high = thresholds[:-1], thresholds[1:]
+    steps = torch.linspace(0, 1, LOOKS, dtype=thresholds.dtype, device=thresholds.device)
+    inside = (low[:, None] + (high - low)[:, None] * steps).flatten()
+    span = thresholds[-1] - thresholds[0]
+    beyond = torch.cat([thresholds[:1] - span * steps, thresholds[-1:] + span * steps])
+    places = torch.cat([inside, beyond, limits(link, thresholds)])
+    best = log_probabilities(link, thresholds, places).argmax(1)
+    return tuple(bool((best == q).any()) for q in range(len(low)))
 
 
 @dataclass(frozen=True)
