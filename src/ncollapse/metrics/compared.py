@@ -55,6 +55,7 @@ def compared(
         statistics=evidence.statistics,
         geometry=evidence.geometry,
         decisions=evidence.decisions,
+        latent=evidence.latent,
         definition=definition,
     )
     seed = comparators.seed

@@ -12,6 +12,7 @@ from ncollapse.collect.statistics.residuals import Residuals
 from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import Geometry
 from ncollapse.metrics.catalog import METRICS
+from ncollapse.metrics.onc import Latent
 from ncollapse.metrics.readings import applicable
 
 
@@ -19,7 +20,8 @@ from ncollapse.metrics.readings import applicable
 class Evidence:
     """Parts may be missing. epsilon: spacing at 1 of the features' dtype. residuals: single
     samples about their class means. stored: class means in the columns in which features are
-    rounded, where the geometry is in others."""
+    rounded, where the geometry is in others. latent: the head of ordered grades. task: whose rows
+    are asked."""
 
     statistics: ClassStatistics
     geometry: Geometry | None
@@ -28,6 +30,8 @@ class Evidence:
     epsilon: float
     residuals: Residuals | None = None
     stored: Tensor | None = None
+    latent: Latent | None = None
+    task: str = "classification"
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -36,7 +40,12 @@ class Evidence:
             self.geometry is not None and self.geometry.weight is not None,
             self.decisions is not None and self.decisions.has_head,
         )
-        found = applicable(head=any(heads), decisions=self.decisions is not None)
+        found = applicable(
+            head=any(heads),
+            decisions=self.decisions is not None,
+            latent=self.latent is not None,
+            task=self.task,
+        )
         if self.geometry is None:
             return tuple(key for key in found if "geometry" not in METRICS[key].takes)
         return found

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ncollapse.collect.statistics.decisions import Decisions
     from ncollapse.collect.statistics.summary import ClassStatistics
     from ncollapse.geometry import Geometry
+    from ncollapse.metrics.onc import Latent
     from ncollapse.metrics.population.sample import Sample
 
 # What a null draws, by the one word that stands beside its number.
@@ -57,9 +58,9 @@ class Metric:
     """A row of the catalog.
 
     `needs` lists what is read: means, trace (per-class spread), full (Σ_W), head (weight),
-    decisions (a second look at the features). `takes` orders the function's arguments.
-    `definitions` maps the name of a published variant to the keyword arguments that give it;
-    `weighted` metrics have the definitions macro and micro as well.
+    decisions (a second look at the features), latent (the head of ordered grades). `takes` orders
+    the function's arguments. `definitions` maps the name of a published variant to the keyword
+    arguments that give it; `weighted` metrics have the definitions macro and micro as well.
 
     Comparators. null: one of `NULLS`. floor: "rounding" (what the dtype of the features leaves) or
     the path of a function of (num_classes, num_features). interval: one of `INTERVALS`, formed on
@@ -151,11 +152,17 @@ class Metric:
         statistics: ClassStatistics | None = None,
         geometry: Geometry | None = None,
         decisions: Decisions | None = None,
+        latent: Latent | None = None,
         definition: str = "macro",
     ) -> Tensor:
         """The metric as a scalar tensor, differentiable in the parts it reads."""
         module, name = self.function.split(":")
-        parts = {"statistics": statistics, "geometry": geometry, "decisions": decisions}
+        parts = {
+            "statistics": statistics,
+            "geometry": geometry,
+            "decisions": decisions,
+            "latent": latent,
+        }
         missing = [part for part in self.takes if parts[part] is None]
         if missing:
             raise ValueError(f"{self.key} needs {' and '.join(missing)}; pass them by keyword")

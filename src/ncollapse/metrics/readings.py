@@ -7,16 +7,24 @@ from collections.abc import Iterable
 from ncollapse.collect.statistics.decisions import Decisions
 from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import Geometry
-from ncollapse.metrics.catalog import METRICS
+from ncollapse.metrics.catalog import METRICS, of_task
 from ncollapse.metrics.metric import ALONE, Metric, Without
+from ncollapse.metrics.onc import Latent
 
 
 def applicable(
-    *, means: bool = True, head: bool = False, decisions: bool = False
+    *,
+    means: bool = True,
+    head: bool = False,
+    decisions: bool = False,
+    latent: bool = False,
+    task: str = "classification",
 ) -> tuple[str, ...]:
-    """Keys that can be asked of what is at hand; Σ_W may still be missing."""
+    """Keys of a task that can be asked of what is at hand; Σ_W may still be missing."""
     held = {"means": means, "trace": means, "full": means, "head": head, "decisions": decisions}
-    return tuple(key for key, row in METRICS.items() if all(held[need] for need in row.needs))
+    held["latent"] = latent
+    rows = of_task(task).items()
+    return tuple(key for key, row in rows if all(held[need] for need in row.needs))
 
 
 def read(
@@ -25,6 +33,7 @@ def read(
     statistics: ClassStatistics | None = None,
     geometry: Geometry | None = None,
     decisions: Decisions | None = None,
+    latent: Latent | None = None,
     definition: str = "macro",
 ) -> tuple[dict[str, float | None], list[str]]:
     """Values by key and warnings; a metric that cannot be read is None with a sentence."""
@@ -43,6 +52,7 @@ def read(
                     statistics=statistics,
                     geometry=geometry,
                     decisions=decisions,
+                    latent=latent,
                     definition=definition,
                 ).detach()
             )

@@ -33,6 +33,7 @@ class PartSource(FeatureSource):
         codes = whole.split_codes
         part.split_codes = None if codes is None else codes[part.order]
         part.weight, part.bias, part.class_names = whole.weight, whole.bias, whole.class_names
+        part.thresholds, part.link = whole.thresholds, whole.link
         part.description = whole.description
         part.__dict__["fingerprint"] = whole.fingerprint
         return part

@@ -23,6 +23,7 @@ from ncollapse.collect.tap.batches import (
     unpack_batch,
 )
 from ncollapse.collect.tap.heads import is_sharded
+from ncollapse.collect.tap.ordered import thresholds_of
 from ncollapse.collect.tap.preserve import preserved
 from ncollapse.collect.tap.taps import Taps
 from ncollapse.collect.tap.tokens import token_batch, token_order
@@ -194,6 +195,9 @@ class ModelStream:
         if self.taps.head is None:
             return
         K = self.taps.head.weight.shape[0]
+        if self.taps.head.binary and (labels.numel() == 0 or int(labels.max()) > 1):
+            ordered = thresholds_of(self.taps.model, self.taps.head.name)
+            K = K if ordered is None else ordered[0].numel() - 1
         wrong = (labels < 0) | (labels >= K)
         if self.ignore_index is not None:
             wrong &= labels != self.ignore_index
