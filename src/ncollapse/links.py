@@ -40,8 +40,8 @@ def log_interval(link: str, low: Ends, width: Ends) -> Ends:
     """log(g(low + width) - g(low)) without cancellation, at either tail and for any width > 0.
 
     logit: g = 1/(1 + e^-x). probit: the normal distribution function. cloglog: 1 - exp(-e^x).
-    loglog: exp(-e^-x). The tail of the two last, where losses grow like e^|x|, goes on along its
-    tangent from |x| = 60. Raises ValueError for another link.
+    loglog: exp(-e^-x). The tail of the two last, where losses grow exponentially, goes on along its
+    tangent from an exponent of 60 on. Raises ValueError for another link.
     """
     high = low + width
     if link == "logit":

@@ -81,7 +81,12 @@ def test_a_model_with_an_ordinal_head_is_found_by_itself() -> None:
     with torch.no_grad():
         model[1].linear.weight.copy_(torch.from_numpy(w)[None])
     data = [(torch.from_numpy(f).float(), torch.from_numpy(y))]
-    m = nc.measure(model, data, **QUICK)
+    m = nc.measure(model, data, class_names=["low", "some", "more", "most"], **QUICK)
+    assert [row.name for row in m.classes] == ["low", "some", "more", "most"]
+    with pytest.raises(ValueError, match="5 classes and the head '1.linear' is 4 wide"):
+        nc.measure(model, data, class_names="abcde", **QUICK)
+    with pytest.raises(ValueError, match="label 4 of sample 0 .* tells 4 grades"):
+        nc.measure(model, [(data[0][0], data[0][1] + 4)], **QUICK)
     plain = nc.measure_features(
         f.astype(np.float32), y, weight=w[None].astype(np.float32), thresholds=B, link="probit",
         **QUICK,

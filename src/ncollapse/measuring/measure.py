@@ -199,7 +199,8 @@ def _recomputed(
 def _check_names(class_names: Any, taps: Taps) -> None:
     if class_names is None or taps.head is None:
         return
-    K = taps.head.weight.shape[0]
+    ordered = thresholds_of(taps.model, taps.head.name)
+    K = taps.head.weight.shape[0] if ordered is None else ordered[0].numel() - 1
     if len(class_names) != K:
         raise ValueError(
             f"the data has {len(class_names)} classes and the head {taps.head.name!r} is {K} wide; "

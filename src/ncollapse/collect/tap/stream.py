@@ -195,15 +195,17 @@ class ModelStream:
         if self.taps.head is None:
             return
         K = self.taps.head.weight.shape[0]
-        if self.taps.head.binary and (labels.numel() == 0 or int(labels.max()) > 1):
+        wide = "has one logit for two" if self.taps.head.binary else f"is {K} wide"
+        if self.taps.head.binary and labels.numel() and int(labels.max()) > 1:
             ordered = thresholds_of(self.taps.model, self.taps.head.name)
-            K = K if ordered is None else ordered[0].numel() - 1
+            if ordered is not None:
+                K = ordered[0].numel() - 1
+                wide = f"tells {K} grades"
         wrong = (labels < 0) | (labels >= K)
         if self.ignore_index is not None:
             wrong &= labels != self.ignore_index
         if bool(wrong.any()):
             first = int(wrong.nonzero()[0])
-            wide = "has one logit for two" if self.taps.head.binary else f"is {K} wide"
             raise ValueError(
                 f"label {int(labels[first])} of sample {place + first} in split {split!r} lies "
                 f"outside the head's classes 0..{K - 1} ({self.taps.head.name!r} {wide}); is "
