@@ -14,7 +14,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "ncollapse"
 LAYERS = [
     {"linalg", "pairs", "errors", "moved"},
     {"record", "sources"},
-    {"geometry", "losses"},
+    {"geometry", "links", "losses"},
     {"collect"},
     {"metrics", "theory"},
     {"tasks"},

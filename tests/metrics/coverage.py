@@ -18,8 +18,10 @@ import numpy as np
 import torch
 
 import ncollapse as nc
-from ncollapse.metrics.catalog import METRICS
+from ncollapse.metrics.catalog import of_task
 from ncollapse.metrics.population.sample import CannotTellError, Sample
+
+METRICS = of_task()
 
 MANY = 1e15
 

@@ -7,9 +7,11 @@ import pytest
 import torch
 
 import ncollapse as nc
-from ncollapse.metrics.catalog import METRICS
+from ncollapse.metrics.catalog import of_task
 from ncollapse.metrics.estimates import wilson
 from tests.data import make
+
+METRICS = of_task()
 
 SHUFFLED = [key for key, row in METRICS.items() if row.null == "shuffled"]
 

@@ -14,8 +14,10 @@ from ncollapse.collect.statistics.directions import Directions
 from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import Geometry
 from ncollapse.metrics.alignment import strongest
-from ncollapse.metrics.catalog import METRICS
+from ncollapse.metrics.catalog import of_task
 from tests.data import make
+
+METRICS = of_task()
 
 CASE = make("laws", counts=[30, 50, 20, 40], dim=6, dtype=np.float64, seed=3)
 # Raw rows move with a common shift of the features; everything else does not.

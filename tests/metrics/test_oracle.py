@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 import ncollapse as nc
-from ncollapse.metrics.catalog import METRICS
+from ncollapse.metrics.catalog import of_task
 from tests.data import CASES, Case, make
 from tests.oracles import oracle, published
+
+METRICS = of_task()
 
 
 def close(found: float | None, wanted: float | None, relative: float) -> bool:

@@ -64,6 +64,17 @@ def parse_bias(text: str) -> str | float:
         raise ValueError(f"--bias {text!r} is unknown; none, free or a number is needed") from None
 
 
+def parse_thresholds(text: str) -> tuple[float, ...]:
+    """'-6,-2,0,3,6' → numbers."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(
+            f"--thresholds {text!r} is not understood; write numbers that increase, as in "
+            "--thresholds=-6,-2,0,3,6"
+        ) from None
+
+
 def predict(
     counts: Annotated[
         str | None, typer.Option(help="5000x5,50x5 (count x classes) or 37,81,120.")
@@ -92,6 +103,18 @@ def predict(
     weight_energy: Annotated[float | None, typer.Option(help="E_W of lpm, fixed-head; 1.")] = None,
     feature_energy: Annotated[float | None, typer.Option(help="E_H of lpm, fixed-head; 1.")] = None,
     depth: Annotated[int | None, typer.Option(help="Of deep-linear, deep-relu; 2.")] = None,
+    task: Annotated[
+        str, typer.Option(help="classification or ordinal (grades, lowest first).")
+    ] = "classification",
+    link: Annotated[
+        str | None, typer.Option(help="Of ordinal: logit, probit, cloglog or loglog; logit.")
+    ] = None,
+    thresholds: Annotated[
+        str | None, typer.Option(help="Of ordinal: -6,-2,0,3,6; evenly spaced, 4 apart.")
+    ] = None,
+    learn_thresholds: Annotated[
+        bool, typer.Option("--learn-thresholds", help="Of ordinal: the inner ones are free.")
+    ] = False,
     tolerance: Annotated[float, typer.Option(help="Relative gap to reach.")] = 1e-8,
     against: Annotated[
         Path | None,
@@ -120,6 +143,7 @@ def predict(
     |  ncollapse predict --counts 500x5,5x5 --model fixed-head --head simplex --loss dr
     |  ncollapse predict --counts 1x10 --model deep-relu --depth 4 --weight-decay 4e-3
     --feature-decay 4e-3
+    |  ncollapse predict --counts 46,88,133,109,66 --task ordinal --link probit
     |  ncollapse predict --against ncollapse-runs/demo-DATE
     """
     set_logging(quiet, verbose)
@@ -156,6 +180,18 @@ def predict(
         "weight": None if class_weights is None else _weights(class_weights),
     }
     settings |= {name: value for name, value in parameters.items() if value is not None}
+    if task != "classification":
+        if not (against is plot is phase_diagram is None):
+            raise ValueError(
+                f"--against, --plot and --phase-diagram are of classes; --task {task} was passed"
+            )
+        settings["task"] = task
+    ordered = {
+        "link": link,
+        "thresholds": None if thresholds is None else parse_thresholds(thresholds),
+        "learn_thresholds": learn_thresholds or None,
+    }
+    settings |= {name: value for name, value in ordered.items() if value is not None}
     with only_writer(output):
         if against is not None:
             text, document = _against(against, sizes, settings)
@@ -280,7 +316,9 @@ def _write(
         output.mkdir(parents=True, exist_ok=True)
         written.append(write_prediction(output, document))
     pictures = [
-        path for path in (plot, None if output is None else output / "prediction.svg") if path
+        path
+        for path in (plot, None if output is None else output / "prediction.svg")
+        if path and "ordinal" not in document
     ]
     for path in pictures:
         from ncollapse.report.plots.prediction import save_figure

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         VectorScalingLoss,
     )
     from ncollapse.control.nearest import NearestFrameHead
+    from ncollapse.control.ordinal import OrdinalHead, OrdinalLoss
     from ncollapse.control.overcollapse import AdjacentRegions, OverCollapsePrevention
     from ncollapse.control.principal import PrincipalFeatures
     from ncollapse.control.regularizers import (
@@ -72,6 +73,7 @@ _HOMES = {
         "VectorScalingLoss",
     ),
     "nearest": ("NearestFrameHead",),
+    "ordinal": ("OrdinalHead", "OrdinalLoss"),
     "overcollapse": ("AdjacentRegions", "OverCollapsePrevention"),
     "principal": ("PrincipalFeatures",),
     "regularizers": (
@@ -116,6 +118,8 @@ __all__ = [
     "MeanLoss",
     "NC1Penalty",
     "NearestFrameHead",
+    "OrdinalHead",
+    "OrdinalLoss",
     "OrthogonalHead",
     "OverCollapsePrevention",
     "PrincipalFeatures",

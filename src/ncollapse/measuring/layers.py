@@ -77,6 +77,7 @@ def measure_layers(
     classes: list[ClassRow] = []
     geometries: dict[str, Geometry] = {}
     spectra: dict[str, Any] = {}
+    told: dict[str, Any] = {}
     layers: dict[str, dict[str, Any]] = {}
     config: dict[str, Any] = {}
     samples = 0
@@ -110,6 +111,8 @@ def measure_layers(
                     geometries[split.name] = _stored(found.geometry, inside, source, split)
                 if found.spectrum:
                     spectra[split.name] = found.spectrum
+                if found.told:
+                    told[split.name] = found.told
             if options.told is not None:
                 options.told("metrics", number + 1, len(sources))
         form = "span of means" if plan.wide else _scatter_form(splits[0].first)
@@ -145,6 +148,7 @@ def measure_layers(
                 "splits": {split.name: int(split.part.counts.sum()) for split in splits},
             }
     config["layers"] = layers
+    config |= {task.name: told} if told else {}
     config |= extra or {}
     source = sources[primary]
     paths: dict[str, Any] = {}
@@ -187,7 +191,8 @@ def _stored(
     if not isinstance(read, SpannedSource):
         return geometry
     present = (split.part.counts > 0).nonzero().flatten()
-    weight = given.weight
+    # A head of ordered grades is no row a class.
+    weight = None if geometry.weight is None else given.weight
     return replace(
         geometry,
         means=None if geometry.means is None else read.stored(geometry.means),

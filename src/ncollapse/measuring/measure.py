@@ -21,6 +21,7 @@ from ncollapse.collect.ranks.ranks import Ranks, together
 from ncollapse.collect.ranks.shares import check_order
 from ncollapse.collect.tap.batches import Unpack as UnpackBatch
 from ncollapse.collect.tap.heads import GUESSED
+from ncollapse.collect.tap.ordered import thresholds_of
 from ncollapse.collect.tap.pooling import Pool
 from ncollapse.collect.tap.select import Layers
 from ncollapse.collect.tap.stream import ModelStream
@@ -44,7 +45,9 @@ log = logging.getLogger("ncollapse")
 # So many layers with weights, or more, are held against a straight line unasked.
 SHORTEST = 3
 # Keywords of the verbs that are no options of reading; for the error that names the nearest.
-ARRAY_KEYWORDS = ("weight", "bias", "split", "class_names", "trace", "share")
+ARRAY_KEYWORDS = (
+    "weight", "bias", "split", "class_names", "thresholds", "link", "trace", "share",
+)  # fmt: skip
 MODEL_KEYWORDS = (
     "train", "test", "layers", "head", "pool", "unpack", "limit", "batch_size", "autocast",
     "tokens", "cache", "cache_budget", "class_names", "description", "trace", "geodesic",
@@ -213,7 +216,8 @@ def _recomputed(
 def _check_names(class_names: Any, taps: Taps) -> None:
     if class_names is None or taps.head is None:
         return
-    K = taps.head.weight.shape[0]
+    ordered = thresholds_of(taps.model, taps.head.name)
+    K = taps.head.weight.shape[0] if ordered is None else ordered[0].numel() - 1
     if len(class_names) != K:
         raise ValueError(
             f"the data has {len(class_names)} classes and the head {taps.head.name!r} is {K} wide; "
@@ -248,6 +252,9 @@ def _finish(
             "check": taps.head.check,
         }
         log.info("tap  %s", taps.head.described)
+        ordered = thresholds_of(taps.model, taps.head.name)
+        if ordered is not None:
+            sources[HEAD].thresholds, sources[HEAD].link = ordered
     return measure_layers(
         sources,
         options,
@@ -294,12 +301,16 @@ def measure_features(
     bias: Tensor | np.ndarray[Any, Any] | None = None,
     split: Any = None,
     class_names: Any = None,
+    thresholds: Any = None,
+    link: str = "logit",
     **options: Unpack[SourceOptions],
 ) -> Measurement:
     """Neural collapse of features (samples, dim) with integer labels (samples).
 
     `weight` (classes, dim) and `bias` (classes) are the classifier; `split` names the split of
-    each sample. Every other keyword is one of `measure_source`. Nothing is copied or changed.
+    each sample. Ordered grades have a weight (1, dim) and `thresholds` (grades + 1) with their
+    `link`, which makes the task "ordinal". Every other keyword is one of `measure_source`. Nothing
+    is copied or changed.
 
     >>> m = measure_features(features, labels, weight=W, bias=b)   # doctest: +SKIP
     >>> print(m)                                                   # doctest: +SKIP
@@ -307,7 +318,14 @@ def measure_features(
     trace, share = options.pop("trace", None), options.pop("share", False)
     given = options_of("measure_features", options, ARRAY_KEYWORDS)
     source = ArraySource(
-        features, labels, weight=weight, bias=bias, split=split, class_names=class_names
+        features,
+        labels,
+        weight=weight,
+        bias=bias,
+        split=split,
+        class_names=class_names,
+        thresholds=thresholds,
+        link=link,
     )
     with shown(given) as chosen:
         return _measured(source, chosen, trace, share)

@@ -56,6 +56,7 @@ def compared(
         geometry=evidence.geometry,
         decisions=evidence.decisions,
         rays=evidence.rays,
+        latent=evidence.latent,
         definition=definition,
     )
     seed = comparators.seed

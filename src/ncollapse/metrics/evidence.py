@@ -13,6 +13,7 @@ from ncollapse.collect.statistics.residuals import Residuals
 from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import Geometry
 from ncollapse.metrics.catalog import METRICS
+from ncollapse.metrics.onc import Latent
 from ncollapse.metrics.readings import applicable
 
 
@@ -20,7 +21,8 @@ from ncollapse.metrics.readings import applicable
 class Evidence:
     """Parts may be missing. epsilon: spacing at 1 of the features' dtype. residuals: single
     samples about their class means. stored: class means in the columns in which features are
-    rounded, where the geometry is in others. rays: directions and lengths, where asked for."""
+    rounded, where the geometry is in others. rays: directions and lengths, where asked for. latent:
+    the head of ordered grades. task: whose rows are asked."""
 
     statistics: ClassStatistics
     geometry: Geometry | None
@@ -30,6 +32,8 @@ class Evidence:
     residuals: Residuals | None = None
     stored: Tensor | None = None
     rays: Rays | None = None
+    latent: Latent | None = None
+    task: str = "classification"
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -45,6 +49,8 @@ class Evidence:
             reads=self.geometry is not None
             and (self.geometry.reads is not None or self.geometry.weight is not None),
             rays=self.rays is not None,
+            latent=self.latent is not None,
+            task=self.task,
         )
         if self.geometry is None:
             return tuple(key for key in found if "geometry" not in METRICS[key].takes)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ncollapse.collect.statistics.directions import Rays
     from ncollapse.collect.statistics.summary import ClassStatistics
     from ncollapse.geometry import Geometry
+    from ncollapse.metrics.onc import Latent
     from ncollapse.metrics.population.sample import Sample
 
 # What a null draws, by the one word that stands beside its number.
@@ -60,8 +61,8 @@ class Metric:
     `needs` lists what is read: means, trace (per-class spread), full (Σ_W), head (weight),
     decisions (a second look at the features), decided (what the model decides of each sample,
     known at every layer of a model that has a head), reads (what the weight behind the features
-    looks at), rays (directions and lengths, collected where a key asks for them). `takes` orders
-    the function's arguments.
+    looks at), rays (directions and lengths, collected where a key asks for them), latent (the head
+    of ordered grades). `takes` orders the function's arguments.
     `definitions` maps the name of a published variant to the keyword arguments that give it;
     `weighted` metrics have the definitions macro and micro as well.
 
@@ -158,13 +159,18 @@ class Metric:
         geometry: Geometry | None = None,
         decisions: Decisions | None = None,
         rays: Rays | None = None,
+        latent: Latent | None = None,
         definition: str = "macro",
     ) -> Tensor:
         """The metric as a scalar tensor, differentiable in the parts it reads."""
         module, name = self.function.split(":")
         parts = {
-            "statistics": statistics, "geometry": geometry, "decisions": decisions, "rays": rays
-        }  # fmt: skip
+            "statistics": statistics,
+            "geometry": geometry,
+            "decisions": decisions,
+            "rays": rays,
+            "latent": latent,
+        }
         missing = [part for part in self.takes if parts[part] is None]
         if missing:
             raise ValueError(f"{self.key} needs {' and '.join(missing)}; pass them by keyword")

@@ -8,8 +8,9 @@ from ncollapse.collect.statistics.decisions import Decisions
 from ncollapse.collect.statistics.directions import Rays
 from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import Geometry
-from ncollapse.metrics.catalog import METRICS
+from ncollapse.metrics.catalog import METRICS, of_task
 from ncollapse.metrics.metric import ALONE, Metric, Without
+from ncollapse.metrics.onc import Latent
 
 
 def applicable(
@@ -20,15 +21,19 @@ def applicable(
     decided: bool | None = None,
     reads: bool = False,
     rays: bool = False,
+    latent: bool = False,
+    task: str = "classification",
 ) -> tuple[str, ...]:
-    """Keys that can be asked of what is at hand; Σ_W may still be missing. decided: whether it is
-    known what the model decides of each sample, by default where its head is; reads: whether the
-    weight behind the features is known."""
+    """Keys of a task that can be asked of what is at hand; Σ_W may still be missing. decided:
+    whether it is known what the model decides of each sample, by default where its head is; reads:
+    whether the weight behind the features is known."""
     held = {"means": means, "trace": means, "full": means, "head": head, "decisions": decisions}
     held["reads"] = reads
     held["decided"] = head and decisions if decided is None else decided
     held["rays"] = rays
-    return tuple(key for key, row in METRICS.items() if all(held[need] for need in row.needs))
+    held["latent"] = latent
+    rows = of_task(task).items()
+    return tuple(key for key, row in rows if all(held[need] for need in row.needs))
 
 
 def read(
@@ -38,6 +43,7 @@ def read(
     geometry: Geometry | None = None,
     decisions: Decisions | None = None,
     rays: Rays | None = None,
+    latent: Latent | None = None,
     definition: str = "macro",
 ) -> tuple[dict[str, float | None], list[str]]:
     """Values by key and warnings; a metric that cannot be read is None with a sentence."""
@@ -57,6 +63,7 @@ def read(
                     geometry=geometry,
                     decisions=decisions,
                     rays=rays,
+                    latent=latent,
                     definition=definition,
                 ).detach()
             )

@@ -83,6 +83,12 @@ def cards(document: Document) -> list[Card]:
 
 def meaning(document: Document) -> list[str]:
     """Sentences made of the answers, without new claims: each question has its phrases."""
+    if (document.config.get("task") or {}).get("name") == "ordinal":
+        rest = ("ordinal_line", "ordinal_order", "ordinal_places")
+        return [
+            _about_spread(document, "ordinal_spread"),
+            "".join(_phrase(document, name) for name in rest),
+        ]
     return [
         _about_spread(document),
         _phrase(document, "frame") + _phrase(document, "dual"),
@@ -98,13 +104,13 @@ def _phrase(document: Document, name: str, split: str = "", *, other: bool = Fal
     return (question.others if other else question.phrases)[answer].format(split=split)
 
 
-def _about_spread(document: Document) -> str:
+def _about_spread(document: Document, asked: str = "collapsed") -> str:
     names = list(document.results)
     first = document.reference
-    said = _phrase(document, "collapsed", first)
+    said = _phrase(document, asked, first)
     for name in names:
         if name != first:
-            said += _phrase(document, "collapsed", name, other=True)
+            said += _phrase(document, asked, name, other=True)
     if len(names) == 1:
         said += "; samples that were held out were not looked at"
     return said + "."
@@ -162,7 +168,9 @@ def unknown(document: Document) -> list[tuple[str, str]]:
         for v in document.verdicts
         if v.answer in ("cannot tell", "not measured")
     ]
-    found.append(("Where do the answers change?", calibrated()))
+    ordinal = (document.config.get("task") or {}).get("name") == "ordinal"
+    said = "The cuts of these questions are judgements; they were not calibrated on models."
+    found.append(("Where do the answers change?", said if ordinal else calibrated()))
     return found
 
 

@@ -19,6 +19,8 @@ COSINES = f"{PILOT} at 120/12: cosines of classifiers within .03 of the predicte
 FRAME = "theory: 0; a tenth of the matrix's norm elsewhere refutes. No pilot was run"
 NEARER = "theory: 0; 1 would be as far from one frame as from the other. No pilot was run"
 POWER = "theory: a power of ¼ where decay is weak; less than half of it refutes. No pilot was run"
+PLACES = "two hundredths of an interval, as asked; one network on another seed read .002 and .001"
+LINE = "theory: 0; a hundredth of the variance off the line refutes. One network had read"
 MADE = f"{BEFORE} at saddles that were made from the optimum, for two losses"
 SEED = "a run of one seed had read"
 CONJECTURE = "the conjecture; one rise refutes"
@@ -167,6 +169,17 @@ BASIS = {
         f"residual-depth-{key}": f"{ROOT}. No pilot was run"
         for key in ("rn2-log2", "tx1-gap", "tx1-nc1", "tx2-linear")
     },
+    "ordinal-diabetes-places": PLACES,
+    "ordinal-ink-places": PLACES,
+    "ordinal-diabetes-line": f"{LINE} .001",
+    "ordinal-ink-line": f"{LINE} .0002",
+    "ordinal-phase-below": "theory: 0",
+    "ordinal-phase-above": "theory: 0",
+    "ordinal-rare-width": "theory: -1 as R grows; a fiftieth away refutes",
+    "ordinal-rare-fixed": "theory: 0 by symmetry",
+    "ordinal-rare-network": "theory: 1; a factor of 2 either way refutes. No pilot was run",
+    "ordinal-rare-recall-learned": "theory: 0; one sample in ten refutes. No pilot was run",
+    "ordinal-rare-recall-fixed": "theory: 1; fewer than nine in ten refute. No pilot was run",
 }
 HISTORY = {
     "landscape-saddle-other": f"{BEFORE} four claims looked at saddles made from the optimum",

@@ -48,6 +48,8 @@ class Classification:
     def recognised(self, source: Labelled) -> str | None:
         if source.labels.dtype.is_floating_point:
             return None
+        if getattr(source, "thresholds", None) is not None:
+            return None  # Of ordered grades.
         return "labels are class numbers"
 
     def class_count(

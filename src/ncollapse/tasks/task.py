@@ -29,7 +29,7 @@ class Asked:
 @dataclass(frozen=True)
 class Found:
     """What a task reads of one split and layer. notes: said among the warnings; spectrum: of the
-    means, for the config."""
+    means, for the config; told: what else the config keeps under the task's name, by split."""
 
     readings: dict[str, Reading]
     num_samples: int
@@ -37,6 +37,7 @@ class Found:
     classes: tuple[ClassRow, ...] = ()
     notes: tuple[str, ...] = ()
     spectrum: Mapping[str, Any] = field(default_factory=dict)
+    told: Mapping[str, Any] = field(default_factory=dict)
 
 
 @runtime_checkable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 from ncollapse.geometry import Geometry
@@ -30,6 +31,10 @@ def predict(
     feature_energy: float | None = None,
     depth: int | None = None,
     head: str | Geometry | None = None,
+    task: str = "classification",
+    link: str | None = None,
+    thresholds: Sequence[float] | None = None,
+    learn_thresholds: bool | None = None,
     **loss_parameters: Any,
 ) -> Prediction:
     """The geometry that theory expects of a classifier trained to the end, with a certificate.
@@ -49,6 +54,9 @@ def predict(
     "fixed-head", where only features are trained, with head ("simplex", "orthogonal" or the
     geometry of a head), weight_energy E_W of a frame, and feature_energy E_H or feature_decay.
     "dr" takes E_W and E_H (1 with feature_decay) from there.
+    task: "classification", or "ordinal" for counts of grades, lowest first, with link, thresholds,
+    learn_thresholds, weight_decay λ_w and feature_decay λ_h of `theory.OrdinalUFM`, num_features
+    and tolerance: an `OrdinalPrediction`.
 
     λ_H is no setting of a real network (decay acts on weights): fit it with
     `ncollapse.theory.fit_tau`, or lay theory over a run with `Measurement.compare`.
@@ -63,6 +71,20 @@ def predict(
     >>> p.collapsed_classes
     ()
     """
+    ordered = {"link": link, "thresholds": thresholds, "learn_thresholds": learn_thresholds}
+    ordered = {name: value for name, value in ordered.items() if value is not None}
+    if task == "ordinal":
+        others = {
+            "loss": loss != "ce", "bias": bias, "nonnegative": nonnegative, "model": model != "ufm",
+            "temperature": temperature, "weight_energy": weight_energy, "depth": depth,
+            "feature_energy": feature_energy, "head": head, **loss_parameters,
+        }  # fmt: skip
+        decays = {"weight_decay": weight_decay, "feature_decay": feature_decay}
+        return predict_ordinal(counts, {**ordered, **decays}, others, num_features, tolerance)
+    if task != "classification":
+        raise ValueError(f"task={task!r} is unknown; classification or ordinal is needed")
+    for name in ordered:
+        raise ValueError(f'{name} was passed without task="ordinal", whose keyword it is')
     if model not in MODELS:
         raise ValueError(f"model={model!r} is unknown; one of {', '.join(MODELS)} is needed")
     kind: type[Counted] = MODELS[model].load()
@@ -98,6 +120,25 @@ def predict(
     return predict_problem(kind.made(counts, loss, num_features, **settings), tolerance)
 
 
+def predict_ordinal(
+    counts: Sequence[int],
+    settings: dict[str, Any],
+    others: dict[str, Any],
+    num_features: int | None,
+    tolerance: float,
+) -> Prediction:
+    """`predict` of ordered grades. others: keywords of classification, which mean nothing here."""
+    from ncollapse.theory.problems.ordinal import OrdinalUFM
+
+    for name, value in others.items():
+        if value:
+            raise ValueError(
+                f'{name} means nothing to task="ordinal"; it takes {", ".join(OrdinalUFM.settings)}'
+            )
+    given = {name: value for name, value in settings.items() if value is not None}
+    return predict_problem(OrdinalUFM(tuple(counts), num_features=num_features, **given), tolerance)
+
+
 def predict_problem(problem: Problem, tolerance: float = 1e-8) -> Prediction:
     """Solve any problem of `ncollapse.theory.problems` and say what it rests on."""
     from ncollapse.theory.solve import solve
@@ -110,7 +151,9 @@ def predict_problem(problem: Problem, tolerance: float = 1e-8) -> Prediction:
 
 def from_solution(solution: Solution) -> Prediction:
     """A prediction around a solution that is already there."""
-    return Prediction(
+    file, _, name = solution.problem.prediction.partition(":")
+    kind: type[Prediction] = getattr(import_module(f"ncollapse.theory.{file}"), name)
+    return kind(
         problem=solution.problem,
         solution=solution,
         assumptions=assumptions_of(solution),

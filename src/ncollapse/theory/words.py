@@ -26,7 +26,7 @@ def render(document: dict[str, Any]) -> str:
     room = LINES - len(lines)
     closing = [line for note in notes for line in wrapped(note)]
     closing += assumption_lines(document["assumptions"], max(room - len(closing), 1))
-    return "\n".join(_fit(line) for line in [*lines, *closing][:LINES])
+    return "\n".join(fit(line) for line in [*lines, *closing][:LINES])
 
 
 def title(document: dict[str, Any]) -> str:
@@ -231,7 +231,8 @@ def wrapped(text: str) -> list[str]:
     return textwrap.wrap(text, WIDTH, subsequent_indent="  ")
 
 
-def _fit(line: str) -> str:
+def fit(line: str) -> str:
+    """A line of at most 80 columns."""
     line = line.rstrip()
     return line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"
 

@@ -35,6 +35,7 @@ class PartSource(FeatureSource):
         part.weight, part.bias, part.class_names = whole.weight, whole.bias, whole.class_names
         part.decided = None if whole.decided is None else whole.decided[part.order]
         part.reads, part.description = whole.reads, whole.description
+        part.thresholds, part.link = whole.thresholds, whole.link
         part.__dict__["fingerprint"] = whole.fingerprint
         return part
 

@@ -104,6 +104,7 @@ class WholeLabels:
         self.split_codes = rows[:, 0].contiguous() if len(source.splits) > 1 else None
         self.num_samples = sum(number for _, _, number in found)
         self.weight, self.description = source.weight, source.description
+        self.thresholds, self.link = source.thresholds, source.link
 
 
 def common_fingerprint(source: FeatureSource, ranks: Ranks) -> str:

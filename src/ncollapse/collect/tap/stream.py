@@ -23,6 +23,7 @@ from ncollapse.collect.tap.batches import (
     unpack_batch,
 )
 from ncollapse.collect.tap.heads import is_sharded
+from ncollapse.collect.tap.ordered import thresholds_of
 from ncollapse.collect.tap.preserve import preserved
 from ncollapse.collect.tap.taps import Taps
 from ncollapse.collect.tap.tokens import token_batch, token_order
@@ -194,12 +195,17 @@ class ModelStream:
         if self.taps.head is None:
             return
         K = self.taps.head.weight.shape[0]
+        wide = "has one logit for two" if self.taps.head.binary else f"is {K} wide"
+        if self.taps.head.binary and labels.numel() and int(labels.max()) > 1:
+            ordered = thresholds_of(self.taps.model, self.taps.head.name)
+            if ordered is not None:
+                K = ordered[0].numel() - 1
+                wide = f"tells {K} grades"
         wrong = (labels < 0) | (labels >= K)
         if self.ignore_index is not None:
             wrong &= labels != self.ignore_index
         if bool(wrong.any()):
             first = int(wrong.nonzero()[0])
-            wide = "has one logit for two" if self.taps.head.binary else f"is {K} wide"
             raise ValueError(
                 f"label {int(labels[first])} of sample {place + first} in split {split!r} lies "
                 f"outside the head's classes 0..{K - 1} ({self.taps.head.name!r} {wide}); is "

@@ -26,6 +26,11 @@ def shown(place: str) -> list[tuple[Metric, Place]]:
     return sorted(((row, at) for row, at in found if at is not None), key=lambda item: item[1].rank)
 
 
+def of_task(name: str = "classification") -> dict[str, Metric]:
+    """The rows of a task."""
+    return {key: row for key, row in METRICS.items() if row.task == name}
+
+
 def followed() -> tuple[str, ...]:
     """Keys that are read along training unless others are asked for."""
     return tuple(key for key, row in METRICS.items() if row.followed)

@@ -31,10 +31,11 @@ class FeatureSource(ABC):
 
     labels: (N) int64. splits: names; split_codes: (N) index into them, None for one split.
     order: (N) places among the samples of all processes, where several read parts of one source.
-    weight (K, d), bias (K), class_names: of the classifier, where known. dtype: of the stored
-    features. decided: (N) the class that the model decides of each sample, for layers before the
-    one that enters its head. reads: (r, d) orthonormal, what the weight behind the features reads
-    most (`Geometry.reads`). description: what a report calls the source.
+    weight (K, d), bias (K), class_names: of the classifier, where known; thresholds (Q + 1) and
+    link of ordered grades, whose weight is one row. dtype: of the stored features. decided: (N) the
+    class that the model decides of each sample, for layers before the one that enters its head.
+    reads: (r, d) orthonormal, what the weight behind the features reads most (`Geometry.reads`).
+    description: what a report calls the source.
     """
 
     num_samples: int
@@ -49,6 +50,8 @@ class FeatureSource(ABC):
     class_names: tuple[str, ...] | None = None
     decided: Tensor | None = None
     reads: Tensor | None = None
+    thresholds: Tensor | None = None
+    link: str = "logit"
     description: str = "arrays"
 
     @abstractmethod
@@ -126,6 +129,11 @@ class FeatureSource(ABC):
                 )
             _check_finite(self.bias, "bias", self.description)
 
+    def _set_thresholds(self, thresholds: Any, link: str = "logit") -> None:
+        if thresholds is not None:
+            self.thresholds = as_tensor(thresholds).to(torch.float64)
+        self.link = link
+
     def _set_split(self, split: Any) -> None:
         if split is None:
             return
@@ -154,7 +162,8 @@ class FeatureSource(ABC):
             )
         self.class_names = tuple(str(name) for name in values.tolist())
         known = int(self.labels.max()) + 1 if self.labels.numel() else 0
-        needed = known if self.weight is None else int(self.weight.shape[0])
+        headed = self.weight is not None and self.thresholds is None
+        needed = int(self.weight.shape[0]) if headed and self.weight is not None else known
         if len(self.class_names) < needed:
             raise ValueError(
                 f"{self.description}: {len(self.class_names)} class names for {needed} classes; "
@@ -177,6 +186,8 @@ class ArraySource(FeatureSource):
         split: Any = None,
         class_names: Any = None,
         description: str = "arrays",
+        thresholds: Any = None,
+        link: str = "logit",
     ) -> None:
         self.description = description
         self._features = as_tensor(features).detach()
@@ -186,6 +197,7 @@ class ArraySource(FeatureSource):
         self._set_labels(as_tensor(labels))
         self._set_head(weight, bias)
         self._set_split(split)
+        self._set_thresholds(thresholds, link)
         self._set_names(class_names)
 
     def rows(self, start: int, size: int) -> Iterator[Tensor]:

@@ -28,6 +28,7 @@ class SpannedSource(FeatureSource):
         self.splits, self.split_codes = source.splits, source.split_codes
         self.class_names, self.description = source.class_names, source.description
         self.bias, self.decided = source.bias, source.decided
+        self.thresholds, self.link = source.thresholds, source.link
         if source.weight is not None:
             self.weight = source.weight.to(torch.float64) @ basis
         if source.reads is not None:

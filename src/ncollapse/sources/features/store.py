@@ -34,6 +34,7 @@ class Store(FeatureSource):
         self._set_labels(self._tensor("labels"))
         self._set_head(self._optional("weight"), self._optional("bias"))
         self._set_split(self._optional("split"))
+        self._set_thresholds(self._optional("thresholds"))
         self._set_names(self._optional("class_names"))
 
     def _tensor(self, name: str) -> torch.Tensor:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ncollapse.theory.problems.gufm import GUFM as GUFM
     from ncollapse.theory.problems.lpm import LPM as LPM
     from ncollapse.theory.problems.normalized import NormalizedUFM as NormalizedUFM
+    from ncollapse.theory.problems.ordinal import OrdinalUFM as OrdinalUFM
     from ncollapse.theory.problems.ufm import UFM as UFM
     from ncollapse.theory.problems.ulpm import ULPM as ULPM
 
@@ -42,6 +43,8 @@ LISTED = (
     Listed("DeepReluUFM", "deep_relu", "deep ReLU features", "deep-relu"),
     Listed("GUFM", "gufm", "normalised features, decayed rows", "gufm"),
     Listed("FixedHead", "fixed_head", "fixed head", "fixed-head"),
+    # Not a model of classes: nc.predict(task="ordinal").
+    Listed("OrdinalUFM", "ordinal", "ordered grades"),
 )
 MODELS = {row.model: row for row in LISTED if row.model is not None}
 _FILES = {row.name: row.file for row in LISTED}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -89,6 +89,9 @@ DESCENT = Solver("descent", "descent:trained")
 class Problem(Protocol):
     """What theory asks of a problem, with the answers of most. A problem of classes derives from
     `counted.Counted`, another one from here."""
+
+    # "file:class" below `ncollapse.theory` of what `predict` returns for it.
+    prediction: ClassVar[str] = "prediction:Prediction"
 
     # ---- sizes and loss -----------------------------------------------------------------------
     if TYPE_CHECKING:
