@@ -206,7 +206,8 @@ class Collector:
         wide = features.double() if self.plan.exact else features
         named = rows if self.source.order is None else self.source.order[rows]
         places = None if self._places is None else self._places[rows]
-        return Batch(wide, labels, named, features, places)
+        targets = None if self.source.targets is None else self.source.targets[rows]
+        return Batch(wide, labels, named, features, places, targets)
 
     def _take(self, number: int, batch: Batch, rows: Tensor) -> None:
         """Deal a batch to its splits; the second look is at samples that count only."""

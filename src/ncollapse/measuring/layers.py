@@ -62,6 +62,8 @@ def measure_layers(
     )
     primary = list(sources)[-1]
     task, why = chosen(options.task, whole(sources[primary], ranks))
+    if task.sees == "targets":
+        sources = {name: each.targeted() for name, each in sources.items()}
     K = options.plan(whole(sources[primary], ranks), task).num_classes
     sources, notes = frequent(sources, K, options, ranks)
     if notes:
@@ -71,6 +73,7 @@ def measure_layers(
     classes: list[ClassRow] = []
     geometries: dict[str, Geometry] = {}
     spectra: dict[str, Any] = {}
+    details: dict[str, Any] = {}
     layers: dict[str, dict[str, Any]] = {}
     config: dict[str, Any] = {}
     samples = 0
@@ -104,6 +107,8 @@ def measure_layers(
                     geometries[split.name] = _stored(found.geometry, inside, source, split)
                 if found.spectrum:
                     spectra[split.name] = found.spectrum
+                if found.details:
+                    details[split.name] = dict(found.details)
             if options.told is not None:
                 options.told("metrics", number + 1, len(sources))
         form = _scatter_form(splits[0].first)
@@ -118,7 +123,7 @@ def measure_layers(
             layers[layer]["channels"] = (channels or {})[layer]
         if layer == primary:
             config = {
-                "task": {"name": task.name, "why": why},
+                "task": {"name": task.name, "why": why, "counted": task.counted},
                 "reference": splits[0].name,
                 "definition": options.asked,
                 "weighting": plan.weighting,
@@ -137,6 +142,8 @@ def measure_layers(
                 "splits": {split.name: int(split.part.counts.sum()) for split in splits},
             }
     config["layers"] = layers
+    if details:
+        config["details"] = details
     config |= extra or {}
     source = sources[primary]
     document = Document.build(

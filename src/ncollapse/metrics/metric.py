@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 # What a null draws, by the one word that stands beside its number.
 NULLS = {
-    "shuffled": "the same features under shuffled labels",
+    "shuffled": "the same features under shuffled labels, or targets",
     "directions": "random directions with the span and spectrum of the same features",
+    "span": "random directions, alike in the span of the same features",
     "guesses": "decisions drawn independently with the class frequencies",
 }
 # What an interval is of: the population value of this network over draws of its data.
@@ -57,9 +58,9 @@ class Metric:
     """A row of the catalog.
 
     `needs` lists what is read: means, trace (per-class spread), full (Σ_W), head (weight),
-    decisions (a second look at the features). `takes` orders the function's arguments.
-    `definitions` maps the name of a published variant to the keyword arguments that give it;
-    `weighted` metrics have the definitions macro and micro as well.
+    decisions (a second look at the features), or what another task has. `takes` orders the
+    function's arguments. `definitions` maps the name of a published variant to the keyword
+    arguments that give it; `weighted` metrics have the definitions macro and micro as well.
 
     Comparators. null: one of `NULLS`. floor: "rounding" (what the dtype of the features leaves) or
     the path of a function of (num_classes, num_features). interval: one of `INTERVALS`, formed on
@@ -152,11 +153,13 @@ class Metric:
         geometry: Geometry | None = None,
         decisions: Decisions | None = None,
         definition: str = "macro",
+        **others: Any,
     ) -> Tensor:
-        """The metric as a scalar tensor, differentiable in the parts it reads."""
+        """The metric as a scalar tensor, differentiable in the parts it reads. others: the parts of
+        tasks that are not of classes, by the names in `takes`."""
         module, name = self.function.split(":")
-        parts = {"statistics": statistics, "geometry": geometry, "decisions": decisions}
-        missing = [part for part in self.takes if parts[part] is None]
+        parts = {"statistics": statistics, "geometry": geometry, "decisions": decisions, **others}
+        missing = [part for part in self.takes if parts.get(part) is None]
         if missing:
             raise ValueError(f"{self.key} needs {' and '.join(missing)}; pass them by keyword")
         function = getattr(import_module(module), name)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from ncollapse.collect.statistics.decisions import Decisions
 from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import Geometry
-from ncollapse.metrics.catalog import METRICS
+from ncollapse.metrics.catalog import METRICS, of_task
 from ncollapse.metrics.metric import ALONE, Metric, Without
 
 
@@ -16,7 +16,7 @@ def applicable(
 ) -> tuple[str, ...]:
     """Keys that can be asked of what is at hand; Σ_W may still be missing."""
     held = {"means": means, "trace": means, "full": means, "head": head, "decisions": decisions}
-    return tuple(key for key, row in METRICS.items() if all(held[need] for need in row.needs))
+    return tuple(key for key, row in of_task().items() if all(held[need] for need in row.needs))
 
 
 def read(

@@ -39,9 +39,11 @@ class Classification:
     """See `ncollapse.tasks.task.Task`."""
 
     name: str = "classification"
+    sees: str = "labels"
+    counted: str = "classes"
 
     def recognised(self, source: Labelled) -> str | None:
-        if source.labels.dtype.is_floating_point:
+        if source.targets is not None:
             return None
         return "labels are class numbers"
 

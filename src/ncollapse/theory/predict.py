@@ -10,12 +10,14 @@ from ncollapse.losses import NAMES, Loss, named
 from ncollapse.theory.prediction import Prediction, assumptions_of
 from ncollapse.theory.problems import MODELS
 from ncollapse.theory.problems.counted import Counted
+from ncollapse.theory.problems.nrc import RegressionUFM, as_rows
 from ncollapse.theory.problems.problem import Problem
 from ncollapse.theory.solution import Solution
+from ncollapse.theory.targets import TargetPrediction
 
 
 def predict(
-    counts: Sequence[int],
+    counts: Sequence[int] | None = None,
     *,
     loss: str | Loss = "ce",
     weight_decay: float | None = None,
@@ -30,6 +32,8 @@ def predict(
     feature_energy: float | None = None,
     depth: int | None = None,
     head: str | Geometry | None = None,
+    task: str = "classification",
+    target_covariance: Any = None,
     **loss_parameters: Any,
 ) -> Prediction:
     """The geometry that theory expects of a classifier trained to the end, with a certificate.
@@ -49,6 +53,10 @@ def predict(
     geometry of a head), weight_energy E_W of a frame, and feature_energy E_H or feature_decay.
     "dr" takes E_W and E_H (1 with feature_decay) from there.
 
+    task: "regression" takes target_covariance Σ (n, n), weight_decay, feature_decay and
+    num_features instead, and gives a `ncollapse.theory.targets.TargetPrediction`: the closed form
+    of (1/2M) Σ ‖W h + b - y‖² + (λ_H/2M) ‖H‖² + (λ_W/2) ‖W‖².
+
     λ_H is no setting of a real network (decay acts on weights): fit it with
     `ncollapse.theory.fit_tau`, or lay theory over a run with `Measurement.compare`.
 
@@ -62,6 +70,17 @@ def predict(
     >>> p.collapsed_classes
     ()
     """
+    if task == "regression":
+        given: dict[str, Any] = {"counts": counts, "bias": bias, "nonnegative": nonnegative or None}
+        given |= {"temperature": temperature, "head": head, "depth": depth, **loss_parameters}
+        given |= {"weight_energy": weight_energy, "feature_energy": feature_energy}
+        _refuse(given, "task 'regression'", "target_covariance, weight_decay, feature_decay")
+        return predict_targets(target_covariance, weight_decay, feature_decay, num_features)
+    if task != "classification":
+        raise ValueError(f"task={task!r} has no theory; classification or regression is needed")
+    _refuse({"target_covariance": target_covariance}, "task 'classification'", "counts")
+    if counts is None:
+        raise ValueError("counts are needed: samples of every class, for example [5000] * 10")
     if model not in MODELS:
         raise ValueError(f"model={model!r} is unknown; one of {', '.join(MODELS)} is needed")
     kind: type[Counted] = MODELS[model].load()
@@ -97,6 +116,36 @@ def predict(
     return predict_problem(kind.made(counts, loss, num_features, **settings), tolerance)
 
 
+def predict_targets(
+    target_covariance: Any,
+    weight_decay: float | None = None,
+    feature_decay: float | None = None,
+    num_features: int | None = None,
+) -> TargetPrediction:
+    """The optimum of a regression with unconstrained features, with a certificate: see
+    `predict`."""
+    if target_covariance is None:
+        raise ValueError(
+            "target_covariance is needed: rows (targets, targets), numpy.cov(targets.T, bias=True)"
+        )
+    decays = {"weight_decay": weight_decay, "feature_decay": feature_decay}
+    problem = RegressionUFM(
+        as_rows(target_covariance),
+        num_features=num_features,
+        **{name: value for name, value in decays.items() if value is not None},
+    )
+    found = predict_problem(problem)
+    assert isinstance(found, TargetPrediction)
+    return found
+
+
+def _refuse(given: dict[str, Any], to: str, takes: str) -> None:
+    """Raise ValueError for keywords that mean nothing."""
+    wrong = [name for name, value in given.items() if value is not None]
+    if wrong:
+        raise ValueError(f"{wrong[0]} means nothing to {to}; it takes {takes} and num_features")
+
+
 def predict_problem(problem: Problem, tolerance: float = 1e-8) -> Prediction:
     """Solve any problem of `ncollapse.theory.problems` and say what it rests on."""
     from ncollapse.theory.solve import solve
@@ -109,7 +158,8 @@ def predict_problem(problem: Problem, tolerance: float = 1e-8) -> Prediction:
 
 def from_solution(solution: Solution) -> Prediction:
     """A prediction around a solution that is already there."""
-    return Prediction(
+    kind = TargetPrediction if isinstance(solution.problem, RegressionUFM) else Prediction
+    return kind(
         problem=solution.problem,
         solution=solution,
         assumptions=assumptions_of(solution),

@@ -104,6 +104,8 @@ class WholeLabels:
         self.split_codes = rows[:, 0].contiguous() if len(source.splits) > 1 else None
         self.num_samples = sum(number for _, _, number in found)
         self.weight, self.description = source.weight, source.description
+        given = [part for part in ranks.gather(source.targets) if part is not None]
+        self.targets = torch.cat(given) if given else None
 
 
 def common_fingerprint(source: FeatureSource, ranks: Ranks) -> str:

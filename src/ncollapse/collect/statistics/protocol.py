@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 Tensors = Mapping[str, Tensor]
-# What a statistic may need of a batch; "means": the class means of all samples, so that it is
-# filled by a second look at the features.
-NEEDS = frozenset({"features", "labels", "means"})
+# What a statistic may need of a batch; "means": means of all samples, so that it is filled by a
+# second look at the features.
+NEEDS = frozenset({"features", "labels", "targets", "means"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +21,7 @@ class Batch:
 
     rows: their numbers, for messages. stored: the features as they are stored, where `features`
     are those in float64. places: how many of its split and class come before each sample, where
-    other processes have seen some of them.
+    other processes have seen some of them. targets: (samples, n) numbers, where a sample has them.
     """
 
     features: Tensor
@@ -29,6 +29,7 @@ class Batch:
     rows: Tensor
     stored: Tensor
     places: Tensor | None = None
+    targets: Tensor | None = None
 
     def select(self, index: Tensor) -> Batch:
         """Some of the samples."""
@@ -42,6 +43,7 @@ class Batch:
             self.rows[index],
             stored,
             None if self.places is None else self.places[index],
+            None if self.targets is None else self.targets[index],
         )
 
 

@@ -32,8 +32,9 @@ class Tokens:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """inputs: a tensor, or a mapping of keyword arguments. labels (samples) int64. mask: real
-    tokens (samples, tokens), where known. tokens: where every token is a sample."""
+    """inputs: a tensor, or a mapping of keyword arguments. labels: (samples) int64, or numbers
+    (samples) or (samples, n). mask: real tokens (samples, tokens), where known. tokens: where every
+    token is a sample."""
 
     inputs: Any
     labels: Tensor
@@ -43,7 +44,7 @@ class Batch:
     @property
     def rows(self) -> int:
         """Rows of the inputs: samples, or sequences of tokens."""
-        return self.labels.numel() if self.tokens is None else self.tokens.sequences
+        return self.labels.shape[0] if self.tokens is None else self.tokens.sequences
 
     def taken(self, value: Any, rows: slice | Tensor) -> Any:
         """Some rows of what the batch holds; tensors that have no row a sample stay whole."""
@@ -142,7 +143,9 @@ def _checked(inputs: Any, labels: Any) -> Batch:
         value = value[:, 0]
     if value.dim() == 1 and value.is_floating_point() and bool(((value == 0) | (value == 1)).all()):
         value = value.to(torch.int64)  # As losses of one logit want them.
-    if value.dim() != 1 or value.is_floating_point() or value.is_complex():
+    if not _numbers(value) and (
+        value.dim() != 1 or value.is_floating_point() or value.is_complex()
+    ):
         raise ValueError(
             f"the labels are {describe(value)}; one integer class number a sample is needed"
             f"{_advice(inputs, value)}"
@@ -152,7 +155,15 @@ def _checked(inputs: Any, labels: Any) -> Batch:
         mask = next((inputs[key] for key in MASKS if isinstance(inputs.get(key), Tensor)), None)
     if isinstance(mask, Tensor) and mask.dim() != 2:
         mask = None
-    return Batch(inputs, value.to(torch.int64), mask)
+    return Batch(inputs, value if value.is_floating_point() else value.to(torch.int64), mask)
+
+
+def _numbers(labels: Tensor) -> bool:
+    """Whether these are targets of a regression: real numbers, but no shares of classes."""
+    if not labels.is_floating_point() or labels.dim() not in (1, 2) or labels.shape[-1] == 0:
+        return False
+    shares = labels.dim() == 2 and bool((labels >= 0).all())
+    return not (shares and bool(((labels.sum(1) - 1).abs() < 1e-3).all()))
 
 
 def _advice(inputs: Any, labels: Tensor) -> str:
@@ -170,8 +181,6 @@ def _advice(inputs: Any, labels: Tensor) -> str:
         return f"; one-hot or mixed labels: pass unpack=lambda b: {rows}"
     if labels.dim() > 2 and whole:
         return "; labels of pixels are not followed: pass the class of each image by unpack=…"
-    if labels.dim() == 1 and labels.is_floating_point():
-        return "; targets of a regression have no classes: pass bins of them by unpack=…"
     return ""
 
 

@@ -32,9 +32,9 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, eq=False)
 class FeatureBatch:
-    """One batch: split name, labels (samples), features (samples, dim) by layer. order (samples):
-    their places among those of all ranks, where several measure together. marks (samples): what
-    their inputs are known by, where the pass is kept."""
+    """One batch: split name, labels (samples) or numbers (samples, n) in their place, features
+    (samples, dim) by layer. order (samples): their places among those of all ranks, where several
+    measure together. marks (samples): what their inputs are known by, where the pass is kept."""
 
     split: str
     labels: Tensor
@@ -122,7 +122,7 @@ class ModelStream:
                 yield FeatureBatch(split, labels, features, place.order[kept], marks)
 
     def _features(self, batch: Batch, device: torch.device) -> dict[str, Tensor]:
-        self.taps.begin(batch.labels.numel(), batch.mask, batch.tokens)
+        self.taps.begin(batch.labels.shape[0], batch.mask, batch.tokens)
         with torch.no_grad(), self._mixed(device), _explained(batch.inputs), self.taps.products():
             output = batch.run(self.taps.model, device)
         return self.taps.end(output)
@@ -153,7 +153,7 @@ class ModelStream:
                             batch = _first(batch, 0)
                 elif self.limit is not None and start + rows > self.limit:
                     batch = _first(batch, self.limit - start)
-                if batch.labels.numel():
+                if batch.labels.shape[0]:
                     yield split, start, batch, place, marks
                 start += rows
                 done += rows
@@ -194,6 +194,9 @@ class ModelStream:
         if self.taps.head is None:
             return
         K = self.taps.head.weight.shape[0]
+        if labels.is_floating_point():
+            self._check_targets(labels)
+            return
         wrong = (labels < 0) | (labels >= K)
         if self.ignore_index is not None:
             wrong &= labels != self.ignore_index
@@ -203,6 +206,17 @@ class ModelStream:
             raise ValueError(
                 f"label {int(labels[first])} of sample {place + first} in split {split!r} lies "
                 f"outside the head's classes 0..{K - 1} ({self.taps.head.name!r} {wide}); is "
+                "this the data that the model was trained on?"
+            )
+
+    def _check_targets(self, targets: Tensor) -> None:
+        head = self.taps.head
+        assert head is not None
+        wide = 1 if targets.dim() == 1 else targets.shape[1]
+        made = 1 if head.binary else head.weight.shape[0]
+        if wide != made:
+            raise ValueError(
+                f"a sample has {wide} target numbers and the head {head.name!r} makes {made}; is "
                 "this the data that the model was trained on?"
             )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 
-from ncollapse.metrics.catalog import shown
+from ncollapse.metrics.catalog import USUAL, shown
 from ncollapse.metrics.metric import Metric, Place
 from ncollapse.record.readings import HEAD, Results
 from ncollapse.record.trace import Trace, TraceRow
@@ -111,8 +111,8 @@ def training_curve(
         return to_svg(figure, "curve", alt)
 
 
-def layer_curve(results: Results, alt: str, *, last: str = HEAD) -> str | None:
-    """Class share by layer, first to last; None with a single layer."""
+def layer_curve(results: Results, alt: str, *, last: str = HEAD, task: str = USUAL) -> str | None:
+    """The first curve of a task (class share) by layer, first to last; None with a single layer."""
     names = list(dict.fromkeys(layer for layers in results.values() for layer in layers))
     if len(names) < 2:
         return None
@@ -129,7 +129,7 @@ def layer_curve(results: Results, alt: str, *, last: str = HEAD) -> str | None:
         return [place for place, _ in kept], [v for _, v in kept]
 
     # Only the last layer has a head to compare with.
-    rows = [(row, at) for row, at in shown("curve") if "head" not in row.needs]
+    rows = [(row, at) for row, at in shown("curve", task) if "head" not in row.needs]
     lines = [line for line in _drawn(rows, splits, points) if line.x]
     if not lines:
         return None
