@@ -103,7 +103,7 @@ def test_mixed_precision_is_asked_for_by_dtype() -> None:
         ([(INPUTS, LABELS, LABELS)], "pass unpack=lambda batch"),
         ([{"x": INPUTS}], "no labels; name them 'labels'"),
         ([INPUTS], r"tensor \[48, 3, 8, 8\]"),
-        ([(INPUTS, LABELS.double())], "1 target numbers and the head 'fc' makes 4"),
+        ([(INPUTS, LABELS.double())], "one integer class number a sample"),
         ([(INPUTS, torch.eye(K)[LABELS])], r"argmax\(1\)"),
         ([(INPUTS, ["a"] * 48)], "class numbers are needed"),
         ([(INPUTS, LABELS + 1)], r"label 4 of sample 3 in split 'train' lies outside"),

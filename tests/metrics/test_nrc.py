@@ -130,7 +130,8 @@ def test_values_stay_in_their_range(key: str) -> None:
 @pytest.mark.parametrize(("decays", "seed"), [((0.1, 0.1), 0), ((0.02, 0.2), 1), ((1.0, 0.05), 2)])
 def test_the_closed_form_is_ideal_and_its_level_is_found(decays, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    Y = torch.from_numpy(rng.normal(size=(200, 4)) @ rng.normal(size=(4, 4)))
+    mixed = np.eye(4) + 0.2 * rng.normal(size=(4, 4))
+    Y = torch.from_numpy(rng.normal(size=(200, 4)) @ mixed)
     S = np.cov(Y.T.numpy(), bias=True)
     p = nc.predict(
         task="regression",
@@ -139,8 +140,7 @@ def test_the_closed_form_is_ideal_and_its_level_is_found(decays, seed: int) -> N
         weight_decay=decays[1],
         num_features=9,
     )
-    if p.level >= np.linalg.eigvalsh(S)[0]:
-        pytest.skip("the level is above the least eigenvalue")
+    assert p.level < np.linalg.eigvalsh(S)[0]
     view = TargetView.of_rows(p.features(Y), Y, p.weight, Y.mean(0))
     found = {key: float(row.evaluate(targets=view)) for key, row in ROWS.items()}
     for key in ("nrc1", "nrc1_centred", "nrc2", "nrc2_centred", "nrc3", "nrc_noise"):
@@ -211,7 +211,7 @@ def test_formulas_refuse_what_has_no_direction() -> None:
 
 
 def test_intervals_hold_what_another_draw_reads() -> None:
-    """Of 40 draws nearly all intervals of the noise hold the value of very many samples."""
+    """Of 24 draws nearly all intervals of the noise hold the value of very many samples."""
     rng = np.random.default_rng(4)
     basis = rng.normal(size=(2, 8))
 
@@ -222,9 +222,9 @@ def test_intervals_hold_what_another_draw_reads() -> None:
     keys = ("nrc1_centred", "nrc_explained", "nrc_cka", "nrc_linear_error")
     truth = values(*drawn(200_000), W=np.eye(2, 8), b=np.zeros(2))
     hits = dict.fromkeys(keys, 0)
-    for _ in range(40):
+    for _ in range(24):
         found = nc.measure_features(*drawn(150), null=False, keys=keys).results["train"]["head"]
         for key in keys:
             low, high = found[key].interval
             hits[key] += low <= truth[key] <= high
-    assert all(hit >= 33 for hit in hits.values()), hits
+    assert all(hit >= 19 for hit in hits.values()), hits

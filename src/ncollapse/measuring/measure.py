@@ -113,6 +113,7 @@ def measure(
             progress=chosen.told,
             tokens=token_kind(tokens),
             ranks=ranks,
+            numbers=True,
         )
         if chosen.snapshot is not None:
             if not cache:

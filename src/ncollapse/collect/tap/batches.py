@@ -108,16 +108,17 @@ def as_loader(data: Any, batch_size: int) -> Iterable[Any]:
     return data
 
 
-def unpack_batch(batch: Any, unpack: Unpack | None = None) -> Batch:
+def unpack_batch(batch: Any, unpack: Unpack | None = None, *, numbers: bool = False) -> Batch:
     """Pairs (input, label), mappings with labels, or what `unpack` makes of anything else.
 
-    Raises ValueError that says what was found and how to map it.
+    numbers: whether real-valued targets of a regression are taken as well. Raises ValueError that
+    says what was found and how to map it.
     """
     if unpack is not None:
         found = unpack(batch)
         if not isinstance(found, (tuple, list)) or len(found) != 2:
             raise ValueError(f"unpack returned {describe(found)}; (inputs, labels) is needed")
-        return _checked(found[0], found[1])
+        return _checked(found[0], found[1], numbers)
     if isinstance(batch, Mapping):
         name = next((key for key in LABELS if key in batch), None)
         if name is None:
@@ -125,16 +126,16 @@ def unpack_batch(batch: Any, unpack: Unpack | None = None) -> Batch:
                 f"the loader yields a mapping with {describe(batch)} and no labels; name them "
                 f"'labels', or {HOW}"
             )
-        return _checked({k: v for k, v in batch.items() if k != name}, batch[name])
+        return _checked({k: v for k, v in batch.items() if k != name}, batch[name], numbers)
     if isinstance(batch, (tuple, list)) and len(batch) == 2:
-        return _checked(batch[0], batch[1])
+        return _checked(batch[0], batch[1], numbers)
     raise ValueError(
         f"the loader yields {describe(batch)}; pairs (input, label) or mappings with 'labels' are "
         f"needed: {HOW}"
     )
 
 
-def _checked(inputs: Any, labels: Any) -> Batch:
+def _checked(inputs: Any, labels: Any, numbers: bool) -> Batch:
     try:
         value = as_labels(labels)
     except (TypeError, ValueError, RuntimeError):
@@ -143,9 +144,8 @@ def _checked(inputs: Any, labels: Any) -> Batch:
         value = value[:, 0]
     if value.dim() == 1 and value.is_floating_point() and bool(((value == 0) | (value == 1)).all()):
         value = value.to(torch.int64)  # As losses of one logit want them.
-    if not _numbers(value) and (
-        value.dim() != 1 or value.is_floating_point() or value.is_complex()
-    ):
+    whole = value.dim() == 1 and not value.is_floating_point() and not value.is_complex()
+    if not whole and not (numbers and _numbers(value)):
         raise ValueError(
             f"the labels are {describe(value)}; one integer class number a sample is needed"
             f"{_advice(inputs, value)}"
@@ -181,6 +181,11 @@ def _advice(inputs: Any, labels: Tensor) -> str:
         return f"; one-hot or mixed labels: pass unpack=lambda b: {rows}"
     if labels.dim() > 2 and whole:
         return "; labels of pixels are not followed: pass the class of each image by unpack=…"
+    if labels.dim() == 1 and labels.is_floating_point():
+        return (
+            "; targets of a regression are read by nc.measure, and have no classes to be followed: "
+            "pass bins of them by unpack=…"
+        )
     return ""
 
 

@@ -48,11 +48,12 @@ class ModelStream:
     """Runs `taps` over loaders, split after split.
 
     `limit` stops each split after so many samples; `autocast` is a dtype for mixed precision;
-    `unpack` maps unusual batches to (inputs, labels). With `tokens` ("next", "same") every token
-    is a sample, and `limit` counts sequences. With `ranks` each runs its share; `done` holds what
-    an interrupted pass has read already. The model runs in eval mode, without gradients but not in
-    inference mode: tables that it makes in its forward pass must serve the next training step. Its
-    mode and buffers and the global random states are put back.
+    `unpack` maps unusual batches to (inputs, labels). With `tokens` ("next", "same") every token is
+    a sample, and `limit` counts sequences. With `ranks` each runs its share; `done` holds what an
+    interrupted pass has read already; with `numbers` labels may be real-valued targets. The model
+    runs in eval mode, without gradients but not in inference mode: tables that it makes in its
+    forward pass must serve the next training step. Its mode and buffers and the global random
+    states are put back.
 
     Raises ValueError for empty loaders, unexpected batches and labels beyond the head's width.
     """
@@ -68,6 +69,7 @@ class ModelStream:
     tokens: str | None = None
     ranks: Ranks | None = None
     done: Done | None = None
+    numbers: bool = False
 
     def __post_init__(self) -> None:
         if not self.loaders:
@@ -130,7 +132,7 @@ class ModelStream:
     def _unpacked(self, raw: Any) -> Batch:
         if self.tokens is not None:
             return token_batch(raw, self.tokens, self.unpack, self.ignore_index)
-        return unpack_batch(raw, self.unpack)
+        return unpack_batch(raw, self.unpack, numbers=self.numbers)
 
     def _size(self, raw: Any) -> int:
         return self._unpacked(raw).rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ncollapse.lab.claims import Bar, ids, mean
+from ncollapse.lab.claims import Bar, Claim, ids, mean
 from ncollapse.lab.settings import By, sizes
 from ncollapse.lab.study import Part, Study
 
@@ -12,7 +12,7 @@ RELU = "observed in a reference program; the closed form needs features of eithe
 NONE = "Andriopoulos et al. 2024: without decay no collapse; the bar is ours"
 
 
-def _network(data: str, said: str) -> tuple:
+def _network(data: str, said: str) -> tuple[Claim, ...]:
     """The claims that both data sets are held to."""
     name = f"regression-{data}"
     return (

@@ -87,7 +87,7 @@ def _network(
     covariance = torch.tensor(details["covariance"], dtype=torch.float64)
     gram = torch.tensor(details["gram"], dtype=torch.float64)
     readings = ("nrc1", "nrc2", "nrc1_centred", "nrc_gamma", "nrc_explained", "target_error")
-    found = {key: measured.value(key) for key in readings}
+    found: dict[str, Any] = {key: measured.value(key) for key in readings}
     found |= {"best": measured.value("nrc3"), "alignment": measured.value("nrc_alignment")}
     theory = predict_targets(covariance, decay or 1.0, decay or 1.0)
     level = decay**2
