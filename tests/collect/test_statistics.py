@@ -20,14 +20,17 @@ from ncollapse.collect.statistics.counts import LabelCounts
 from ncollapse.collect.statistics.decisions import Decisions
 from ncollapse.collect.statistics.directions import Directions
 from ncollapse.collect.statistics.forgetting import ForgettingMoments
+from ncollapse.collect.statistics.leftover import Leftover, TargetSample
 from ncollapse.collect.statistics.protocol import NEEDS, Batch, Statistic, added
 from ncollapse.collect.statistics.residuals import Residuals
 from ncollapse.collect.statistics.span import SpanScatter
+from ncollapse.collect.statistics.targets import TargetMoments
 
 K, D, N = 4, 24, 180
 GENERATOR = torch.Generator().manual_seed(0)
 LABELS = torch.randint(0, K, (N,), generator=GENERATOR)
 FEATURES = torch.randn(N, D, generator=GENERATOR, dtype=torch.float64) + torch.eye(K, D)[LABELS] * 3
+TARGETS = torch.randn(N, 2, generator=GENERATOR, dtype=torch.float64) + FEATURES[:, :2]
 WEIGHT = torch.randn(K, D, generator=GENERATOR, dtype=torch.float64)
 COUNTS = torch.bincount(LABELS, minlength=K)
 PARTS = (slice(0, 50), slice(50, 51), slice(51, N))
@@ -41,6 +44,12 @@ def whole_moments() -> ClassMoments:
 
 def decisions() -> Decisions:
     return Decisions(whole_moments().means, torch.arange(K), K, WEIGHT, torch.zeros(K))
+
+
+def target_moments(mode: str = "full") -> TargetMoments:
+    moments = TargetMoments(D, 2, mode)
+    moments.update(FEATURES, TARGETS)
+    return moments
 
 
 MAKERS: dict[str, Callable[[], Any]] = {
@@ -59,6 +68,13 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "span": lambda: SpanScatter(whole_moments()),
     "residuals": lambda: Residuals(whole_moments(), FEATURES.dtype),
     "residuals, some": lambda: Residuals(whole_moments(), FEATURES.dtype, rows=N // 3),
+    "target moments": lambda: TargetMoments(D, 2),
+    "target moments, traces": lambda: TargetMoments(D, 2, "trace"),
+    "leftover": lambda: Leftover(
+        target_moments().result(), torch.eye(D, dtype=torch.float64)[:, :2], WEIGHT[:2]
+    ),
+    "target sample": lambda: TargetSample(N, D, 2, FEATURES.dtype),
+    "target sample, some": lambda: TargetSample(N, D, 2, FEATURES.dtype, rows=N // 3),
 }
 
 
@@ -67,20 +83,25 @@ def make(request: pytest.FixtureRequest) -> Callable[[], Statistic]:
     return MAKERS[request.param]
 
 
-def batch(part: slice) -> Batch:
-    """Samples with their places among those of their class, as several processes know them."""
+def batch(part: slice, statistic: Statistic) -> Batch:
+    """Samples with their places among those of their class, as several processes know them; of
+    targets, among all."""
     places = torch.zeros(N, dtype=torch.int64)
     for label in range(K):
         mine = (label == LABELS).nonzero().flatten()
         places[mine] = torch.arange(mine.numel())
     rows = torch.arange(N)
-    return Batch(FEATURES[part], LABELS[part], rows[part], FEATURES[part], places[part])
+    if "targets" in statistic.needs:
+        places = rows
+    return Batch(
+        FEATURES[part], LABELS[part], rows[part], FEATURES[part], places[part], TARGETS[part]
+    )
 
 
 def filled(make: Callable[[], Statistic], *parts: slice) -> Statistic:
     statistic = make()
     for part in parts:
-        statistic.take(batch(part))
+        statistic.take(batch(part, statistic))
     return statistic
 
 
@@ -90,6 +111,8 @@ def flat(value: Any) -> list[Tensor]:
         return [value.double()]
     if isinstance(value, int | float):
         return [torch.tensor(float(value), dtype=torch.float64)]
+    if isinstance(value, dict):
+        value = [value[name] for name in sorted(value)]
     if isinstance(value, list | tuple):
         return [tensor for item in value for tensor in flat(item)]
     if isinstance(value, Decisions):
@@ -137,7 +160,7 @@ def test_a_state_that_is_saved_is_gone_on_with(make) -> None:
     restored = make()
     restored.load_state_dict(copy.deepcopy(half.state_dict()))
     for statistic in (half, restored):
-        statistic.take(batch(slice(90, N)))
+        statistic.take(batch(slice(90, N), statistic))
     same(half, restored, rtol=0.0)
 
 
@@ -167,7 +190,7 @@ def test_state_bytes_are_known_before_the_first_batch(make) -> None:
     statistic = make()
     known = statistic.state_bytes
     features = FEATURES.float()
-    statistic.take(Batch(features, LABELS, torch.arange(N), features))
+    statistic.take(Batch(features, LABELS, torch.arange(N), features, targets=TARGETS))
     statistic.flush()
     held: dict[int, int] = {}
     pending: list[Any] = [statistic]

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from importlib import import_module
 
+import numpy as np
 import pytest
 
 import ncollapse as nc
-from ncollapse.metrics.catalog import METRICS, followed, of_task, shown
+from ncollapse.metrics.catalog import METRICS, USUAL, followed, of_task, shown
 from ncollapse.metrics.metric import INTERVALS, NULLS, PAIRS, SCALES, UNITS, Metric, Without
 from tests.data import make
 
 CASE = make("catalog", counts=[40, 60, 50, 45], dim=7)
+TARGETS = np.random.default_rng(0).normal(size=(len(CASE.labels), 3)) + CASE.features[:, :3]
+TARGET_WEIGHT = np.random.default_rng(1).normal(size=(3, 7))
 LARGE = make("large", counts=[6] * 40, dim=9)
 
 
 @pytest.fixture(scope="module")
 def measured() -> dict[str, nc.Reading]:
     m = nc.measure_features(
-        CASE.features, CASE.labels, weight=CASE.weight, bias=CASE.bias, keys=METRICS
+        CASE.features, CASE.labels, weight=CASE.weight, bias=CASE.bias, keys=of_task()
     )
-    return m.results["train"]["head"]
+    regression = nc.measure_features(CASE.features, TARGETS, weight=TARGET_WEIGHT)
+    return m.results["train"]["head"] | regression.results["train"]["head"]
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +80,7 @@ def test_a_reading_has_what_its_row_promises(row: Metric, measured) -> None:
 
 
 def test_any_number_of_classes_is_read_or_the_row_says_why_not(row: Metric, sampled) -> None:
-    if row.key not in of_task():
+    if row.task not in (USUAL, "regression"):
         pytest.skip("rows of other tasks have tests of their own")
     reading = sampled[row.key]
     assert (reading.value is None) == isinstance(row.large, Without)
@@ -86,11 +90,12 @@ def test_any_number_of_classes_is_read_or_the_row_says_why_not(row: Metric, samp
 
 
 def test_places_are_ranked_and_have_titles() -> None:
-    for place in ("terminal", "strip", "curve", "layers"):
-        rows = shown(place)
-        ranks = [at.rank for _, at in rows]
-        assert ranks == sorted(set(ranks)), place
-        assert all(at.title for _, at in rows)
+    for task in {row.task for row in METRICS.values()}:
+        for place in ("terminal", "strip", "curve", "layers"):
+            rows = shown(place, task)
+            ranks = [at.rank for _, at in rows]
+            assert ranks == sorted(set(ranks)), place
+            assert all(at.title for _, at in rows)
     assert set(followed()) <= set(METRICS)
 
 

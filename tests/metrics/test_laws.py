@@ -17,6 +17,7 @@ from ncollapse.metrics.alignment import strongest
 from ncollapse.metrics.catalog import of_task
 from tests.data import make
 
+# Laws of classes; those of other tasks stand in files of their own.
 METRICS = of_task()
 
 CASE = make("laws", counts=[30, 50, 20, 40], dim=6, dtype=np.float64, seed=3)

@@ -43,7 +43,7 @@ def test_the_line_is_kept_and_answered() -> None:
     f, y, w = sample(spread=0.05)
     half = np.where(np.arange(len(y)) % 2, "train", "test")
     m = nc.measure_features(f, y, weight=w[None], thresholds=B, split=half, reference="train")
-    line = m.document.config["ordinal"]["train"]
+    line = m.document.config["details"]["train"]
     z = [float((f[(y == q) & (half == "train")] @ w).mean()) for q in range(4)]
     assert line["positions"] == pytest.approx(z)
     assert line["limits"] == [-4.0, -1.0, 1.5, 4.5] and line["thresholds"] == B.tolist()
@@ -92,7 +92,7 @@ def test_a_model_with_an_ordinal_head_is_found_by_itself() -> None:
         **QUICK,
     )  # fmt: skip
     assert m.document.config["task"]["name"] == "ordinal"
-    assert m.document.config["ordinal"]["train"]["link"] == "probit"
+    assert m.document.config["details"]["train"]["link"] == "probit"
     for key in of_task("ordinal"):
         mine, theirs = (one.results["train"]["head"][key].value for one in (m, plain))
         assert mine == pytest.approx(theirs, rel=1e-5), key
@@ -121,7 +121,7 @@ def test_a_file_holds_thresholds_and_a_report_draws_the_line(tmp_path: Path) -> 
     assert "Latent line" in page and "latent score z" in page
     assert "The class means lie on one line" in page or "The class means lie near one line" in page
     saved = json.loads((tmp_path / "run" / "results.json").read_text("utf-8"))
-    assert saved["config"]["ordinal"]["train"]["grades"] == [0, 1, 2, 3]
+    assert saved["config"]["details"]["train"]["grades"] == [0, 1, 2, 3]
     again = nc.Measurement.load(tmp_path / "run")
     assert again.results == m.results
 
@@ -130,8 +130,8 @@ def test_a_grade_without_samples_is_left_out_and_said() -> None:
     f, y, w = sample()
     kept = y != 1
     m = nc.measure_features(f[kept], y[kept], weight=w[None], thresholds=B, **QUICK)
-    assert m.document.config["ordinal"]["train"]["grades"] == [0, 2, 3]
-    assert m.document.config["ordinal"]["train"]["limits"] == [-4.0, 1.5, 4.5]
+    assert m.document.config["details"]["train"]["grades"] == [0, 2, 3]
+    assert m.document.config["details"]["train"]["limits"] == [-4.0, 1.5, 4.5]
     assert any("1 of 4 grades have no sample: 1" in said for said in m.document.warnings)
 
 

@@ -27,6 +27,7 @@ def test_the_task_that_was_found_is_said() -> None:
     assert found.document.config["task"] == {
         "name": "classification",
         "why": "labels are class numbers",
+        "counted": "classes",
     }
     asked = nc.measure_features(
         CASE.features, CASE.labels, null=False, intervals=False, task="classification"

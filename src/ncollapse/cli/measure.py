@@ -85,6 +85,9 @@ def measure(
         str | None,
         typer.Option(help="next: a language model, classes are next tokens; same: token labels."),
     ] = None,
+    task: Annotated[
+        str, typer.Option(help="auto (found from the labels), classification or regression.")
+    ] = "auto",
     reference: Annotated[
         str | None,
         typer.Option(help="Split whose class means decide; train or the first one by default."),
@@ -128,7 +131,8 @@ def measure(
     """Measure neural collapse of stored features, or of a model on its data.
 
     A file holds `features` (samples, dim) and `labels` (samples), and may hold `weight`
-    (classes, dim), `bias` (classes), `split` (samples) and `class_names` (classes). A model runs
+    (classes, dim), `bias` (classes), `split` (samples) and `class_names` (classes). Real-valued
+    labels, or `targets` (samples, numbers), are those of a regression. A model runs
     once over its data; the layer that makes the logits is found and checked.
 
     Examples:  ncollapse measure features.npz --json
@@ -161,6 +165,7 @@ def measure(
         "memory_budget": parse_size(memory_budget),
         "min_count": min_count,
         "reference": reference,
+        "task": task,
         "pair_budget": pair_budget,
         "directional": directional,
     }

@@ -104,7 +104,8 @@ def predict(
     feature_energy: Annotated[float | None, typer.Option(help="E_H of lpm, fixed-head; 1.")] = None,
     depth: Annotated[int | None, typer.Option(help="Of deep-linear, deep-relu; 2.")] = None,
     task: Annotated[
-        str, typer.Option(help="classification or ordinal (grades, lowest first).")
+        str,
+        typer.Option(help="classification, regression or ordinal (grades, lowest first)."),
     ] = "classification",
     link: Annotated[
         str | None, typer.Option(help="Of ordinal: logit, probit, cloglog or loglog; logit.")
@@ -116,6 +117,10 @@ def predict(
         bool, typer.Option("--learn-thresholds", help="Of ordinal: the inner ones are free.")
     ] = False,
     tolerance: Annotated[float, typer.Option(help="Relative gap to reach.")] = 1e-8,
+    covariance: Annotated[
+        str | None,
+        typer.Option(help="Of regression: rows '2,0.5;0.5,1', or a file (.npy, .csv, .json)."),
+    ] = None,
     against: Annotated[
         Path | None,
         typer.Option(help="Run folder: lay theory over it, τ fitted unless a decay is given."),
@@ -144,9 +149,26 @@ def predict(
     |  ncollapse predict --counts 1x10 --model deep-relu --depth 4 --weight-decay 4e-3
     --feature-decay 4e-3
     |  ncollapse predict --counts 46,88,133,109,66 --task ordinal --link probit
+    |  ncollapse predict --task regression --covariance '2,0.5;0.5,1' --weight-decay 0.1
     |  ncollapse predict --against ncollapse-runs/demo-DATE
     """
     set_logging(quiet, verbose)
+    if task == "regression" or covariance is not None:
+        from ncollapse.cli.predict_targets import predict_targets
+
+        others = {
+            "--counts": counts,
+            "--plot": plot,
+            "--phase-diagram": phase_diagram,
+            "--bias": bias,
+            "--link": link,
+            "--thresholds": thresholds,
+        }
+        document = predict_targets(
+            task, covariance, weight_decay, feature_decay, num_features, against, output, others
+        )
+        _show(document, json)
+        return
     if counts is None and against is None:
         raise ValueError("--counts is needed, for example --counts 5000x5,50x5")
     _check_figures(plot, phase_diagram)
@@ -218,6 +240,18 @@ def predict(
         say(f" wrote    {path}")
 
 
+def _show(document: dict[str, Any], json: bool) -> None:
+    """A prediction that is not of classes, as JSON or as text."""
+    if json:
+        from json import dumps
+
+        say_json(dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    from ncollapse.report.prediction import as_text
+
+    say(as_text(document))
+
+
 def _check_figures(*paths: Path | None) -> None:
     for path in paths:
         if path is not None and path.suffix.lower() not in FIGURES:
@@ -264,6 +298,7 @@ def _overlay(measured: Measurement, sizes: list[int] | None, settings: dict[str,
     from ncollapse.losses import named
     from ncollapse.theory.predict import predict as ask
     from ncollapse.theory.subjects.fit import fit_tau
+    from ncollapse.theory.subjects.overlay import Overlay
 
     geometry = measured.geometry
     counts = sizes
@@ -296,7 +331,7 @@ def _overlay(measured: Measurement, sizes: list[int] | None, settings: dict[str,
     else:
         prediction = ask(counts, **{**settings, "bias": bias})
     laid = measured.compare(prediction).theory
-    assert laid is not None
+    assert isinstance(laid, Overlay)
     return replace(laid, fit=found)
 
 

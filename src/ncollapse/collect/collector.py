@@ -208,7 +208,8 @@ class Collector:
         places = None if self._places is None else self._places[rows]
         decided = self.source.decided
         decided = None if decided is None else decided[rows]
-        return Batch(wide, labels, named, features, places, decided)
+        targets = None if self.source.targets is None else self.source.targets[rows]
+        return Batch(wide, labels, named, features, places, decided, targets)
 
     def _take(self, number: int, batch: Batch, rows: Tensor) -> None:
         """Deal a batch to its splits; the second look is at samples that count only."""

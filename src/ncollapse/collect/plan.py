@@ -19,9 +19,11 @@ CHUNK_ROWS = 8192
 
 @runtime_checkable
 class Labelled(Protocol):
-    """What classes are counted from."""
+    """What classes are counted from. targets: numbers (N, n) in their place; with several processes
+    those of this one."""
 
     labels: Tensor
+    targets: Tensor | None
     splits: tuple[str, ...]
     split_codes: Tensor | None
     weight: Tensor | None
@@ -86,6 +88,11 @@ def class_count(
     Raises ValueError for K < 2, labels outside 0..K-1, and fewer than two classes present.
     """
     labels = source.labels
+    if source.targets is not None:
+        raise ValueError(
+            f"{source.description}: labels are {source.targets.dtype}; integers 0..K-1 are needed, "
+            "convert them with .astype(int) if they are class numbers"
+        )
     kept = labels if ignore_index is None else labels[labels != ignore_index]
     if kept.numel() == 0:
         raise ValueError(

@@ -68,6 +68,8 @@ def measure_layers(
     )
     primary = list(sources)[-1]
     task, why = chosen(options.task, whole(sources[primary], ranks))
+    if task.sees == "targets":
+        sources = {name: each.targeted() for name, each in sources.items()}
     K = options.plan(whole(sources[primary], ranks), task).num_classes
     sources, notes = frequent(sources, K, options, ranks)
     if notes:
@@ -77,7 +79,7 @@ def measure_layers(
     classes: list[ClassRow] = []
     geometries: dict[str, Geometry] = {}
     spectra: dict[str, Any] = {}
-    told: dict[str, Any] = {}
+    details: dict[str, Any] = {}
     layers: dict[str, dict[str, Any]] = {}
     config: dict[str, Any] = {}
     samples = 0
@@ -111,8 +113,8 @@ def measure_layers(
                     geometries[split.name] = _stored(found.geometry, inside, source, split)
                 if found.spectrum:
                     spectra[split.name] = found.spectrum
-                if found.told:
-                    told[split.name] = found.told
+                if found.details:
+                    details[split.name] = dict(found.details)
             if options.told is not None:
                 options.told("metrics", number + 1, len(sources))
         form = "span of means" if plan.wide else _scatter_form(splits[0].first)
@@ -129,7 +131,7 @@ def measure_layers(
             layers[layer]["read_by"] = (readers or {})[layer]
         if layer == primary:
             config = {
-                "task": {"name": task.name, "why": why},
+                "task": {"name": task.name, "why": why, "counted": task.counted},
                 "reference": splits[0].name,
                 "definition": options.asked,
                 "weighting": plan.weighting,
@@ -148,7 +150,8 @@ def measure_layers(
                 "splits": {split.name: int(split.part.counts.sum()) for split in splits},
             }
     config["layers"] = layers
-    config |= {task.name: told} if told else {}
+    if details:
+        config["details"] = details
     config |= extra or {}
     source = sources[primary]
     paths: dict[str, Any] = {}

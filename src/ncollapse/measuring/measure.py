@@ -20,7 +20,7 @@ from ncollapse.collect.ranks.parts import PartSource
 from ncollapse.collect.ranks.ranks import Ranks, together
 from ncollapse.collect.ranks.shares import check_order
 from ncollapse.collect.tap.batches import Unpack as UnpackBatch
-from ncollapse.collect.tap.heads import GUESSED
+from ncollapse.collect.tap.heads import GUESSED, ONE_LOGIT
 from ncollapse.collect.tap.ordered import thresholds_of
 from ncollapse.collect.tap.pooling import Pool
 from ncollapse.collect.tap.select import Layers
@@ -78,15 +78,16 @@ def measure(
 ) -> Measurement:
     """Neural collapse of a model on its data, in one forward pass.
 
-    `data` (or `train` and `test`, or a mapping of split names) are loaders of (input, label)
-    pairs or of mappings with `labels`, datasets, or pairs of tensors; `unpack` maps other batches
-    to (inputs, labels). The head is found and checked (head(features) == logits) unless named;
-    `layers` adds others: names, globs, a predicate, or "*" for every block, pooled by `pool`.
-    Features are kept up to `cache_budget` bytes in memory, then on disk; `cache=False` runs the
-    model again instead. `limit` bounds the samples a split, `autocast` sets mixed precision,
-    `trace` adds readings along training. `geodesic` compares three or more layers of one width with
-    the straight line between the first and the last of them (`Measurement.path`); by default where
-    layers are asked for and features are kept. Other keywords are those of `measure_source`.
+    `data` (or `train` and `test`, or a mapping of split names) are loaders of (input, label) pairs
+    (float targets are those of a regression) or of mappings with `labels`, datasets, or pairs of
+    tensors; `unpack` maps other batches to (inputs, labels). The head is found and checked
+    (head(features) == logits) unless named; `layers` adds others: names, globs, a predicate, or "*"
+    for every block, pooled by `pool`. Features are kept up to `cache_budget` bytes in memory, then
+    on disk; `cache=False` runs the model again instead. `limit` bounds the samples a split,
+    `autocast` sets mixed precision, `trace` adds readings along training. `geodesic` compares three
+    or more layers of one width with the straight line between the first and the last of them
+    (`Measurement.path`); by default where layers are asked for and features are kept. Other
+    keywords are those of `measure_source`.
 
     `tokens=True` measures a causal language model: every token position is a sample, its class
     the next token (see `ncollapse.collect.tap.tokens`); "same" reads a label a token; `min_count`
@@ -121,6 +122,7 @@ def measure(
             progress=chosen.told,
             tokens=token_kind(tokens),
             ranks=ranks,
+            numbers=True,
         )
         if chosen.snapshot is not None:
             if not cache:
@@ -176,7 +178,8 @@ def measure_cache(
     _check_names(class_names, taps)
     said = {"class_names": class_names, "description": description}
     sources: dict[str, FeatureSource] = {
-        layer: cache.source(layer, **_head(taps, layer), **said) for layer in taps.layers
+        layer: _as_made(cache.source(layer, **_head(taps, layer), **said), taps)
+        for layer in taps.layers
     }
     where = "disk" if cache.on_disk else "memory"
     walk = len(steps_of(taps)) >= SHORTEST if geodesic is None else geodesic
@@ -196,15 +199,18 @@ def _recomputed(
     parts = list(stream.placed())
     splits = tuple(dict.fromkeys(split for split, _, _ in parts))
     labels = torch.cat([found for _, found, _ in parts])
-    codes = torch.cat([torch.full_like(found, splits.index(split)) for split, found, _ in parts])
+    codes = torch.cat([torch.full((len(found),), splits.index(split)) for split, found, _ in parts])
     orders = [order for _, _, order in parts if order is not None]
     for batch in stream:  # The first batch finds the head.
         layers = tuple(batch.features)
         break
     _check_names(said["class_names"], stream.taps)
     sources: dict[str, FeatureSource] = {
-        layer: RecomputedSource(
-            stream, layer, labels, codes, splits, **_head(stream.taps, layer), **said
+        layer: _as_made(
+            RecomputedSource(
+                stream, layer, labels, codes, splits, **_head(stream.taps, layer), **said
+            ),
+            stream.taps,
         )
         for layer in layers
     }
@@ -232,6 +238,18 @@ def _head(taps: Taps, layer: str) -> dict[str, Any]:
     return {"weight": taps.head.weight, "bias": taps.head.bias}
 
 
+def _as_made(source: FeatureSource, taps: Taps) -> FeatureSource:
+    """The source with a head of one output as it is, where that makes a number and no class."""
+    if source.targets is not None and source.weight is not None and _one_number(taps):
+        source.weight = 2 * source.weight[1:]
+        source.bias = None if source.bias is None else 2 * source.bias[1:]
+    return source
+
+
+def _one_number(taps: Taps) -> bool:
+    return taps.head is not None and taps.head.binary
+
+
 def _finish(
     sources: dict[str, FeatureSource],
     taps: Taps,
@@ -244,12 +262,13 @@ def _finish(
     sources = with_depth(sources, taps, options)
     extra: dict[str, Any] = {"cache": cache}
     if taps.head is not None:
-        if taps.head.origin == GUESSED and options.num_classes is None:
+        numbers = sources[HEAD].targets is not None
+        if taps.head.origin == GUESSED and options.num_classes is None and not numbers:
             check_classifier(sources[HEAD], taps.head.name, options.ignore_index, ranks)
         extra["head"] = {
             "name": taps.head.name,
             "origin": taps.head.origin,
-            "check": taps.head.check,
+            "check": taps.head.check.partition(ONE_LOGIT)[0] if numbers else taps.head.check,
         }
         log.info("tap  %s", taps.head.described)
         ordered = thresholds_of(taps.model, taps.head.name)
@@ -305,7 +324,8 @@ def measure_features(
     link: str = "logit",
     **options: Unpack[SourceOptions],
 ) -> Measurement:
-    """Neural collapse of features (samples, dim) with integer labels (samples).
+    """Neural collapse of features (samples, dim) with integer labels (samples), or with the targets
+    of a regression: real numbers (samples) or (samples, targets).
 
     `weight` (classes, dim) and `bias` (classes) are the classifier; `split` names the split of
     each sample. Ordered grades have a weight (1, dim) and `thresholds` (grades + 1) with their
@@ -380,4 +400,5 @@ def state_estimate(source: FeatureSource, **options: Unpack[MeasureOptions]) -> 
     chosen = options_of("state_estimate", options)
     (source,) = numbered({HEAD: source}, chosen.num_classes, chosen.ignore_index, None)[0].values()
     task, _ = chosen_task(chosen.task, source)
+    source = source.targeted() if task.sees == "targets" else source
     return Collector(source, chosen.plan(whole(source, None), task), task).state_bytes

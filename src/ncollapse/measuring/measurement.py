@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ncollapse.theory.prediction import Prediction
     from ncollapse.theory.subjects.overlay import Overlay
+    from ncollapse.theory.targets import TargetOverlay
 
 COLUMNS = (
     "split",
@@ -156,6 +157,15 @@ class Measurement:
             return Comparison(self, None, self.geometry.distance(other))
         if not isinstance(other, Measurement):
             from ncollapse.theory.subjects.overlay import overlay
+            from ncollapse.theory.targets import TargetOverlay, TargetPrediction
+
+            if isinstance(other, TargetPrediction):
+                return Comparison(self, None, None, TargetOverlay.of(other, self.document))
+            if not self.geometries and self.document.task != "classification":
+                raise ValueError(
+                    f"the measurement is of {self.document.task} and the prediction of classes; "
+                    f"compare with nc.predict(task={self.document.task!r}, …)"
+                )
 
             found = overlay(self.geometry, other, class_share=self._class_share())
             return Comparison(self, None, found.distance, found)
@@ -221,7 +231,7 @@ class Comparison:
     first: Measurement
     second: Measurement | None
     distance: Distance | None
-    theory: Overlay | None = None
+    theory: Overlay | TargetOverlay | None = None
 
     def to_frame(self) -> pd.DataFrame:
         """split, layer, key, first, second, difference; needs a second measurement."""

@@ -108,7 +108,8 @@ class Options:
             weighting=within_weighting(self.asked),
             mode=self.mode,
             memory_budget=self.memory_budget,
-            ignore_index=self.ignore_index,
+            # Targets have no class number that could mean "skip".
+            ignore_index=None if task.sees == "targets" else self.ignore_index,
             decisions=self.decisions,
             intervals=self.intervals,
             null=self.null,

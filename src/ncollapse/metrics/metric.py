@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 # What a null draws, by the one word that stands beside its number.
 NULLS = {
-    "shuffled": "the same features under shuffled labels",
+    "shuffled": "the same features under shuffled labels, or targets",
     "directions": "random directions with the span and spectrum of the same features",
+    "span": "random directions, alike in the span of the same features",
     "guesses": "decisions drawn independently with the class frequencies",
 }
 # What an interval is of: the population value of this network over draws of its data.
@@ -61,10 +62,10 @@ class Metric:
     `needs` lists what is read: means, trace (per-class spread), full (Σ_W), head (weight),
     decisions (a second look at the features), decided (what the model decides of each sample,
     known at every layer of a model that has a head), reads (what the weight behind the features
-    looks at), rays (directions and lengths, collected where a key asks for them), latent (the head
-    of ordered grades). `takes` orders the function's arguments.
-    `definitions` maps the name of a published variant to the keyword arguments that give it;
-    `weighted` metrics have the definitions macro and micro as well.
+    looks at), rays (directions and lengths, collected where a key asks for them), or what another
+    task has. `takes` orders the function's arguments. `definitions` maps the name of a published
+    variant to the keyword arguments that give it; `weighted` metrics have the definitions macro and
+    micro as well.
 
     Comparators. null: one of `NULLS`. floor: "rounding" (what the dtype of the features leaves) or
     the path of a function of (num_classes, num_features). interval: one of `INTERVALS`, formed on
@@ -161,8 +162,10 @@ class Metric:
         rays: Rays | None = None,
         latent: Latent | None = None,
         definition: str = "macro",
+        **others: Any,
     ) -> Tensor:
-        """The metric as a scalar tensor, differentiable in the parts it reads."""
+        """The metric as a scalar tensor, differentiable in the parts it reads. others: the parts of
+        tasks that are not of classes, by the names in `takes`."""
         module, name = self.function.split(":")
         parts = {
             "statistics": statistics,
@@ -170,8 +173,9 @@ class Metric:
             "decisions": decisions,
             "rays": rays,
             "latent": latent,
+            **others,
         }
-        missing = [part for part in self.takes if parts[part] is None]
+        missing = [part for part in self.takes if parts.get(part) is None]
         if missing:
             raise ValueError(f"{self.key} needs {' and '.join(missing)}; pass them by keyword")
         function = getattr(import_module(module), name)

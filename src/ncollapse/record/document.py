@@ -36,6 +36,8 @@ __all__ = [
     "json_schema", "read_document",
 ]  # fmt: skip
 SCHEMA_VERSION = "1.3"
+# What documents older than tasks are of.
+USUAL, COUNTED = "classification", "classes"
 # What every version of the file has held.
 FIELDS = (
     "ncollapse_version", "date", "source", "config", "environment",
@@ -68,6 +70,18 @@ class Document:
         """The layer that verdicts are about: `head`, or the last one measured."""
         layers = next(iter(self.results.values()), {})
         return HEAD if HEAD in layers or not layers else list(layers)[-1]
+
+    @property
+    def task(self) -> str:
+        """What labels mean; classification in documents older than tasks."""
+        found = self.config.get("task")
+        return str(found["name"]) if isinstance(found, dict) and "name" in found else USUAL
+
+    @property
+    def counted(self) -> str:
+        """What `num_classes` counts, in a word: classes, or targets."""
+        found = self.config.get("task")
+        return str(found.get("counted", COUNTED)) if isinstance(found, dict) else COUNTED
 
     @property
     def reference(self) -> str:

@@ -47,7 +47,8 @@ def render_page(
         phase = terminal_phase(run.trace, layer=document.layer)
         if phase is not None and phase.start is not None:
             phase_step, phase_epoch = phase.start.step, phase.start.epoch
-    if predicted is None and run.prediction is not None:
+    classes = run.prediction is not None and theory.of_classes(run.prediction)
+    if predicted is None and run.prediction is not None and classes:
         predicted = theory.predicted_means(run.prediction)
     drawn = sections(Shown(run, predicted, phase_step, phase_epoch))
     film = _film(run)
@@ -60,7 +61,8 @@ def render_page(
         "meaning": words.meaning(document),
         "steps": words.steps(document, run.path),
         "unknown": words.unknown(document),
-        "theory": None if run.prediction is None else theory.section(run.prediction),
+        "theory": theory.section(run.prediction) if run.prediction and classes else None,
+        "theory_text": theory.as_text(run.prediction) if run.prediction and not classes else None,
         "dial": _dial(run.trace),
         "film": film,
         "gif": None,
@@ -71,7 +73,11 @@ def render_page(
         ),
         "split": run.split,
         "layers": _layers(document),
-        "layer_columns": ["split", "layer", *(row.key for row, _ in shown("layers"))],
+        "layer_columns": [
+            "split",
+            "layer",
+            *(row.key for row, _ in shown("layers", document.task)),
+        ],
         "config": _flat(document.config),
         "environment": _flat(document.environment),
     }
@@ -118,7 +124,7 @@ def header(document: Document) -> list[str]:
         parts.append(" / ".join(f"{name} {_count(size)}" for name, size in counts.items()))
     else:
         parts.append(f"{_count(document.num_samples)} samples")
-    parts.append(f"{_count(document.num_classes)} classes")
+    parts.append(f"{_count(document.num_classes)} {document.counted}")
     parts.append(f"{_count(document.num_features)} features")
     head = document.config.get("head")
     if isinstance(head, dict):
@@ -140,7 +146,7 @@ def _theory(run: Run) -> dict[str, Markup | None]:
     """The two figures of a prediction."""
     from ncollapse.report import plots
 
-    if run.prediction is None:
+    if run.prediction is None or not theory.of_classes(run.prediction):
         return {}
     alt = theory.sentence(run.prediction)
     found = {
@@ -218,7 +224,7 @@ def _cells(split: str, key: str, reading: Reading) -> tuple[str, ...]:
 
 def _layers(document: Document) -> list[tuple[str, ...]]:
     """A few readings by layer, empty with a single layer."""
-    keys = [row.key for row, _ in shown("layers")]
+    keys = [row.key for row, _ in shown("layers", document.task)]
     rows = [
         (split, layer, *(number(r.value) if (r := readings.get(key)) else "–" for key in keys))
         for split, layers in document.results.items()

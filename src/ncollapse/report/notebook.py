@@ -9,7 +9,7 @@ from ncollapse.record.readings import Reading
 
 _PAGE = """<div class="ncollapse">
 <p><strong>{{ document.source }}</strong> · {{ document.num_samples }} samples ·
-K = {{ document.num_classes }} · d = {{ document.num_features }}</p>
+{{ document.num_classes }} {{ document.counted }} · d = {{ document.num_features }}</p>
 <ul>
 {% for verdict in document.verdicts %}
 <li><strong>{{ verdict.question }} {{ verdict.answer }}.</strong> {{ verdict.sentence }}</li>

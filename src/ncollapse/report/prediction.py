@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ncollapse.theory import words
+from ncollapse.record.document import USUAL
+from ncollapse.theory import targets, words
 
 STATES = {True: "yes", False: "no", None: "not-measured"}
 
@@ -69,8 +70,21 @@ def sentence(document: dict[str, Any]) -> str:
     return f"{said}; {len(ours)} classifier rows merge in theory, {len(theirs)} in the model."
 
 
+def of_classes(document: dict[str, Any]) -> bool:
+    """Whether a prediction is of classes; those of other tasks have a text and figures of their
+    own."""
+    return str(document["problem"].get("task", USUAL)) == USUAL
+
+
+def as_text(document: dict[str, Any]) -> str:
+    """The page of text of a prediction that is not of classes."""
+    return targets.render(document)
+
+
 def render_overlay(document: dict[str, Any], width: int = 80) -> str:
     """Theory over the model as plain text: at most 24 lines of 80 columns."""
+    if not of_classes(document):
+        return as_text(document)
     lines = [_fit(words.title(document), width)]
     against = document["against"]
     fit = against.get("fit")

@@ -9,7 +9,7 @@ from ncollapse.answers.question import NOT_MEASURED
 from ncollapse.answers.questions import shared
 from ncollapse.metrics.catalog import shown
 from ncollapse.metrics.depth import depth_of
-from ncollapse.record.document import Document
+from ncollapse.record.document import COUNTED, Document
 from ncollapse.record.readings import HEAD, ClassRow, Reading
 from ncollapse.record.trace import Trace
 
@@ -35,7 +35,7 @@ def render(
     lines.append("")
     header = f"{'':22}" + "".join(f"{name:>18}" for name in splits) + f"{'reference':>20}"
     lines.append(header.rstrip())
-    for row, place in shown("terminal"):
+    for row, place in shown("terminal", document.task):
         readings = [
             document.results[split].get(document.layer, {}).get(row.key) for split in splits
         ]
@@ -54,7 +54,13 @@ def render(
 
 
 def _data_line(document: Document) -> str:
-    parts = [f"K={document.num_classes}", f"d={document.num_features}"]
+    size, counted = document.num_classes, document.counted
+    if size == 1:
+        counted = counted.removesuffix("s")
+    parts = [
+        f"K={size}" if counted == COUNTED else f"{size} {counted}",
+        f"d={document.num_features}",
+    ]
     counts = document.config.get("splits", {})
     parts += [f"{name} {number:,}".replace(",", " ") for name, number in counts.items()]
     accuracies = []
@@ -106,7 +112,7 @@ def render_layers(document: Document, width: int = 80) -> str:
     layers = list(document.results[splits[0]])
     if len(layers) < 2:
         return ""
-    columns = shown("layers")[: LAYER_COLUMNS[len(splits)]]
+    columns = shown("layers", document.task)[: LAYER_COLUMNS[len(splits)]]
     titles = [f"{split} {place.title}" for split in splits for _, place in columns]
     if len(splits) == 1:
         titles = [place.title for _, place in columns]
@@ -233,7 +239,7 @@ def unlike(first: Document, second: Document) -> list[str]:
     found = [
         f"{name} differ: {mine} and {theirs}"
         for name, mine, theirs in (
-            ("numbers of classes", first.num_classes, second.num_classes),
+            (f"numbers of {first.counted}", first.num_classes, second.num_classes),
             ("numbers of features", first.num_features, second.num_features),
             ("numbers of samples", first.num_samples, second.num_samples),
             ("reference splits", first.reference, second.reference),

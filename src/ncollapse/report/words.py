@@ -12,10 +12,13 @@ from ncollapse.answers.cuts import calibrated
 from ncollapse.answers.question import NOT_MEASURED
 from ncollapse.answers.questions import identified, questions, verdict_on
 from ncollapse.metrics.catalog import METRICS
-from ncollapse.record.document import Document
+from ncollapse.record.document import USUAL, Document
 from ncollapse.record.readings import HEAD, ClassRow, Reading, Verdict
 from ncollapse.report.terminal import number
 
+UNCALIBRATED = (
+    "The cuts between yes, partly and no are judgements for this task: not calibrated on models."
+)
 # A null below this is rounding: the reading is ideal by construction (two classes).
 TRIVIAL = 1e-9
 
@@ -89,11 +92,25 @@ def meaning(document: Document) -> list[str]:
             _about_spread(document, "ordinal_spread"),
             "".join(_phrase(document, name) for name in rest),
         ]
+    if document.task != USUAL:
+        return _in_turn(document)
     return [
         _about_spread(document),
         _phrase(document, "frame") + _phrase(document, "dual"),
         _phrase(document, "nearest") + _phrase(document, "minority"),
     ]
+
+
+def _in_turn(document: Document) -> list[str]:
+    """The phrase of each answer in the order of the questions, each a sentence."""
+    said = []
+    for verdict in document.verdicts:
+        name, _, split = identified(verdict).partition(":")
+        question = questions().get(name)
+        phrase = "" if question is None else question.phrases.get(verdict.answer, "")
+        if phrase:
+            said.append(phrase.format(split=split) + ".")
+    return said
 
 
 def _phrase(document: Document, name: str, split: str = "", *, other: bool = False) -> str:
@@ -168,9 +185,8 @@ def unknown(document: Document) -> list[tuple[str, str]]:
         for v in document.verdicts
         if v.answer in ("cannot tell", "not measured")
     ]
-    ordinal = (document.config.get("task") or {}).get("name") == "ordinal"
-    said = "The cuts of these questions are judgements; they were not calibrated on models."
-    found.append(("Where do the answers change?", said if ordinal else calibrated()))
+    held = calibrated() if document.task == USUAL else UNCALIBRATED
+    found.append(("Where do the answers change?", held))
     return found
 
 

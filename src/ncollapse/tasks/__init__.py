@@ -34,7 +34,8 @@ def chosen(name: str, source: Labelled) -> tuple[Task, str]:
         why = task.recognised(source)
         if why is not None:
             return task, why
+    given = source.labels if source.targets is None else source.targets
     raise ValueError(
-        f"{source.description}: labels of {source.labels.dtype} are of no task; pass task=, one of "
-        f"{', '.join(known)}"
+        f"{source.description}: labels are {given.dtype} and whole numbers; convert them with "
+        f".astype(int) if they are class numbers, or pass task=, one of {', '.join(known)}"
     )

@@ -44,9 +44,11 @@ class Classification:
     """See `ncollapse.tasks.task.Task`."""
 
     name: str = "classification"
+    sees: str = "labels"
+    counted: str = "classes"
 
     def recognised(self, source: Labelled) -> str | None:
-        if source.labels.dtype.is_floating_point:
+        if source.targets is not None:
             return None
         if getattr(source, "thresholds", None) is not None:
             return None  # Of ordered grades.

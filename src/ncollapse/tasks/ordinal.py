@@ -42,6 +42,8 @@ class Ordinal(Classification):
     """See `ncollapse.tasks.task.Task`. It collects what classification does, without decisions."""
 
     name: str = "ordinal"
+    sees: str = "labels"
+    counted: str = "grades"
 
     def recognised(self, source: Labelled) -> str | None:
         if source.labels.dtype.is_floating_point or getattr(source, "thresholds", None) is None:
@@ -114,8 +116,8 @@ class Ordinal(Classification):
             torch.finfo(source.dtype).eps,
             residuals,
             stored,
-            latent,
-            self.name,
+            latent=latent,
+            task=self.name,
         )
         readings, unread = compared(
             evidence,

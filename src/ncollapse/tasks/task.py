@@ -29,7 +29,7 @@ class Asked:
 @dataclass(frozen=True)
 class Found:
     """What a task reads of one split and layer. notes: said among the warnings; spectrum: of the
-    means, for the config; told: what else the config keeps under the task's name, by split."""
+    means, for the config, and details: whatever else of plain data a report draws from."""
 
     readings: dict[str, Reading]
     num_samples: int
@@ -37,18 +37,22 @@ class Found:
     classes: tuple[ClassRow, ...] = ()
     notes: tuple[str, ...] = ()
     spectrum: Mapping[str, Any] = field(default_factory=dict)
-    told: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @runtime_checkable
 class Task(Wanted, Protocol):
     """One frozen object a task. Its rows of the catalog are those that name it.
 
-    name: as in `measure(task=…)`. Its questions are those of `ncollapse.answers` that name it, its
-    figures those of the file of that name in `ncollapse.report.sections`.
+    name: as in `measure(task=…)`. sees: "labels", or "targets" (N, n); integer labels are numbers
+    to a task of targets. counted: what `num_classes` counts, in a word. Its questions are those of
+    `ncollapse.answers` that name it, its figures those of the file of that name in
+    `ncollapse.report.sections`.
     """
 
     name: str
+    sees: str
+    counted: str
 
     def recognised(self, source: Labelled) -> str | None:
         """Why these labels and this head are of the task; None where they are not."""

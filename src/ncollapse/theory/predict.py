@@ -11,12 +11,14 @@ from ncollapse.losses import NAMES, Loss, named
 from ncollapse.theory.prediction import Prediction, assumptions_of
 from ncollapse.theory.problems import MODELS
 from ncollapse.theory.problems.counted import Counted
+from ncollapse.theory.problems.nrc import RegressionUFM, as_rows
 from ncollapse.theory.problems.problem import Problem
 from ncollapse.theory.solution import Solution
+from ncollapse.theory.targets import TargetPrediction
 
 
 def predict(
-    counts: Sequence[int],
+    counts: Sequence[int] | None = None,
     *,
     loss: str | Loss = "ce",
     weight_decay: float | None = None,
@@ -35,6 +37,7 @@ def predict(
     link: str | None = None,
     thresholds: Sequence[float] | None = None,
     learn_thresholds: bool | None = None,
+    target_covariance: Any = None,
     **loss_parameters: Any,
 ) -> Prediction:
     """The geometry that theory expects of a classifier trained to the end, with a certificate.
@@ -58,6 +61,10 @@ def predict(
     learn_thresholds, weight_decay λ_w and feature_decay λ_h of `theory.OrdinalUFM`, num_features
     and tolerance: an `OrdinalPrediction`.
 
+    task: "regression" takes target_covariance Σ (n, n), weight_decay, feature_decay and
+    num_features instead, and gives a `ncollapse.theory.targets.TargetPrediction`: the closed form
+    of (1/2M) Σ ‖W h + b - y‖² + (λ_H/2M) ‖H‖² + (λ_W/2) ‖W‖².
+
     λ_H is no setting of a real network (decay acts on weights): fit it with
     `ncollapse.theory.fit_tau`, or lay theory over a run with `Measurement.compare`.
 
@@ -80,11 +87,26 @@ def predict(
             "feature_energy": feature_energy, "head": head, **loss_parameters,
         }  # fmt: skip
         decays = {"weight_decay": weight_decay, "feature_decay": feature_decay}
+        _refuse({"target_covariance": target_covariance}, "task 'ordinal'", "counts")
+        if counts is None:
+            raise ValueError("counts are needed: samples of every grade, the lowest first")
         return predict_ordinal(counts, {**ordered, **decays}, others, num_features, tolerance)
+    if task == "regression":
+        _refuse(ordered, "task 'regression'", "target_covariance, weight_decay, feature_decay")
+        given: dict[str, Any] = {"counts": counts, "bias": bias, "nonnegative": nonnegative or None}
+        given |= {"temperature": temperature, "head": head, "depth": depth, **loss_parameters}
+        given |= {"weight_energy": weight_energy, "feature_energy": feature_energy}
+        _refuse(given, "task 'regression'", "target_covariance, weight_decay, feature_decay")
+        return predict_targets(target_covariance, weight_decay, feature_decay, num_features)
     if task != "classification":
-        raise ValueError(f"task={task!r} is unknown; classification or ordinal is needed")
+        raise ValueError(
+            f"task={task!r} has no theory; classification, regression or ordinal is needed"
+        )
     for name in ordered:
         raise ValueError(f'{name} was passed without task="ordinal", whose keyword it is')
+    _refuse({"target_covariance": target_covariance}, "task 'classification'", "counts")
+    if counts is None:
+        raise ValueError("counts are needed: samples of every class, for example [5000] * 10")
     if model not in MODELS:
         raise ValueError(f"model={model!r} is unknown; one of {', '.join(MODELS)} is needed")
     kind: type[Counted] = MODELS[model].load()
@@ -137,6 +159,36 @@ def predict_ordinal(
             )
     given = {name: value for name, value in settings.items() if value is not None}
     return predict_problem(OrdinalUFM(tuple(counts), num_features=num_features, **given), tolerance)
+
+
+def predict_targets(
+    target_covariance: Any,
+    weight_decay: float | None = None,
+    feature_decay: float | None = None,
+    num_features: int | None = None,
+) -> TargetPrediction:
+    """The optimum of a regression with unconstrained features, with a certificate: see
+    `predict`."""
+    if target_covariance is None:
+        raise ValueError(
+            "target_covariance is needed: rows (targets, targets), numpy.cov(targets.T, bias=True)"
+        )
+    decays = {"weight_decay": weight_decay, "feature_decay": feature_decay}
+    problem = RegressionUFM(
+        as_rows(target_covariance),
+        num_features=num_features,
+        **{name: value for name, value in decays.items() if value is not None},
+    )
+    found = predict_problem(problem)
+    assert isinstance(found, TargetPrediction)
+    return found
+
+
+def _refuse(given: dict[str, Any], to: str, takes: str) -> None:
+    """Raise ValueError for keywords that mean nothing."""
+    wrong = [name for name, value in given.items() if value is not None]
+    if wrong:
+        raise ValueError(f"{wrong[0]} means nothing to {to}; it takes {takes} and num_features")
 
 
 def predict_problem(problem: Problem, tolerance: float = 1e-8) -> Prediction:

@@ -190,7 +190,7 @@ class FeatureCache:
             self._orders.append(batch.order.clone())
         code = self.splits.index(batch.split)
         self._labels.append(batch.labels.cpu().clone())
-        self._codes.append(torch.full_like(self._labels[-1], code))
+        self._codes.append(torch.full((batch.labels.shape[0],), code, dtype=torch.int64))
         for layer, features in batch.features.items():
             rows = self._layers.setdefault(layer, _Rows())
             if self._where is not None and rows.file is None:
@@ -217,7 +217,7 @@ class FeatureCache:
         nothing = torch.zeros(0, dtype=torch.int64)
         source = CachedSource(
             self._layers[layer],
-            torch.cat([nothing, *self._labels]),
+            torch.cat(self._labels or [nothing]),
             torch.cat([nothing, *self._codes]),
             tuple(self.splits),
             **head,
@@ -278,7 +278,7 @@ class RecomputedSource(FeatureSource):
         self.description, self._stream, self._layer = description, stream, layer
         with closing(iter(stream)) as batches:
             first = next(batches).features[layer]
-        self.num_samples, self.num_features = labels.numel(), int(first.shape[1])
+        self.num_samples, self.num_features = labels.shape[0], int(first.shape[1])
         self._as_read = labels
         self.dtype = first.dtype
         self._set_labels(labels)
@@ -291,7 +291,7 @@ class RecomputedSource(FeatureSource):
         held = skipped = place = 0
         for batch in self._stream:
             features = batch.features[self._layer].cpu()
-            stop = place + batch.labels.numel()
+            stop = place + batch.labels.shape[0]
             if not torch.equal(batch.labels.cpu(), self._as_read[place:stop]):
                 raise ValueError(
                     "the loader gives another order at every look, and without the cache the data "
@@ -314,7 +314,7 @@ class RecomputedSource(FeatureSource):
     def fingerprint(self) -> str:
         """sha256 of labels, splits and head: the features are not read for it."""
         digest = hashlib.sha256(repr((self._layer, self.splits)).encode())
-        for part in (self.labels, self.split_codes, self.weight, self.bias):
+        for part in (self.labels, self.targets, self.split_codes, self.weight, self.bias):
             if part is not None:
                 digest.update(part.float().numpy().tobytes())
         return digest.hexdigest()

@@ -109,7 +109,7 @@ class KeptCache(FeatureCache):
         self._codes.append(codes)
         self._orders.append(order)
         self._marks.append(marks)
-        count = labels.numel()
+        count = labels.shape[0]
         for number, (layer, dim, dtype, segments) in enumerate(header["layers"]):
             rows = _Rows(dim=dim, dtype=getattr(torch, dtype))
             known = [(int(stop), str(digest)) for stop, digest in segments]
@@ -145,7 +145,7 @@ class KeptCache(FeatureCache):
         # An interrupt may fall between two layers of a batch: what not all hold does not count.
         whole = min((rows.count for rows in self._layers.values()), default=0)
         tensors = {
-            "labels": torch.cat([nothing, *self._labels])[:whole],
+            "labels": torch.cat(self._labels or [nothing])[:whole],
             "codes": torch.cat([nothing, *self._codes])[:whole],
             "order": torch.cat([nothing, *self._orders])[:whole],
             "marks": torch.cat([nothing, *self._marks])[:whole],

@@ -28,6 +28,7 @@ class PartSource(FeatureSource):
         rows = torch.arange(whole.num_samples)
         part.order = rows[torch.div(rows, block, rounding_mode="floor") % size == rank]
         part.labels = whole.labels[part.order]
+        part.targets = None if whole.targets is None else whole.targets[part.order]
         part.num_samples, part.num_features = part.order.numel(), whole.num_features
         part.dtype, part.splits = whole.dtype, whole.splits
         codes = whole.split_codes
@@ -46,6 +47,12 @@ class PartSource(FeatureSource):
         found = super().relabelled(change)
         assert isinstance(found, PartSource)
         found.whole = self.whole.relabelled(change)
+        return found.known_as(self.fingerprint)
+
+    def targeted(self) -> FeatureSource:
+        found = super().targeted()
+        assert isinstance(found, PartSource)
+        found.whole = self.whole.targeted()
         return found.known_as(self.fingerprint)
 
     def first_samples(self, code: int, num_classes: int, ignore_index: int | None) -> Tensor | None:

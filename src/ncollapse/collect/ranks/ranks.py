@@ -105,6 +105,8 @@ class WholeLabels:
         self.num_samples = sum(number for _, _, number in found)
         self.weight, self.description = source.weight, source.description
         self.thresholds, self.link = source.thresholds, source.link
+        given = [part for part in ranks.gather(source.targets) if part is not None]
+        self.targets = torch.cat(given) if given else None
 
 
 def common_fingerprint(source: FeatureSource, ranks: Ranks) -> str:

@@ -9,11 +9,13 @@ NON_FINITE = "features hold NaN or infinity"
 
 
 class NonFiniteError(ValueError):
-    """A feature is NaN or infinite; `row` is the number of the first such sample."""
+    """A feature is NaN or infinite; `row` is the number of the first such sample, of class `label`
+    where it has one."""
 
-    def __init__(self, row: int, label: int) -> None:
+    def __init__(self, row: int, label: int | None = None) -> None:
+        of = "" if label is None else f" (class {label})"
         super().__init__(
-            f"{NON_FINITE}, first in sample {row} (class {label}); remove or "
+            f"{NON_FINITE}, first in sample {row}{of}; remove or "
             "repair that sample, or measure an earlier checkpoint"
         )
         self.row = row

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 Tensors = Mapping[str, Tensor]
-# What a statistic may need of a batch; "means": the class means of all samples, so that it is
-# filled by a second look at the features.
-NEEDS = frozenset({"features", "labels", "means"})
+# What a statistic may need of a batch; "means": means of all samples, so that it is filled by a
+# second look at the features.
+NEEDS = frozenset({"features", "labels", "targets", "means"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +22,7 @@ class Batch:
     rows: their numbers, for messages. stored: the features as they are stored, where `features`
     are those in float64. places: how many of its split and class come before each sample, where
     other processes have seen some of them. decided: the classes that the model decides, where a
-    layer before its head is read.
+    layer before its head is read. targets: (samples, n) numbers, where a sample has them.
     """
 
     features: Tensor
@@ -31,6 +31,7 @@ class Batch:
     stored: Tensor
     places: Tensor | None = None
     decided: Tensor | None = None
+    targets: Tensor | None = None
 
     def select(self, index: Tensor) -> Batch:
         """Some of the samples."""
@@ -45,6 +46,7 @@ class Batch:
             stored,
             None if self.places is None else self.places[index],
             None if self.decided is None else self.decided[index],
+            None if self.targets is None else self.targets[index],
         )
 
 

@@ -36,7 +36,7 @@ class Residuals(Summed):
         self.counts = counts
         self._means = total.means.cpu().nan_to_num(0.0)
         self._starts = counts.cumsum(0) - counts
-        self._wanted, self.labels = _chosen(counts, rows, seed)
+        self._wanted, self.labels = chosen_places(counts, rows, seed)
         self.rows = torch.zeros(self._wanted.numel(), total.num_features, dtype=dtype)
         self.turns = Turns(total.num_classes)
 
@@ -113,7 +113,7 @@ def _quota(counts: Tensor, rows: int) -> Tensor:
     return torch.minimum(share.clamp_min(least), counts)
 
 
-def _chosen(counts: Tensor, rows: int, seed: int) -> tuple[Tensor, Tensor]:
+def chosen_places(counts: Tensor, rows: int, seed: int) -> tuple[Tensor, Tensor]:
     """Places of the samples to keep, in the order of samples sorted by class, and their classes."""
     quota = _quota(counts, rows)
     labels = torch.repeat_interleave(torch.arange(counts.numel()), quota)

@@ -32,8 +32,9 @@ class Tokens:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """inputs: a tensor, or a mapping of keyword arguments. labels (samples) int64. mask: real
-    tokens (samples, tokens), where known. tokens: where every token is a sample."""
+    """inputs: a tensor, or a mapping of keyword arguments. labels: (samples) int64, or numbers
+    (samples) or (samples, n). mask: real tokens (samples, tokens), where known. tokens: where every
+    token is a sample."""
 
     inputs: Any
     labels: Tensor
@@ -43,7 +44,7 @@ class Batch:
     @property
     def rows(self) -> int:
         """Rows of the inputs: samples, or sequences of tokens."""
-        return self.labels.numel() if self.tokens is None else self.tokens.sequences
+        return self.labels.shape[0] if self.tokens is None else self.tokens.sequences
 
     def taken(self, value: Any, rows: slice | Tensor) -> Any:
         """Some rows of what the batch holds; tensors that have no row a sample stay whole."""
@@ -107,16 +108,17 @@ def as_loader(data: Any, batch_size: int) -> Iterable[Any]:
     return data
 
 
-def unpack_batch(batch: Any, unpack: Unpack | None = None) -> Batch:
+def unpack_batch(batch: Any, unpack: Unpack | None = None, *, numbers: bool = False) -> Batch:
     """Pairs (input, label), mappings with labels, or what `unpack` makes of anything else.
 
-    Raises ValueError that says what was found and how to map it.
+    numbers: whether real-valued targets of a regression are taken as well. Raises ValueError that
+    says what was found and how to map it.
     """
     if unpack is not None:
         found = unpack(batch)
         if not isinstance(found, (tuple, list)) or len(found) != 2:
             raise ValueError(f"unpack returned {describe(found)}; (inputs, labels) is needed")
-        return _checked(found[0], found[1])
+        return _checked(found[0], found[1], numbers)
     if isinstance(batch, Mapping):
         name = next((key for key in LABELS if key in batch), None)
         if name is None:
@@ -124,16 +126,16 @@ def unpack_batch(batch: Any, unpack: Unpack | None = None) -> Batch:
                 f"the loader yields a mapping with {describe(batch)} and no labels; name them "
                 f"'labels', or {HOW}"
             )
-        return _checked({k: v for k, v in batch.items() if k != name}, batch[name])
+        return _checked({k: v for k, v in batch.items() if k != name}, batch[name], numbers)
     if isinstance(batch, (tuple, list)) and len(batch) == 2:
-        return _checked(batch[0], batch[1])
+        return _checked(batch[0], batch[1], numbers)
     raise ValueError(
         f"the loader yields {describe(batch)}; pairs (input, label) or mappings with 'labels' are "
         f"needed: {HOW}"
     )
 
 
-def _checked(inputs: Any, labels: Any) -> Batch:
+def _checked(inputs: Any, labels: Any, numbers: bool) -> Batch:
     try:
         value = as_labels(labels)
     except (TypeError, ValueError, RuntimeError):
@@ -142,7 +144,8 @@ def _checked(inputs: Any, labels: Any) -> Batch:
         value = value[:, 0]
     if value.dim() == 1 and value.is_floating_point() and bool(((value == 0) | (value == 1)).all()):
         value = value.to(torch.int64)  # As losses of one logit want them.
-    if value.dim() != 1 or value.is_floating_point() or value.is_complex():
+    whole = value.dim() == 1 and not value.is_floating_point() and not value.is_complex()
+    if not whole and not (numbers and _numbers(value)):
         raise ValueError(
             f"the labels are {describe(value)}; one integer class number a sample is needed"
             f"{_advice(inputs, value)}"
@@ -152,7 +155,15 @@ def _checked(inputs: Any, labels: Any) -> Batch:
         mask = next((inputs[key] for key in MASKS if isinstance(inputs.get(key), Tensor)), None)
     if isinstance(mask, Tensor) and mask.dim() != 2:
         mask = None
-    return Batch(inputs, value.to(torch.int64), mask)
+    return Batch(inputs, value if value.is_floating_point() else value.to(torch.int64), mask)
+
+
+def _numbers(labels: Tensor) -> bool:
+    """Whether these are targets of a regression: real numbers, but no shares of classes."""
+    if not labels.is_floating_point() or labels.dim() not in (1, 2) or labels.shape[-1] == 0:
+        return False
+    shares = labels.dim() == 2 and bool((labels >= 0).all())
+    return not (shares and bool(((labels.sum(1) - 1).abs() < 1e-3).all()))
 
 
 def _advice(inputs: Any, labels: Tensor) -> str:
@@ -171,7 +182,10 @@ def _advice(inputs: Any, labels: Tensor) -> str:
     if labels.dim() > 2 and whole:
         return "; labels of pixels are not followed: pass the class of each image by unpack=…"
     if labels.dim() == 1 and labels.is_floating_point():
-        return "; targets of a regression have no classes: pass bins of them by unpack=…"
+        return (
+            "; targets of a regression are read by nc.measure, and have no classes to be followed: "
+            "pass bins of them by unpack=…"
+        )
     return ""
 
 

@@ -30,6 +30,8 @@ from ncollapse.collect.tap.relations import Relation, close, gap, relation
 HUGGING_FACE = ("score", "classifier", "lm_head", "qa_outputs")
 TORCHVISION = ("fc", "classifier", "heads", "head")
 LAST = 4
+# What is said beside the check of a head with one output.
+ONE_LOGIT = ", one logit for two classes"
 GUESSED = "last linear layer"
 
 
@@ -224,7 +226,7 @@ def check_head(
     check = found.words.format(made="head(features)")
     check += {"token": " at one token", "mean": " in the mean over tokens or places"}.get(take, "")
     if made.shape[-1] == 1:
-        check += ", one logit for two classes, read as the rows -w/2 and w/2"
+        check += f"{ONE_LOGIT}, read as the rows -w/2 and w/2"
     if len(dims) > 1:
         check += f"; {len(dims)} heads are added up, and their features stand side by side"
     empty = Head(name, origin, features, None, take, check, found, output, dims, way)

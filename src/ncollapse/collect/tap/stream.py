@@ -33,9 +33,9 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, eq=False)
 class FeatureBatch:
-    """One batch: split name, labels (samples), features (samples, dim) by layer. order (samples):
-    their places among those of all ranks, where several measure together. marks (samples): what
-    their inputs are known by, where the pass is kept."""
+    """One batch: split name, labels (samples) or numbers (samples, n) in their place, features
+    (samples, dim) by layer. order (samples): their places among those of all ranks, where several
+    measure together. marks (samples): what their inputs are known by, where the pass is kept."""
 
     split: str
     labels: Tensor
@@ -49,11 +49,12 @@ class ModelStream:
     """Runs `taps` over loaders, split after split.
 
     `limit` stops each split after so many samples; `autocast` is a dtype for mixed precision;
-    `unpack` maps unusual batches to (inputs, labels). With `tokens` ("next", "same") every token
-    is a sample, and `limit` counts sequences. With `ranks` each runs its share; `done` holds what
-    an interrupted pass has read already. The model runs in eval mode, without gradients but not in
-    inference mode: tables that it makes in its forward pass must serve the next training step. Its
-    mode and buffers and the global random states are put back.
+    `unpack` maps unusual batches to (inputs, labels). With `tokens` ("next", "same") every token is
+    a sample, and `limit` counts sequences. With `ranks` each runs its share; `done` holds what an
+    interrupted pass has read already; with `numbers` labels may be real-valued targets. The model
+    runs in eval mode, without gradients but not in inference mode: tables that it makes in its
+    forward pass must serve the next training step. Its mode and buffers and the global random
+    states are put back.
 
     Raises ValueError for empty loaders, unexpected batches and labels beyond the head's width.
     """
@@ -69,6 +70,7 @@ class ModelStream:
     tokens: str | None = None
     ranks: Ranks | None = None
     done: Done | None = None
+    numbers: bool = False
 
     def __post_init__(self) -> None:
         if not self.loaders:
@@ -123,7 +125,7 @@ class ModelStream:
                 yield FeatureBatch(split, labels, features, place.order[kept], marks)
 
     def _features(self, batch: Batch, device: torch.device) -> dict[str, Tensor]:
-        self.taps.begin(batch.labels.numel(), batch.mask, batch.tokens)
+        self.taps.begin(batch.labels.shape[0], batch.mask, batch.tokens)
         with torch.no_grad(), self._mixed(device), explained(batch.inputs), self.taps.products():
             output = batch.run(self.taps.model, device)
         return self.taps.end(output)
@@ -131,7 +133,7 @@ class ModelStream:
     def _unpacked(self, raw: Any) -> Batch:
         if self.tokens is not None:
             return token_batch(raw, self.tokens, self.unpack, self.ignore_index)
-        return unpack_batch(raw, self.unpack)
+        return unpack_batch(raw, self.unpack, numbers=self.numbers)
 
     def _size(self, raw: Any) -> int:
         return self._unpacked(raw).rows
@@ -154,7 +156,7 @@ class ModelStream:
                             batch = _first(batch, 0)
                 elif self.limit is not None and start + rows > self.limit:
                     batch = _first(batch, self.limit - start)
-                if batch.labels.numel():
+                if batch.labels.shape[0]:
                     yield split, start, batch, place, marks
                 start += rows
                 done += rows
@@ -195,6 +197,9 @@ class ModelStream:
         if self.taps.head is None:
             return
         K = self.taps.head.weight.shape[0]
+        if labels.is_floating_point():
+            self._check_targets(labels)
+            return
         wide = "has one logit for two" if self.taps.head.binary else f"is {K} wide"
         if self.taps.head.binary and labels.numel() and int(labels.max()) > 1:
             ordered = thresholds_of(self.taps.model, self.taps.head.name)
@@ -209,6 +214,17 @@ class ModelStream:
             raise ValueError(
                 f"label {int(labels[first])} of sample {place + first} in split {split!r} lies "
                 f"outside the head's classes 0..{K - 1} ({self.taps.head.name!r} {wide}); is "
+                "this the data that the model was trained on?"
+            )
+
+    def _check_targets(self, targets: Tensor) -> None:
+        head = self.taps.head
+        assert head is not None
+        wide = 1 if targets.dim() == 1 else targets.shape[1]
+        made = 1 if head.binary else head.weight.shape[0]
+        if wide != made:
+            raise ValueError(
+                f"a sample has {wide} target numbers and the head {head.name!r} makes {made}; is "
                 "this the data that the model was trained on?"
             )
 

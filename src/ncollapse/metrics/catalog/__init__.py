@@ -20,17 +20,21 @@ DEFINITIONS: tuple[str, ...] = tuple(
 )
 
 
-def shown(place: str) -> list[tuple[Metric, Place]]:
-    """The rows that have a place, in its order: `terminal`, `strip`, `curve` or `layers`."""
-    found = [(row, getattr(row, place)) for row in METRICS.values()]
+USUAL = "classification"
+
+
+def of_task(task: str = USUAL) -> dict[str, Metric]:
+    """The rows of a task by key."""
+    return {key: row for key, row in METRICS.items() if row.task == task}
+
+
+def shown(place: str, task: str = USUAL) -> list[tuple[Metric, Place]]:
+    """The rows of a task that have a place, in its order: `terminal`, `strip`, `curve`,
+    `layers`."""
+    found = [(row, getattr(row, place)) for row in of_task(task).values()]
     return sorted(((row, at) for row, at in found if at is not None), key=lambda item: item[1].rank)
-
-
-def of_task(name: str = "classification") -> dict[str, Metric]:
-    """The rows of a task."""
-    return {key: row for key, row in METRICS.items() if row.task == name}
 
 
 def followed() -> tuple[str, ...]:
     """Keys that are read along training unless others are asked for."""
-    return tuple(key for key, row in METRICS.items() if row.followed)
+    return tuple(key for key, row in of_task().items() if row.followed)

@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from ncollapse.metrics.catalog import shown
+from ncollapse.metrics.catalog import USUAL, shown
 from ncollapse.metrics.metric import Metric, Place
 from ncollapse.record.readings import HEAD, Results
 from ncollapse.record.trace import Trace, TraceRow
@@ -122,8 +122,9 @@ def layer_curve(
     path: Mapping[str, Any] | None = None,
     split: str | None = None,
     finished: str | None = None,
+    task: str = USUAL,
 ) -> str | None:
-    """Class share by layer, first to last; None with a single layer.
+    """The first curve of a task (class share) by layer, first to last; None with a single layer.
 
     path: of `split`, what its samples would read on the straight line between the ends of the path
     (`Document.paths`), drawn over the same lines. finished: the layer to mark, from which on the
@@ -145,7 +146,7 @@ def layer_curve(
         return [place for place, _ in kept], [v for _, v in kept]
 
     # Only the last layer has a head to compare with.
-    rows = [(row, at) for row, at in shown("curve") if "head" not in row.needs]
+    rows = [(row, at) for row, at in shown("curve", task) if "head" not in row.needs]
     lines = [line for line in _drawn(rows, splits, points) if line.x]
     if not lines:
         return None

@@ -75,7 +75,7 @@ def gram_map(
             shown = []  # cut names that look alike say nothing
         for left, bottom, title, values, size in panels:
             axes = place(figure, left, bottom, SIDE, SIDE)
-            _heat(axes, values, size)
+            heat(axes, values, size)
             said = f"±{size:.2g}" if size > 1e-6 else "none"
             axes.set_title(title, loc="left", fontsize=NORMAL, pad=4, color=INK)
             axes.set_title(said, loc="right", fontsize=SMALL, pad=4, color=FAINT)
@@ -158,7 +158,7 @@ def _bisect(unit: Array, rows: NDArray[np.int64], leaf: int) -> list[int]:
     return _bisect(unit, order[:half], leaf) + _bisect(unit, order[half:], leaf)
 
 
-def _heat(axes: Axes, values: Array, scale: float) -> None:
+def heat(axes: Axes, values: Array, scale: float) -> None:
     """Colour by sign, opacity by the root of the size: 0 is the page itself, light or dark."""
     strength = np.sqrt(np.clip(np.abs(values) / scale, 0, 1))
     image = np.empty((*values.shape, 4))

@@ -77,7 +77,7 @@ def collapse_strip(document: Document, alt: str, *, layer: str | None = None) ->
     layer: by default the one that verdicts are about.
     """
     splits = list(document.results)[:2]
-    rows = shown("strip")
+    rows = shown("strip", document.task)
     read = [document.results[split].get(layer or document.layer, {}) for split in splits]
     table = [[Bar.of(row, readings.get(row.key)) for readings in read] for row, _ in rows]
     limit, right = _limits([bar for bars in table for bar in bars if bar is not None])
@@ -90,7 +90,8 @@ def collapse_strip(document: Document, alt: str, *, layer: str | None = None) ->
         for y, (bars, (row, at)) in enumerate(zip(table, rows, strict=True)):
             colour = INK if any(bars) else FAINT
             _beside(axes, 0, y, row.family, x_pixels=-LEFT + 2, color=FAINT, weight="bold")
-            _beside(axes, 0, y, at.title, x_pixels=-LEFT + 30, color=colour)
+            beyond = 30 if len(row.family) <= 3 else 38
+            _beside(axes, 0, y, at.title, x_pixels=-LEFT + beyond, color=colour)
             _noise(axes, y, bars, limit, right)
             for which, bar in enumerate(bars):
                 offset = 0.0 if len(splits) == 1 else (-0.17, 0.17)[which]

@@ -7,13 +7,11 @@ from importlib.util import find_spec
 
 from ncollapse.report.sections.section import Section, Shown
 
-USUAL = "classification"
-
 
 def sections(shown: Shown) -> list[Section]:
     """Those of the task that the document names; of classification where it is older than tasks.
     None for a task without a file here."""
-    task = (shown.run.document.config.get("task") or {}).get("name", USUAL)
+    task = shown.run.document.task
     path = f"{__name__}.{task}"
     if not task.isidentifier() or find_spec(path) is None:
         return []

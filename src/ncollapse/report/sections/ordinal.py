@@ -10,7 +10,7 @@ def sections(shown: Shown) -> list[Section]:
     """The latent line with thresholds and class means; then how wide each grade is."""
     run = shown.run
     document = run.document
-    lines = document.config.get("ordinal") or {}
+    lines = document.config.get("details") or {}
     rows = [row for row in run.classes if (row.split, row.layer) == (run.split, document.layer)]
     names = {row.index: row.name for row in rows}
     drawn = plots.latent_line(lines, words.sentence(document, "ordinal_places"), names)

@@ -29,7 +29,9 @@ class Chunk:
 class FeatureSource(ABC):
     """Features (N, d) with labels, read in file order as often as wanted, in flat memory.
 
-    labels: (N) int64. splits: names; split_codes: (N) index into them, None for one split.
+    labels: (N) int64. targets: (N, n) where a sample has numbers in place of a class; labels are
+    then zeros, so that what counts and deals samples sees one class. splits: names; split_codes:
+    (N) index into them, None for one split.
     order: (N) places among the samples of all processes, where several read parts of one source.
     weight (K, d), bias (K), class_names: of the classifier, where known; thresholds (Q + 1) and
     link of ordered grades, whose weight is one row. dtype: of the stored features. decided: (N) the
@@ -42,6 +44,7 @@ class FeatureSource(ABC):
     num_features: int
     dtype: torch.dtype
     labels: Tensor
+    targets: Tensor | None = None
     splits: tuple[str, ...] = ("train",)
     split_codes: Tensor | None = None
     order: Tensor | None = None
@@ -73,6 +76,14 @@ class FeatureSource(ABC):
         found.labels = change(self.labels)
         return found
 
+    def targeted(self) -> FeatureSource:
+        """The same features with class numbers taken as numbers: one target."""
+        if self.targets is not None:
+            return self
+        found = self.relabelled(torch.zeros_like)
+        found.targets = self.labels.to(torch.float64)[:, None]
+        return found
+
     def known_as(self, fingerprint: str) -> FeatureSource:
         """The same source under another fingerprint: that of the data of all processes."""
         found = copy.copy(self)
@@ -87,7 +98,7 @@ class FeatureSource(ABC):
         digest.update(repr(shape).encode())
         tail = max(0, self.num_samples - EDGE_ROWS)
         edges = [next(self.rows(place, EDGE_ROWS)) for place in sorted({0, tail})]
-        parts = [self.labels, self.split_codes, self.weight, self.bias, *edges]
+        parts = [self.labels, self.targets, self.split_codes, self.weight, self.bias, *edges]
         for part in parts:
             if part is not None:
                 part = part.to(torch.float32) if part.dtype == torch.bfloat16 else part
@@ -95,12 +106,25 @@ class FeatureSource(ABC):
         return digest.hexdigest()
 
     def _set_labels(self, labels: Tensor) -> None:
+        if labels.dtype.is_floating_point and labels.dim() in (1, 2):
+            self._set_targets(labels)
+            return
         self.labels = check_labels(labels, self.description)
         if self.labels.numel() != self.num_samples:
             raise ValueError(
                 f"{self.description}: {self.num_samples} rows of features but "
                 f"{self.labels.numel()} labels; one label a row is needed"
             )
+
+    def _set_targets(self, targets: Tensor) -> None:
+        """Numbers (N) or (N, n), of any real dtype."""
+        self.targets = check_targets(targets, self.description)
+        if self.targets.shape[0] != self.num_samples:
+            raise ValueError(
+                f"{self.description}: {self.num_samples} rows of features but "
+                f"{self.targets.shape[0]} rows of targets; one row a sample is needed"
+            )
+        self.labels = torch.zeros(self.num_samples, dtype=torch.int64)
 
     def _set_head(self, weight: Any, bias: Any) -> None:
         if weight is not None:
@@ -163,6 +187,7 @@ class FeatureSource(ABC):
         self.class_names = tuple(str(name) for name in values.tolist())
         known = int(self.labels.max()) + 1 if self.labels.numel() else 0
         headed = self.weight is not None and self.thresholds is None
+        known = known if self.targets is None else self.targets.shape[1]
         needed = int(self.weight.shape[0]) if headed and self.weight is not None else known
         if len(self.class_names) < needed:
             raise ValueError(
@@ -266,6 +291,24 @@ def check_labels(labels: Tensor, description: str) -> Tensor:
             "with .astype(int) if they are class numbers"
         )
     return labels.to(torch.int64)
+
+
+def check_targets(targets: Tensor, description: str) -> Tensor:
+    """Targets as (samples, numbers) of a floating-point dtype; NaN and infinity are refused."""
+    if targets.dim() not in (1, 2) or targets.is_complex() or targets.shape[-1] == 0:
+        raise ValueError(
+            f"{description}: targets have shape {tuple(targets.shape)} and dtype {targets.dtype}; "
+            "real numbers (samples) or (samples, targets) are needed"
+        )
+    found = targets if targets.dtype.is_floating_point else targets.to(torch.float64)
+    found = found[:, None] if found.dim() == 1 else found
+    bad = (~found.isfinite().all(1)).nonzero()
+    if bad.numel():
+        raise ValueError(
+            f"{description}: targets hold NaN or infinity, first in sample {int(bad[0])}; remove "
+            "or repair that sample"
+        )
+    return found
 
 
 def _real(values: Tensor, name: str, description: str) -> Tensor:

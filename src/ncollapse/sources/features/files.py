@@ -1,7 +1,7 @@
 """Feature files: .npz, .safetensors, .parquet, or a folder of shards, streamed row by row.
 
-Arrays are named features (N, d) and labels (N); weight (K, d), bias (K), split (N) and
-class_names (K) are optional. Nothing is unpickled, and no path inside a file is followed.
+Arrays are named features (N, d) and labels (N), or targets (N, n); weight (K, d), bias (K), split
+(N) and class_names (K) are optional. Nothing is unpickled, and no path inside a file is followed.
 """
 
 from __future__ import annotations
@@ -85,11 +85,24 @@ class ShardSource(FeatureSource):
                 )
         self.num_samples = sum(part.num_samples for part in self._parts)
         self.num_features, self.dtype = first.num_features, first.dtype
-        self._set_labels(torch.cat([part.labels for part in self._parts]))
+        self._join_labels()
         self._join_splits()
         weight, bias, names = self._find_head(path)
         self._set_head(weight, bias)
         self._set_names(names)
+
+    def _join_labels(self) -> None:
+        targets = [part.targets for part in self._parts if part.targets is not None]
+        if not targets:
+            self._set_labels(torch.cat([part.labels for part in self._parts]))
+            return
+        widths = {part.shape[1] for part in targets}
+        if len(targets) < len(self._parts) or len(widths) > 1:
+            raise ValueError(
+                f"{self.description}: shards hold class numbers or targets of "
+                f"{', '.join(map(str, sorted(widths)))} numbers; the same in every shard is needed"
+            )
+        self._set_targets(torch.cat(targets))
 
     def _join_splits(self) -> None:
         if all(part.split_codes is None for part in self._parts):

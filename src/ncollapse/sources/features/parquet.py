@@ -50,7 +50,7 @@ class ParquetSource(Store):
         label = next((name for name in LABELS if name in columns), None)
         self._label = label or "labels"
         # A table has one row a sample: a head cannot stand in it.
-        names = set(columns) & {"split"}
+        names = set(columns) & {"split", "targets"}
         names |= {"features"} if self._columns else set()
         names |= {"labels"} if label else set()
         super().__init__(path, tuple(names))
@@ -77,7 +77,9 @@ class ParquetSource(Store):
     def read(self, name: str) -> Any:
         column = self._label if name == "labels" else name
         with self._damage(f"is damaged in column {column}"):
-            return self._file.read([column]).column(0).to_numpy()
+            found = self._file.read([column]).column(0)
+            # Lists of numbers, one a row.
+            return np.array(found.to_pylist()) if name == "targets" else found.to_numpy()
 
     def rows(self, start: int, size: int) -> Iterator[Tensor]:
         place = 0

@@ -24,7 +24,7 @@ class SpannedSource(FeatureSource):
     def __init__(self, source: FeatureSource, rows: Tensor, basis: Tensor) -> None:
         self._rows, self.basis = rows @ basis, basis
         self.num_samples, self.num_features = self._rows.shape
-        self.dtype, self.labels = source.dtype, source.labels
+        self.dtype, self.labels, self.targets = source.dtype, source.labels, source.targets
         self.splits, self.split_codes = source.splits, source.split_codes
         self.class_names, self.description = source.class_names, source.description
         self.bias, self.decided = source.bias, source.decided

@@ -12,6 +12,7 @@ from ncollapse.sources.features.claims import check_memory
 
 BLOCK_ROWS = 8192
 REQUIRED, HEAD = ("features", "labels"), ("weight", "bias")
+TARGETS = "targets"
 
 
 class Store(FeatureSource):
@@ -31,7 +32,10 @@ class Store(FeatureSource):
         block = 1.0 * min(shape[0], BLOCK_ROWS) * shape[1] * dtype.itemsize
         check_memory(block, f"{self.path}: a block of features {shape}")
         check_memory(8.0 * shape[0], f"{self.path}: labels of {shape[0]} samples")
-        self._set_labels(self._tensor("labels"))
+        if TARGETS in self.names:
+            self._set_targets(self._tensor(TARGETS))
+        else:
+            self._set_labels(self._tensor("labels"))
         self._set_head(self._optional("weight"), self._optional("bias"))
         self._set_split(self._optional("split"))
         self._set_thresholds(self._optional("thresholds"))
@@ -53,7 +57,8 @@ class Store(FeatureSource):
         return self._tensor(name) if name in HEAD else self.read(name)
 
     def _require(self) -> None:
-        missing = [name for name in REQUIRED if name not in self.names]
+        known = {*self.names, "labels"} if TARGETS in self.names else self.names
+        missing = [name for name in REQUIRED if name not in known]
         if missing:
             raise ValueError(
                 f"{self.path}: no array named {' or '.join(missing)}; it holds "

@@ -16,18 +16,21 @@ if TYPE_CHECKING:
     from ncollapse.theory.problems.gufm import GUFM as GUFM
     from ncollapse.theory.problems.lpm import LPM as LPM
     from ncollapse.theory.problems.normalized import NormalizedUFM as NormalizedUFM
+    from ncollapse.theory.problems.nrc import RegressionUFM as RegressionUFM
     from ncollapse.theory.problems.ordinal import OrdinalUFM as OrdinalUFM
     from ncollapse.theory.problems.ufm import UFM as UFM
     from ncollapse.theory.problems.ulpm import ULPM as ULPM
 
 
 class Listed(NamedTuple):
-    """A problem: its class, its file, what texts call it, and its name for `predict(model=…)`."""
+    """A problem: its class, its file, what texts call it, its name for `predict(model=…)`, and the
+    task that it is of: problems of classes are made from counts."""
 
     name: str
     file: str
     title: str
     model: str | None = None
+    task: str = "classification"
 
     def load(self) -> Any:
         """The class."""
@@ -42,9 +45,9 @@ LISTED = (
     Listed("DeepLinearUFM", "deep_linear", "deep linear features", "deep-linear"),
     Listed("DeepReluUFM", "deep_relu", "deep ReLU features", "deep-relu"),
     Listed("GUFM", "gufm", "normalised features, decayed rows", "gufm"),
+    Listed("RegressionUFM", "nrc", "regression with unconstrained features", task="regression"),
     Listed("FixedHead", "fixed_head", "fixed head", "fixed-head"),
-    # Not a model of classes: nc.predict(task="ordinal").
-    Listed("OrdinalUFM", "ordinal", "ordered grades"),
+    Listed("OrdinalUFM", "ordinal", "ordered grades", task="ordinal"),
 )
 MODELS = {row.model: row for row in LISTED if row.model is not None}
 _FILES = {row.name: row.file for row in LISTED}
