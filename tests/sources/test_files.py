@@ -120,7 +120,7 @@ BAD = {
         "is no valid parquet",
     ),
     "no shards": (lambda p: p, "holds no .npz"),
-    "float labels": (lambda p: written(p, labels=CASE.labels.astype(float)), "labels are"),
+    "a label that is NaN": (lambda p: written(p, labels=CASE.labels * np.nan), "targets hold NaN"),
     "names as labels": (lambda p: written(p, labels=np.array(["a"] * 103)), "numbers are needed"),
     "label matrix": (lambda p: written(p, labels=np.zeros((103, 2), int)), "one class number"),
     "few labels": (lambda p: written(p, labels=CASE.labels[:9]), "103 rows of features but 9"),
