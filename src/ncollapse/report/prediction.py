@@ -6,8 +6,10 @@ import math
 from typing import Any
 
 from ncollapse.record.document import USUAL
-from ncollapse.theory import targets, words
+from ncollapse.theory import ordinal, targets, words
 
+# What writes a prediction of another task than classification, by the task.
+TEXTS = {"ordinal": ordinal, "regression": targets}
 STATES = {True: "yes", False: "no", None: "not-measured"}
 
 
@@ -78,7 +80,8 @@ def of_classes(document: dict[str, Any]) -> bool:
 
 def as_text(document: dict[str, Any]) -> str:
     """The page of text of a prediction that is not of classes."""
-    return targets.render(document)
+    rendered: str = TEXTS[str(document["problem"]["task"])].render(document)
+    return rendered
 
 
 def render_overlay(document: dict[str, Any], width: int = 80) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -29,6 +29,8 @@ class RegressionUFM(Problem):
     weight_decay: float = 5e-4
     feature_decay: float = 1e-5
     num_features: int | None = None
+
+    prediction: ClassVar[str] = "targets:TargetPrediction"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "target_covariance", as_rows(self.target_covariance))

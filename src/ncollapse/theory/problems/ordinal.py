@@ -108,7 +108,8 @@ class OrdinalUFM(Counted):
 
     # ---- what is said of it -------------------------------------------------------------------
     def describe(self) -> dict[str, Any]:
-        return {**super().describe(), "loss": {"name": getattr(self.loss, "name", "")}}
+        loss = {"name": getattr(self.loss, "name", "")}
+        return {**super().describe(), "task": "ordinal", "loss": loss}
 
     def sources(self) -> tuple[str, ...]:
         return (
