@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ncollapse import control, losses, studies, theory
     from ncollapse.collect.statistics.classes import ClassMoments
     from ncollapse.geometry import Geometry
+    from ncollapse.measuring.gufm_gap import gufm_gap
     from ncollapse.measuring.kernel import measure_kernel
     from ncollapse.measuring.measure import measure, measure_features, measure_source
     from ncollapse.measuring.measurement import Measurement
@@ -40,6 +41,7 @@ _NAMES = {
     "Verdict": "ncollapse.record.document",
     "Trace": "ncollapse.record.trace",
     "Tracker": "ncollapse.tracking.tracker",
+    "gufm_gap": "ncollapse.measuring.gufm_gap",
     "measure": "ncollapse.measuring.measure",
     "measure_features": "ncollapse.measuring.measure",
     "measure_kernel": "ncollapse.measuring.kernel",
@@ -62,6 +64,7 @@ __all__ = [
     "Tracker",
     "Verdict",
     "control",
+    "gufm_gap",
     "losses",
     "measure",
     "measure_features",

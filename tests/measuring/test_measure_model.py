@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import ncollapse as nc
 from ncollapse.collect.tap.select import blocks
-from ncollapse.measuring.measure import split_loaders
+from ncollapse.measuring.loaders import split_loaders
 from ncollapse.sources.specs.optional import optional
 from tests.models import K, blobs, built, net, seeded
 

@@ -108,6 +108,7 @@ class Population:
                 row.interval not in ("samples", "influences")
                 or row.least_classes > K
                 or key == "nc2_angle_ratio"
+                or not isinstance(row.estimate, str)
             ):
                 continue
             try:

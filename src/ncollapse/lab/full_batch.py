@@ -12,8 +12,8 @@ from ncollapse.lab.compared import KEYS
 from ncollapse.lab.data import Dataset
 from ncollapse.lab.networks import read
 from ncollapse.lab.train import LOSSES
+from ncollapse.measuring.gufm_gap import gufm_gap
 from ncollapse.metrics.catalog import METRICS
-from ncollapse.theory.subjects.gufm_gap import gufm_gap
 
 
 def train_full_batch(

@@ -5,13 +5,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ncollapse.lab.models import mlp
+from ncollapse.lab.models import mlp, penultimate
+from ncollapse.lab.study import Plan
+from ncollapse.measuring.measure import measure_features
+from ncollapse.metrics.nrc import nrc3
+from ncollapse.theory.predict import predict_targets
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,3 +122,56 @@ def train_regression(data: Regression, how: How) -> nn.Sequential:
         loss.backward()
         optimizer.step()
     return model.eval()
+
+
+def network_row(
+    data: str, settings: Plan, seed: int, decay: float, *, relu: bool = False
+) -> dict[str, Any]:
+    """Readings of a trained network and its distances from the closed form, of decay 1 where it has
+    none."""
+    some = DATA[data]().first(settings["samples"])
+    how = How(
+        steps=settings["steps"],
+        widths=tuple(settings["widths"]),
+        decay=decay,
+        relu=relu,
+        seed=seed,
+    )
+    model = train_regression(some, how)
+    head: Any = model[-1]
+    measured = measure_features(
+        penultimate(model, some.inputs).double(),
+        some.targets.double(),
+        weight=head.weight.detach(),
+        bias=head.bias.detach(),
+        null=False,
+        intervals=False,
+    )
+    details = measured.document.config["details"]["train"]
+    covariance = torch.tensor(details["covariance"], dtype=torch.float64)
+    gram = torch.tensor(details["gram"], dtype=torch.float64)
+    readings = ("nrc1", "nrc2", "nrc1_centred", "nrc_gamma", "nrc_explained", "target_error")
+    found: dict[str, Any] = {key: measured.value(key) for key in readings}
+    found |= {"best": measured.value("nrc3"), "alignment": measured.value("nrc_alignment")}
+    theory = predict_targets(covariance, decay or 1.0, decay or 1.0)
+    level = decay**2
+    own, features = (
+        torch.tensor(details[f"{name}_spectrum"], dtype=torch.float64)
+        for name in ("gram", "feature")
+    )
+    gaps = theory.against(details)
+    found |= {
+        "measured": features[:3].tolist(),
+        "predicted": theory.feature_spectrum.tolist(),
+        "errors": details["errors"],
+        "level": level,
+        "gram_gap": gaps["gram_gap"],
+        "spectrum_gap": gaps.get("spectrum_gap"),
+        # λ_W/λ_H = 1.
+        "ratio_gap": float((features[:3] / own[:3] - 1).abs().max()),
+        "nrc3": float(nrc3(gram, covariance, level)) if decay else None,
+    }
+    if decay:
+        ratios = torch.tensor(details["errors"], dtype=torch.float64) / level
+        found |= {"error": float(ratios.mean()), "each": float((ratios - 1).abs().max())}
+    return found

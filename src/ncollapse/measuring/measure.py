@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -32,6 +31,7 @@ from ncollapse.measuring.deep import steps_of, with_depth
 from ncollapse.measuring.embedders import check_classifier
 from ncollapse.measuring.ids import numbered, whole
 from ncollapse.measuring.layers import measure_layers
+from ncollapse.measuring.loaders import split_loaders
 from ncollapse.measuring.measurement import Measurement
 from ncollapse.measuring.options import MeasureOptions, Options, SourceOptions, as_dtype, options_of
 from ncollapse.record.trace import Trace
@@ -287,29 +287,6 @@ def _finish(
         optional=taps.by_pattern,
         steps=steps_of(taps) if geodesic else (),
     )
-
-
-def split_loaders(data: Any, train: Any, test: Any) -> dict[str, Any]:
-    """Loaders by split name. Raises ValueError when a split is passed twice, or none, and for
-    names that differ in type only."""
-    if isinstance(data, Mapping):
-        loaders = {str(split): loader for split, loader in data.items()}
-        if len(loaders) < len(data):
-            raise ValueError(
-                f"splits are named {', '.join(map(repr, data))}, of which two are the same name; "
-                "give each split a name of its own"
-            )
-    else:
-        loaders = {} if data is None else {"train": data}
-    for split, loader in (("train", train), ("test", test)):
-        if loader is None:
-            continue
-        if split in loaders:
-            raise ValueError(f"split {split!r} was passed twice; pass data, or train= and test=")
-        loaders[split] = loader
-    if not loaders:
-        raise ValueError("no data was passed; pass a loader, or train=… and test=…")
-    return loaders
 
 
 def measure_features(

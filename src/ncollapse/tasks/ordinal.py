@@ -35,6 +35,7 @@ class _Labels:
     split_codes: Tensor | None
     description: str
     weight: Tensor | None = None
+    targets: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from ncollapse.theory.solution import Solution
     from ncollapse.theory.solve import solve
     from ncollapse.theory.subjects.fit import Fit, fit_tau
-    from ncollapse.theory.subjects.gufm_gap import GUFMGap, gufm_gap
     from ncollapse.theory.subjects.overlay import Overlay, overlay
     from ncollapse.theory.subjects.phases import PhaseDiagram, phase_diagram
     from ncollapse.theory.subjects.rays import NormLaw, class_margin, norm_law
@@ -49,7 +48,6 @@ _HOMES = {
         "srg_value",
     ),
     "subjects.fit": ("Fit", "fit_tau"),
-    "subjects.gufm_gap": ("GUFMGap", "gufm_gap"),
     "subjects.overlay": ("Overlay", "overlay"),
     "subjects.phases": ("PhaseDiagram", "phase_diagram"),
     "subjects.rays": ("NormLaw", "class_margin", "norm_law"),
@@ -71,7 +69,6 @@ __all__ = [
     "DeepReading",
     "Feasible",
     "Fit",
-    "GUFMGap",
     "NormLaw",
     "Overlay",
     "PhaseDiagram",
@@ -83,7 +80,6 @@ __all__ = [
     "dnc_threshold",
     "dnc_value",
     "fit_tau",
-    "gufm_gap",
     "k2_threshold",
     "nc_feasible",
     "nngp",

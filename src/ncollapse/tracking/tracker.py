@@ -22,7 +22,8 @@ from ncollapse.collect.tap.taps import Taps
 from ncollapse.collect.tap.tokens import token_kind
 from ncollapse.control.held import Dial
 from ncollapse.errors import NCollapseWarning
-from ncollapse.measuring.measure import measure_cache, split_loaders
+from ncollapse.measuring.loaders import split_loaders
+from ncollapse.measuring.measure import measure_cache
 from ncollapse.measuring.measurement import Measurement
 from ncollapse.measuring.options import Options, chosen_keys
 from ncollapse.metrics.catalog import followed

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from ncollapse.collect.tap.listener import Listener
 from ncollapse.losses import Loss, named
 from ncollapse.theory.problems.counted import check_loss
 from ncollapse.theory.problems.gufm import GUFM
@@ -99,12 +100,10 @@ def _outputs(
 ) -> tuple[Float[Tensor, "samples classes"], Float[Tensor, "samples dim"]]:
     """Logits and what enters the head, in float64."""
     kept: list[Tensor] = []
-    hook = last.register_forward_pre_hook(lambda _, given: kept.append(given[0]))
-    try:
-        with torch.no_grad():
-            logits = model(inputs)
-    finally:
-        hook.remove()
+    with Listener(model) as listener, torch.no_grad():
+        listener.entering(last, lambda entered, _: kept.append(entered))
+        logits = model(inputs)
+    listener.check()
     return logits.double(), kept[-1].double()
 
 

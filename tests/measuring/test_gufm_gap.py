@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ncollapse.measuring.gufm_gap import GUFMGap, gufm_gap
 from ncollapse.studies.models import residual
-from ncollapse.theory import GUFM, GUFMGap, gufm_gap, solve
+from ncollapse.theory import GUFM, solve
 from ncollapse.theory.problems.point import class_labels
 
 K, WIDTH, COUNTS = 4, 9, (3, 3, 3, 3)
