@@ -93,9 +93,8 @@ def batch(part: slice, statistic: Statistic) -> Batch:
     rows = torch.arange(N)
     if "targets" in statistic.needs:
         places = rows
-    return Batch(
-        FEATURES[part], LABELS[part], rows[part], FEATURES[part], places[part], TARGETS[part]
-    )
+    features = FEATURES[part]
+    return Batch(features, LABELS[part], rows[part], features, places[part], targets=TARGETS[part])
 
 
 def filled(make: Callable[[], Statistic], *parts: slice) -> Statistic:

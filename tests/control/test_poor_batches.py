@@ -52,6 +52,7 @@ PENALTIES = {
     "koleo": C.KoLeo(),
     "variance": C.VarianceCovariance(),
     "contrastive": C.SupervisedContrastiveLoss(),
+    "ordinal": lambda f, y: C.OrdinalLoss((-4.0, -2.0, 0.0, 2.0, 4.0))(f[:, 0], y),
     "released": lambda f, y: C.DotRegressionLoss(form="released")(
         f @ WEIGHT.to(f.dtype).T, y, f, WEIGHT
     ),
@@ -90,7 +91,8 @@ def test_every_loss_and_penalty_is_here() -> None:
     }
     held = {type(value).__name__ for value in (*PENALTIES.values(), *LOSSES.values())}
     # HeldLoss adds any of them to a loss of the user's own.
-    assert found - held <= {"DualityPenalty", "SupervisedContrastiveLoss", "HeldLoss", "MeanLoss"}
+    wrapped = {"DualityPenalty", "SupervisedContrastiveLoss", "HeldLoss", "MeanLoss", "OrdinalLoss"}
+    assert found - held <= wrapped
     assert {loss.__name__ for loss in losses.LogitLoss.__subclasses__()} == {
         type(module.loss).__name__ for module in LOSSES.values()
     }

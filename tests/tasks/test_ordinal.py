@@ -26,6 +26,7 @@ def test_thresholds_make_the_task_and_it_can_be_asked_for() -> None:
     assert found.document.config["task"] == {
         "name": "ordinal",
         "why": "the head is one latent score that thresholds cut into grades",
+        "counted": "grades",
     }
     assert found.document.num_classes == 4
     asked = nc.measure_features(f, y, weight=w[None], thresholds=B, task="ordinal", **QUICK)

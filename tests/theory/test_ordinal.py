@@ -200,7 +200,7 @@ def test_a_page_and_a_document() -> None:
         ({"weight_decay": 0.0}, "weight_decay=0.0; a positive number"),
         ({"loss": "mse"}, 'loss means nothing to task="ordinal"; it takes link, thresholds'),
         ({"gamma": 2.0}, "gamma means nothing"),
-        ({"task": "ranking"}, "task='ranking' is unknown"),
+        ({"task": "ranking"}, "task='ranking' has no theory"),
         ({"task": "classification", "link": "logit"}, "link was passed without task"),
     ],
 )

@@ -225,7 +225,8 @@ class ModelStream:
         if wide != made:
             raise ValueError(
                 f"a sample has {wide} target numbers and the head {head.name!r} makes {made}; is "
-                "this the data that the model was trained on?"
+                "this the data that the model was trained on? Real numbers are taken for targets "
+                "of a regression, class numbers are integers"
             )
 
     @contextmanager
