@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ncollapse.cli import main
+from ncollapse.lab import workers
 from ncollapse.lab.claims import UNKNOWN
 from ncollapse.lab.study import SIZES
 from ncollapse.studies import Bar, Claim, Part, Study, run
@@ -75,6 +77,22 @@ def test_a_worker_that_dies_fails_its_run_only(client) -> None:
     assert [unit.seed for unit in found.failures] == [0]
     assert "the worker ended" in found.failures[0].error
     assert found.claims[0].values == (1.5, 2.5)
+
+
+def test_runs_that_died_beside_the_guilty_one_are_run_again(client, monkeypatch) -> None:
+    together = workers._together
+    sizes = []
+
+    def unlucky(client, units):
+        sizes.append(len(units))
+        for unit, found in together(client, units):
+            hit = len(units) > 1 and unit.seed < 2
+            yield unit, replace(found, error="KilledWorker: the worker ended") if hit else found
+
+    monkeypatch.setattr(workers, "_together", unlucky)
+    found = run(study(), backend="dask", scheduler=client)
+    assert not found.failures and found.claims[0].values == (0.5, 1.5, 2.5)
+    assert sizes == [3, 1, 1]
 
 
 def test_a_cluster_that_is_not_there_is_one_sentence(monkeypatch, capsys, tmp_path) -> None:

@@ -16,6 +16,8 @@ from ncollapse.lab.study import Unit, UnitResult, resolve
 
 log = logging.getLogger("ncollapse")
 DASK = "dask"
+# Dask's name for a run whose workers kept dying.
+KILLED = "KilledWorker"
 Places = Mapping[int, Place]
 # How long a cluster may take to answer, and to show a worker.
 CONNECT_SECONDS = 20.0
@@ -97,18 +99,36 @@ def _on_dask(units: Sequence[Unit], scheduler: Any) -> Iterator[tuple[Unit, Unit
     """Runs as futures of a Dask client. joblib's own Dask backend waits forever for a run whose
     worker died; here such a run fails with a sentence and the others are kept."""
     with _client(scheduler) as client:
-        futures = {client.submit(attempt, unit, pure=False): unit for unit in units}
-        ended = _distributed().as_completed(
-            list(futures), loop=client.loop, with_results=True, raise_errors=False
-        )
-        try:
-            for future, found in ended:
-                unit = futures[future]
-                if future.status != "finished":
-                    found = UnitResult(unit.part.name, unit.seed, error=_said(found))
+        killed = []
+        for unit, found in _together(client, units):
+            if _was_killed(found):
+                killed.append((unit, found))
+            else:
                 yield unit, found
-        finally:
-            client.cancel([future for future in futures if not future.done()])
+        # A worker that dies takes the runs that waited beside the guilty one with it. One killed
+        # run alone is the guilty one; of several each is run again by itself.
+        for unit, found in killed:
+            yield from _together(client, [unit]) if len(killed) > 1 else [(unit, found)]
+
+
+def _together(client: Any, units: Sequence[Unit]) -> Iterator[tuple[Unit, UnitResult]]:
+    """Runs sent at once, in the order in which they end."""
+    futures = {client.submit(attempt, unit, pure=False): unit for unit in units}
+    ended = _distributed().as_completed(
+        list(futures), loop=client.loop, with_results=True, raise_errors=False
+    )
+    try:
+        for future, found in ended:
+            unit = futures[future]
+            if future.status != "finished":
+                found = UnitResult(unit.part.name, unit.seed, error=_said(found))
+            yield unit, found
+    finally:
+        client.cancel([future for future in futures if not future.done()])
+
+
+def _was_killed(found: UnitResult) -> bool:
+    return found.error.startswith(KILLED)
 
 
 def _said(found: Any) -> str:
@@ -116,8 +136,8 @@ def _said(found: Any) -> str:
     error = found[1] if isinstance(found, tuple) else None
     if error is None:
         return "CancelledError: the cluster lost the run; resume when it is back"
-    if type(error).__name__ == "KilledWorker":
-        return "KilledWorker: the worker ended; resume, or give workers more memory"
+    if type(error).__name__ == KILLED:
+        return f"{KILLED}: the worker ended; resume, or give workers more memory"
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
