@@ -12,7 +12,7 @@ from torch import nn
 
 import ncollapse as nc
 from ncollapse.collect.tap.taps import Taps
-from ncollapse.metrics.alignment import LARGEST, span_alignment, strongest
+from ncollapse.metrics.alignment import LARGEST, span_alignment, span_share, strongest
 from ncollapse.metrics.depth import depth_of, effective_depth, finished, monotone, separation_law
 from ncollapse.record.readings import Reading
 
@@ -99,6 +99,24 @@ def test_a_weight_that_reads_the_means_is_aligned_and_one_beside_them_is_not() -
     _, _, axes = torch.linalg.svd(frame.means)
     beside = nc.Geometry(frame.means, reads=axes[3:6])
     assert float(span_alignment(beside)) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("spread", [1.0, 1e-2, 1e-7])
+def test_the_quick_way_to_a_span_is_left_where_rows_all_but_lie_in_fewer_directions(
+    spread: float,
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    rows, reads = torch.randn(2, 6, 20, generator=generator, dtype=torch.float64)
+    rows[5] = rows[4] + spread * rows[5]
+    U, _ = torch.linalg.qr(rows.T)
+    V, _ = torch.linalg.qr(reads.T)
+    wanted = float((V.T @ U).square().sum() / 6)
+    quick = span_share(rows, V.T)
+    assert (quick is None) == (spread < 1e-3)
+    means = torch.cat((rows, -rows.sum(0, keepdim=True)))
+    for found in (quick, span_alignment(nc.Geometry(means, reads=V.T))):
+        if found is not None:
+            assert float(found) == pytest.approx(wanted, rel=1e-9)
 
 
 @pytest.mark.parametrize("shape", [(30, 12), (12, 30), (12, 12)])

@@ -11,6 +11,8 @@ from ncollapse.geometry import Geometry
 
 # Up to so many rows or columns a weight's singular vectors are found all at once.
 LARGEST = 1536
+# Products of rows with each other square their condition: below this ratio QR is used.
+CONDITION = 1e-3
 
 
 def span_alignment(geometry: Geometry) -> Float[Tensor, ""]:
@@ -32,19 +34,39 @@ def span_alignment(geometry: Geometry) -> Float[Tensor, ""]:
         )
     if geometry.reads is None:
         raise ValueError("no weight is known that reads these features")
+    M = geometry.centred_means
+    if not M.requires_grad:
+        # Centred rows sum to zero: all but one of them span what all span.
+        quick = span_share(M[:-1], geometry.reads)
+        if quick is not None:
+            return quick.clamp(max=1.0)
     between = geometry.between
     assert between.range is not None
     rank = min(between.rank, len(geometry.reads))
     V, U = geometry.reads[:rank], between.range
     seen = V @ U
     value = seen.square().sum() / rank
-    M = geometry.centred_means
     if not M.requires_grad:
         return value.clamp(max=1.0)
     # d tr(V P Vᵀ) = 2 tr(V M⁺ dM (I - P) Vᵀ), P = M⁺M the projection on the span.
     pinv = between.pinv @ between.left.T / geometry.num_classes**0.5
     moved = (V @ pinv) @ (M - M.detach())
     return value + 2 * (moved * (V - seen @ U.T)).sum() / rank
+
+
+def span_share(
+    rows: Float[Tensor, "*batch rank dim"], reads: Float[Tensor, "some dim"]
+) -> Float[Tensor, "*batch"] | None:
+    """‖V Uᵀ‖²_F / r, U orthonormal with the span of the rows A, by the Cholesky factor L of AAᵀ:
+    ‖L⁻¹AVᵀ‖²_F / r. A third of a QR's cost; None where A's condition would spoil it."""
+    A = rows.to(torch.float64)
+    V = reads[: A.shape[-2]]
+    L, failed = torch.linalg.cholesky_ex(A @ A.mT)
+    size = L.diagonal(dim1=-2, dim2=-1)
+    if bool(failed.any()) or float((size.amin(-1) / size.amax(-1)).min()) < CONDITION:
+        return None
+    seen = torch.linalg.solve_triangular(L, A @ V.mT, upper=False)
+    return seen.square().sum((-2, -1)) / len(V)
 
 
 def strongest(weight: Float[Tensor, "out dim"], number: int) -> Float[Tensor, "some dim"] | None:
@@ -58,14 +80,19 @@ def strongest(weight: Float[Tensor, "out dim"], number: int) -> Float[Tensor, "s
     tall = W.shape[0] > W.shape[1]
     square = W.T @ W if tall else W @ W.T
     if small <= LARGEST:
-        _, vectors = torch.linalg.eigh(square)
+        values, vectors = torch.linalg.eigh(square)
     else:
         from scipy.sparse.linalg import eigsh
 
         start = np.random.default_rng(0).normal(size=small)
-        vectors = torch.from_numpy(eigsh(square.numpy(), k=number, v0=start, tol=1e-10)[1])
-    top = vectors[:, -number:].flip(1)
+        found = eigsh(square.numpy(), k=number, v0=start, tol=1e-10)
+        values, vectors = (torch.from_numpy(part) for part in found)
+    top, sizes = vectors[:, -number:].flip(1), values[-number:].flip(0).clamp_min(0).sqrt()
     if not tall:
-        # Right vectors from left ones; orthonormal to rounding, which small values would spoil.
-        top, _ = torch.linalg.qr(W.T @ top)
+        # Right vectors from left ones: w = Wᵀu/σ, where no small σ spoils it.
+        top = W.T @ top
+        if float(sizes[-1]) > CONDITION**0.5 * float(sizes[0]):
+            top = top / sizes
+        else:
+            top, _ = torch.linalg.qr(top)
     return top.T.contiguous()

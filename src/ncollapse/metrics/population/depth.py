@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ncollapse.linalg import EPSILON
+from ncollapse.metrics.alignment import span_share
 from ncollapse.metrics.population.sample import COINCIDE, CannotTellError, Sample
 
 
@@ -19,6 +20,9 @@ def span_alignment(sample: Sample) -> Float[Tensor, ...]:
     rank = M.shape[-2] - 1
     if rank >= M.shape[-1]:
         raise CannotTellError("the class means fill all directions, so any weight is aligned")
+    quick = span_share(M[..., :-1, :], V)
+    if quick is not None:
+        return quick
     Q, R = torch.linalg.qr(M[..., :-1, :].to(torch.float64).mT)
     size = R.diagonal(dim1=-2, dim2=-1).abs()
     if float((size.amin(-1) / size.amax(-1)).min()) <= 100 * EPSILON * max(M.shape[-2:]):
