@@ -15,14 +15,20 @@ def balanced(
 ) -> list[tuple[Any, Tensor]]:
     """The first `per_class` samples of every class, kept in memory as batches (inputs, labels).
 
-    Reads the data once, in its own order. Raises ValueError for per_class < 2 and empty data.
+    Reads the data once, in its own order. Raises ValueError for per_class < 2, targets of a
+    regression and empty data.
     """
     if per_class < 2:
         raise ValueError(f"per_class={per_class}; spread within a class needs at least 2 samples")
     taken: dict[int, int] = {}
     kept: list[tuple[Any, Tensor]] = []
     for raw in as_loader(data, batch_size):
-        batch = unpack_batch(raw, unpack)
+        batch = unpack_batch(raw, unpack, numbers=True)
+        if batch.labels.is_floating_point():
+            raise ValueError(
+                f"per_class={per_class} counts samples of a class, and these labels are real "
+                "numbers, the targets of a regression; leave per_class out"
+            )
         rows = []
         for row, label in enumerate(batch.labels.tolist()):
             if label >= 0 and taken.get(label, 0) < per_class:

@@ -26,7 +26,7 @@ from ncollapse.measuring.loaders import split_loaders
 from ncollapse.measuring.measure import measure_cache
 from ncollapse.measuring.measurement import Measurement
 from ncollapse.measuring.options import Options, chosen_keys
-from ncollapse.metrics.catalog import followed
+from ncollapse.metrics.catalog import followed, of_task
 from ncollapse.metrics.phase import ERROR, Phase, terminal_phase
 from ncollapse.record.readings import Reading
 from ncollapse.record.trace import Trace
@@ -39,7 +39,7 @@ from ncollapse.tracking.probe import balanced
 from ncollapse.tracking.summary import dial_measurement, online_measurement
 
 log = logging.getLogger("ncollapse")
-KEYS = followed()
+KEYS = followed(None)
 SPACING = 1.25
 
 
@@ -63,7 +63,8 @@ class Tracker:
     `every` is "epoch", a number of steps, or "log". Readings (`keys`) go to `trace`, line by line
     to `output`/trace.csv, and to `loggers` (see `ncollapse.tracking.loggers.to`); with `film`,
     features of 2 to 4 classes go to `output`/frames.safetensors. With `tokens` every token is a
-    sample, as in `measure`. NaN features, a head that is replaced, a full disk, a logger that fails
+    sample, and `task` says what labels mean, as in `measure`: probes read regressions and ordered
+    grades too. NaN features, a head that is replaced, a full disk, a logger that fails
     and, once training runs, whatever cannot be read are said in a NCollapseWarning; training goes
     on.
 
@@ -105,6 +106,7 @@ class Tracker:
         seed: int = 0,
         loggers: Sequence[Any] = (),
         tokens: bool | str = False,
+        task: str = "auto",
     ) -> None:
         if isinstance(every, bool) or not (every in ("epoch", "log") or isinstance(every, int)):
             raise ValueError(f"every={every!r}; 'epoch', 'log' or a number of steps is needed")
@@ -129,6 +131,9 @@ class Tracker:
             unpack = None
         self.loaders, self.unpack, self.batch_size = loaders, unpack, batch_size
         self.keys = None if keys is None else tuple(keys)
+        self.task = task
+        # Training batches are followed by class, whatever the task of the probes.
+        self._usual = None if keys is None else tuple(key for key in keys if key in of_task())
         self.class_names, self.seed = class_names, seed
         self._taps = Taps(model, layers, head=head, pool=pool)
         self.description = description or type(self._taps.model).__name__
@@ -143,7 +148,7 @@ class Tracker:
         chosen_keys(self.keys)
         self._following = Following(
             dial, online=online, half_life=half_life, unit=half_life_unit, layers=layers,
-            head=head, pool=pool, keys=self.keys, num_classes=num_classes, tokens=tokens,
+            head=head, pool=pool, keys=self._usual, num_classes=num_classes, tokens=tokens,
         )  # fmt: skip
         self._following.begin(model)
         self._online, self._hold = self._following.online, self._following.hold
@@ -200,7 +205,9 @@ class Tracker:
         found: Values = {}
         looked: Measurement | None = None
         if self.loaders and not self._stopped:
-            options = Options(null=False, intervals=False, seed=self.seed, keys=self.keys)
+            options = Options(
+                null=False, intervals=False, seed=self.seed, keys=self.keys, task=self.task
+            )
             try:
                 looked = self._measure(options, record=True)
                 found = numbers(looked.results, self.keys)
@@ -231,7 +238,7 @@ class Tracker:
         _warn(f"step {self.steps}: {error}. The reading is null, and training goes on")
         known = {} if self.latest is None else numbers(self.latest.results, self.keys)
         places = dict.fromkeys(self.loaders, self._taps.layers)
-        return nulls(known, places, self.keys or ("class_share",))
+        return nulls(known, places, self._usual or ("class_share",))
 
     def finish(self, *, null: bool = True, intervals: bool = True) -> Measurement:
         """The last, whole measurement with comparators, verdicts, online readings and the trace.
@@ -253,7 +260,7 @@ class Tracker:
                 found = dial_measurement(self._hold, trace=self.trace, **said)
             self.latest = found
             return found
-        options = Options(null=null, intervals=intervals, seed=self.seed)
+        options = Options(null=null, intervals=intervals, seed=self.seed, task=self.task)
         found = self._measure(options, trace=self.trace)
         if self.online:
             results = {**found.results, SPLIT: self.online}
@@ -314,6 +321,7 @@ class Tracker:
             unpack=self.unpack,
             batch_size=self.batch_size,
             tokens=self.tokens,
+            numbers=True,
         )
         with FeatureCache() as cache:
             cache.fill(stream)

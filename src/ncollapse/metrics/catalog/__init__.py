@@ -35,6 +35,7 @@ def shown(place: str, task: str = USUAL) -> list[tuple[Metric, Place]]:
     return sorted(((row, at) for row, at in found if at is not None), key=lambda item: item[1].rank)
 
 
-def followed() -> tuple[str, ...]:
-    """Keys that are read along training unless others are asked for."""
-    return tuple(key for key, row in of_task().items() if row.followed)
+def followed(task: str | None = USUAL) -> tuple[str, ...]:
+    """Keys that are read along training unless others are asked for; None: of every task."""
+    rows = METRICS if task is None else of_task(task)
+    return tuple(key for key, row in rows.items() if row.followed)

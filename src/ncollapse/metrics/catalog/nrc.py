@@ -49,6 +49,7 @@ ROWS = (
         strip=Place("off n directions", 1),
         curve=Place("NRC1", 1),
         layers=Place("NRC1", 1),
+        followed=True,
     ),
     _row(
         "nrc1_centred",
@@ -61,6 +62,7 @@ ROWS = (
         source=f"code of {NRC}",
         terminal=Place("     about the mean", 3),
         strip=Place("off n directions, centred", 2),
+        followed=True,
     ),
     _row(
         "nrc2",
@@ -73,6 +75,7 @@ ROWS = (
         terminal=Place("NRC2 off the head", 4),
         strip=Place("off the head", 3),
         curve=Place("NRC2", 2),
+        followed=True,
     ),
     _row(
         "nrc2_centred",
@@ -86,6 +89,7 @@ ROWS = (
         source=f"code of {NRC}",
         terminal=Place("     about the mean", 5),
         strip=Place("off the head, centred", 4),
+        followed=True,
     ),
     _row(
         "nrc3",
@@ -102,6 +106,7 @@ ROWS = (
         terminal=Place("NRC3 head as targets", 6),
         strip=Place("head not as targets", 5),
         curve=Place("NRC3", 3),
+        followed=True,
     ),
     _row(
         "nrc_gamma",

@@ -43,6 +43,7 @@ ROWS = (
         scale="log",
         definitions={"macro": {"weighting": "macro"}, "micro": {"weighting": "micro"}},
         terminal=Place("ONC1 within/between", 30),
+        followed=True,
         undefined=ALONE,
     ),
     _row(
@@ -59,6 +60,7 @@ ROWS = (
         upper=1.0,
         unit="percent",
         terminal=Place("ONC2 means off a line", 31),
+        followed=True,
         undefined="all class means coincide",
     ),
     _row(
@@ -73,6 +75,7 @@ ROWS = (
         upper=1.0,
         unit="percent",
         terminal=Place("ONC2 not along w", 32),
+        followed=True,
         undefined="Σ_W was not kept (mode trace), or every feature is 0",
     ),
     _row(
@@ -85,6 +88,7 @@ ROWS = (
         **_HEADED,
         interval=Without("differences that fold at 0 have no plain interval; positions are listed"),
         terminal=Place("ONC3 off their places", 33),
+        followed=True,
     ),
     _row(
         "onc3_order",
@@ -98,5 +102,6 @@ ROWS = (
         upper=1.0,
         unit="percent",
         terminal=Place("    neighbours ascend", 34),
+        followed=True,
     ),
 )
