@@ -20,6 +20,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ncollapse.metrics.depth import monotone as never_rises
 from ncollapse.metrics.interpolation import METRICS, Series, Split, checked, double
 from ncollapse.metrics.transport import EXACT, assigned, draw, pairing, straightness
 
@@ -52,10 +53,9 @@ class Geodesic:
 
     @property
     def monotone(self) -> dict[str, bool]:
-        """Whether each measured metric never rises from one layer to the next (nan: it does)."""
-        return {
-            name: all(b <= a for a, b in pairwise(values)) for name, values in self.measured.items()
-        }
+        """Whether each measured metric never rises from one layer to the next, rounding aside
+        (nan: it does)."""
+        return {name: bool(never_rises(values)) for name, values in self.measured.items()}
 
     @property
     def log_ratio(self) -> dict[str, Series]:
