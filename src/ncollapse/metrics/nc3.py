@@ -11,14 +11,15 @@ from ncollapse.pairs.rows import TINY
 
 
 def nc3_duality(
-    geometry: Geometry, *, means: str = "centred", squared: bool = False
+    geometry: Geometry, *, means: str = "centred", weight: str = "raw", squared: bool = False
 ) -> Float[Tensor, ""]:
     """‖W/‖W‖_F - A/‖A‖_F‖_F, A = centred or raw class means (`means`). In [0, 2], ideal 0.
 
-    `squared` returns its square, as printed in the first notebook. Source: Papyan, Han, Donoho
+    `weight` "centred" takes the mean row off W first, which softmax does not see (`nc0`). `squared` returns its square, as printed in the first notebook. Source: Papyan, Han, Donoho
     2020.
     """
-    gap = geometry.weight_rows.gap(geometry.mean_rows if means == "centred" else geometry.raw_rows)
+    rows = geometry.centred_weight_rows if weight == "centred" else geometry.weight_rows
+    gap = rows.gap(geometry.mean_rows if means == "centred" else geometry.raw_rows)
     return gap**2 if squared else gap
 
 

@@ -49,6 +49,19 @@ ROWS = (
         arguments={"means": "raw"},
     ),
     _row(
+        "nc3_duality_centred",
+        function="ncollapse.metrics.nc3:nc3_duality",
+        title="self-duality of the centred classifier",
+        formula="‖W̃/‖W̃‖_F - M/‖M‖_F‖_F, W̃ = W less its mean row",
+        meaning="The same without the direction that all rows share and softmax cannot see: "
+        "1 - NC3²/2 = √(1 - NC0)(1 - NC3c²/2).",
+        source="this library",
+        upper=2.0,
+        arguments={"weight": "centred"},
+        definitions={"macro": {}, "papyan2020_notebook": {"squared": True}},
+        followed=True,
+    ),
+    _row(
         "nc3_alignment",
         scale="plain",
         directions=("means", "weight"),

@@ -120,6 +120,20 @@ def nc3_duality(sample: Sample) -> Float[Tensor, ...]:
     return 2 - 2 * dots.sum(-1) / (head.norm() * length)
 
 
+def nc3_duality_centred(sample: Sample) -> Float[Tensor, ...]:
+    """The same of the head less its mean row: ⟨W, M⟩ stays, M being centred."""
+    head, dots = _dots(sample)
+    length = (_norms(sample.gram, CENTRE) ** 2).sum(-1).sqrt()
+    return 2 - 2 * dots.sum(-1) / ((head - head.mean(0)).norm() * length)
+
+
+def nc0(sample: Sample) -> Float[Tensor, ...]:
+    """‖Σ w‖²/(K Σ ‖w‖²) of the rows as they are."""
+    gram = sample.gram
+    trace = (_norms(gram, ORIGIN) ** 2).sum(-1)
+    return gram.sum((-2, -1)) / (sample.num_classes * trace)
+
+
 def nc3_duality_raw(sample: Sample) -> Float[Tensor, ...]:
     """2 - 2 ⟨W, A⟩/(‖W‖ ‖A‖) of the raw means A."""
     head, _ = _dots(sample)
