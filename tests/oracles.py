@@ -157,8 +157,7 @@ def oracle(
             "nc3_duality": np.linalg.norm(unit - M / np.linalg.norm(M)),
             "nc3_duality_raw": np.linalg.norm(unit - means / np.linalg.norm(means)),
             "nc3_duality_centred": np.linalg.norm(
-                (head - head.mean(0)) / np.linalg.norm(head - head.mean(0))
-                - M / np.linalg.norm(M)
+                (head - head.mean(0)) / np.linalg.norm(head - head.mean(0)) - M / np.linalg.norm(M)
             ),
             "nc0": (head.sum(0) ** 2).sum() / count / (head**2).sum(),
             "nc3_alignment": cos.mean(),

@@ -15,8 +15,8 @@ def nc3_duality(
 ) -> Float[Tensor, ""]:
     """‖W/‖W‖_F - A/‖A‖_F‖_F, A = centred or raw class means (`means`). In [0, 2], ideal 0.
 
-    `weight` "centred" takes the mean row off W first, which softmax does not see (`nc0`). `squared` returns its square, as printed in the first notebook. Source: Papyan, Han, Donoho
-    2020.
+    `weight` "centred" takes the mean row off W first, which softmax does not see (`nc0`). `squared`
+    returns its square, as printed in the first notebook. Source: Papyan, Han, Donoho 2020.
     """
     rows = geometry.centred_weight_rows if weight == "centred" else geometry.weight_rows
     gap = rows.gap(geometry.mean_rows if means == "centred" else geometry.raw_rows)
