@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as jsonlib
 import os
 import platform
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -28,13 +29,23 @@ EXTRAS = {
 
 
 def doctor(
+    run: Annotated[
+        Path | None, typer.Option("--run", help="A run folder: the laws that its training kept.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
 ) -> None:
-    """Versions, devices, threads and extras, for bug reports.
+    """Versions, devices, threads and extras, for bug reports; --run: what a training run broke.
+
+    A tracker that is given the optimizer (`nc.Tracker(model, …, optimizer=optimizer)`) keeps
+    whether the classifier's sum followed its law. Exit 1 where a law breaks.
 
     Examples:  ncollapse doctor
     |  ncollapse doctor --json
+    |  ncollapse doctor --run runs/night
     """
+    if run is not None:
+        _laws(run, json)
+        return
     data = _collect()
     if json:
         say_json(jsonlib.dumps(data, indent=2))
@@ -47,6 +58,27 @@ def doctor(
         say(f"torch {name:<8}{state}")
     for extra, missing in data["missing_extras"].items():
         say(f"extra {extra} is missing {', '.join(missing)}: pip install 'ncollapse[{extra}]'")
+
+
+def _laws(folder: Path, json: bool) -> None:
+    """What a run kept of its laws, and exit 1 where one breaks."""
+    from ncollapse.record.run import Run
+
+    laws = Run.read(folder).document.config.get("laws")
+    if not isinstance(laws, list) or not laws:
+        raise ValueError(
+            f"{folder} keeps no laws of its training; pass optimizer=… to nc.Tracker and save what "
+            "tracker.finish() returns"
+        )
+    if json:
+        say_json(jsonlib.dumps({"laws": laws}, indent=2))
+    else:
+        for law in laws:
+            say(str(law["sentence"]))
+            for note in law["notes"]:
+                say(f"note: {note}")
+    if any(law["answer"] == "breaks" for law in laws):
+        raise typer.Exit(1)
 
 
 def _collect() -> dict[str, Any]:

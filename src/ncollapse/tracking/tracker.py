@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.optim import Optimizer
 
 from ncollapse.collect.keep.cache import FeatureCache
 from ncollapse.collect.statistics.checks import NON_FINITE
@@ -32,6 +33,8 @@ from ncollapse.record.readings import Reading
 from ncollapse.record.trace import Trace
 from ncollapse.tracking.film import Film
 from ncollapse.tracking.following import Following
+from ncollapse.tracking.head_breaks import LawReading
+from ncollapse.tracking.laws import Laws
 from ncollapse.tracking.ledger import Ledger, nulls
 from ncollapse.tracking.loggers import Values, numbers
 from ncollapse.tracking.online import SPLIT
@@ -64,9 +67,10 @@ class Tracker:
     to `output`/trace.csv, and to `loggers` (see `ncollapse.tracking.loggers.to`); with `film`,
     features of 2 to 4 classes go to `output`/frames.safetensors. With `tokens` every token is a
     sample, and `task` says what labels mean, as in `measure`: probes read regressions and ordered
-    grades too. NaN features, a head that is replaced, a full disk, a logger that fails
-    and, once training runs, whatever cannot be read are said in a NCollapseWarning; training goes
-    on.
+    grades too. With the `optimizer` (and `scheduler`) that steps the model, `law` says whether the
+    sum of the classifier's rows follows its law, and what breaks it. NaN features, a head that is
+    replaced, a full disk, a logger that fails and, once training runs, whatever cannot be read are
+    said in a NCollapseWarning; training goes on.
 
     >>> tracker = Tracker(model, online=True, every=100)                       # doctest: +SKIP
     >>> for inputs, labels in loader:                                          # doctest: +SKIP
@@ -107,6 +111,8 @@ class Tracker:
         loggers: Sequence[Any] = (),
         tokens: bool | str = False,
         task: str = "auto",
+        optimizer: Optimizer | None = None,
+        scheduler: Any = None,
     ) -> None:
         if isinstance(every, bool) or not (every in ("epoch", "log") or isinstance(every, int)):
             raise ValueError(f"every={every!r}; 'epoch', 'log' or a number of steps is needed")
@@ -152,6 +158,7 @@ class Tracker:
         )  # fmt: skip
         self._following.begin(model)
         self._online, self._hold = self._following.online, self._following.hold
+        self._laws = Laws(model, optimizer, scheduler, head)
 
     # ---- called by the training loop ----------------------------------------------------------
     def penalty(self, target: Any) -> Tensor:
@@ -182,6 +189,7 @@ class Tracker:
             self.observe(target)
         if self._hold is not None:
             self._hold.step()
+        self._laws.step()
         self.steps += 1
         due = self.steps >= self._next if self.every == "log" else False
         if isinstance(self.every, int):
@@ -258,25 +266,32 @@ class Tracker:
             else:
                 assert self._hold is not None
                 found = dial_measurement(self._hold, trace=self.trace, **said)
-            self.latest = found
-            return found
+            self.latest = self._laws.told(found)
+            return self.latest
         options = Options(null=null, intervals=intervals, seed=self.seed, task=self.task)
         found = self._measure(options, trace=self.trace)
         if self.online:
             results = {**found.results, SPLIT: self.online}
             found = replace(found, document=replace(found.document, results=results))
-        self.latest = found
-        return found
+        self.latest = self._laws.told(found)
+        return self.latest
 
     def close(self) -> None:
-        """Take the hooks of online following and of the dial off the model."""
+        """Take the hooks off the model and the optimizer."""
         self._following.close()
+        self._laws.close()
 
     # ---- results ------------------------------------------------------------------------------
     @property
     def trace(self) -> Trace:
         """Every reading so far."""
         return self._ledger.trace
+
+    @property
+    def law(self) -> LawReading | None:
+        """Whether the sum of the classifier's rows follows its law so far; None without an
+        optimizer."""
+        return self._laws.reading
 
     @property
     def phase(self) -> Phase | None:
@@ -325,6 +340,7 @@ class Tracker:
         )
         with FeatureCache() as cache:
             cache.fill(stream)
+            self._laws.settle(self._taps)
             if record and self._film is not None and self._taps.head is not None:
                 epoch = float(self.epochs) if self.epochs else None
                 goes_on = bool(self.trace.rows)

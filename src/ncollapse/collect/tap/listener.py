@@ -1,7 +1,7 @@
 """Listener: whoever hears the modules of a model while it runs does so here, by hooks.
 
-No other file puts hooks on a model. They change nothing that the model computes, `close` takes them
-off, and copies and pickles of the model carry none.
+No other file puts hooks on a model, or on an optimizer. They change nothing that the model
+computes, `close` takes them off, and copies and pickles of the model carry none.
 """
 
 from __future__ import annotations
@@ -117,6 +117,17 @@ class Listener:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def around_steps(
+    optimizer: torch.optim.Optimizer, before: Callable[[], None], after: Callable[[], None]
+) -> list[RemovableHandle]:
+    """Around each step that an optimizer really makes; a gradient scaler that skips one calls none.
+    Neither may raise: a training step is not ours to break off."""
+    return [
+        optimizer.register_step_pre_hook(Hook(lambda *_: before())),
+        optimizer.register_step_post_hook(Hook(lambda *_: after())),
+    ]
 
 
 class Hook:

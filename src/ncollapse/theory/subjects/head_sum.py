@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -48,11 +49,12 @@ class Rule:
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):
             raise ValueError("nesterov needs a momentum above 0 and no dampening, as in torch")
 
-    def step(self, s: Array, v: Array | None, rate: float) -> tuple[Array, Array | None]:
-        """One step of s and of its momentum (None: not begun) at a learning rate."""
+    def step(self, s: Any, v: Any, rate: Any) -> tuple[Any, Any]:
+        """One step of s and of its momentum (None: not begun) at a learning rate, of arrays or of
+        tensors."""
         decay, beta = self.weight_decay, self.momentum
         if self.decoupled:
-            v = np.zeros_like(s) if v is None else beta * v
+            v = 0 * s if v is None else beta * v
             # Nesterov's step looks one momentum ahead; where no gradient enters that is β v.
             ahead = beta * v if self.nesterov else v
             return (1 - rate * decay) * s - rate * ahead, v

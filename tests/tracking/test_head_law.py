@@ -1,0 +1,309 @@
+"""The law of the classifier's sum along a run: right runs agree, every injected fault is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import ncollapse as nc
+from ncollapse.cli import main
+from ncollapse.theory.subjects.head_sum import Rule
+from ncollapse.tracking.head_breaks import AGREES, BREAKS, NONE, LawReading
+from ncollapse.tracking.head_law import HeadSum
+
+SGD = torch.optim.SGD
+
+
+@pytest.fixture(autouse=True)
+def own_random_state():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
+def network() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(6, 12), nn.BatchNorm1d(12), nn.ReLU(), nn.Linear(12, 5))
+
+
+def sgd(model: nn.Module, **options: Any) -> torch.optim.Optimizer:
+    return SGD(model.parameters(), **{"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-3, **options})
+
+
+def plain(z: torch.Tensor, y: torch.Tensor, model: nn.Module) -> torch.Tensor:
+    return functional.cross_entropy(z, y)
+
+
+def followed(
+    loss: Callable[..., torch.Tensor] = plain,
+    make: Callable[[nn.Module], torch.optim.Optimizer] = sgd,
+    *,
+    fault: Callable[[int, nn.Module], Any] | None = None,
+    scheduler: Callable[[torch.optim.Optimizer], Any] | None = None,
+    model: nn.Module | None = None,
+    steps: int = 40,
+    **options: Any,
+) -> LawReading:
+    """What is read of a run; a fault that returns False leaves its step out."""
+    model = network() if model is None else model
+    X, y = torch.randn(40, 6), torch.randint(0, 5, (40,))
+    optimizer = make(model)
+    plan = None if scheduler is None else scheduler(optimizer)
+    law = HeadSum(model, optimizer, scheduler=plan, **options)
+    for step in range(steps):
+        optimizer.zero_grad()
+        loss(model(X), y, model).backward()
+        if fault is None or fault(step, model) is not False:
+            optimizer.step()
+        law.waited()
+        if plan is not None:
+            plan.step()
+    law.close()
+    return law.reading()
+
+
+def focal(z: torch.Tensor, y: torch.Tensor, model: nn.Module) -> torch.Tensor:
+    p = functional.log_softmax(z, 1).gather(1, y[:, None]).exp()
+    return -((1 - p) ** 2 * p.log()).mean()
+
+
+def smooth(z: torch.Tensor, y: torch.Tensor, model: nn.Module) -> torch.Tensor:
+    return functional.cross_entropy(z, y, label_smoothing=0.1, weight=torch.arange(1.0, 6))
+
+
+def cosine(optimizer: torch.optim.Optimizer) -> Any:
+    return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 40)
+
+
+def clipped(step: int, model: nn.Module) -> None:
+    nn.utils.clip_grad_norm_(model.parameters(), 0.05)
+
+
+@pytest.mark.parametrize("loss", [plain, focal, smooth])
+@pytest.mark.parametrize(
+    "options", [{}, {"nesterov": True}, {"momentum": 0}, {"dampening": 0.5}, {"maximize": True}]
+)
+def test_sgd_agrees_whatever_the_loss_of_softmax(loss, options: dict[str, Any]) -> None:
+    found = followed(loss, lambda m: sgd(m, **options), fault=clipped, scheduler=cosine)
+    assert (found.answer, found.names) == (AGREES, ()), found
+    assert found.error < 1e-5 and found.steps == 40
+    assert "follows the law" in found.sentence
+
+
+def squares(z: torch.Tensor, y: torch.Tensor, model: nn.Module) -> torch.Tensor:
+    return functional.mse_loss(z, functional.one_hot(y, 5).float())
+
+
+def on_logits(z: torch.Tensor, y: torch.Tensor, model: nn.Module) -> torch.Tensor:
+    return functional.cross_entropy(z, y) + 0.1 * z.square().mean()
+
+
+def penalty(z: torch.Tensor, y: torch.Tensor, model: nn.Module) -> torch.Tensor:
+    return functional.cross_entropy(z, y) + 0.05 * model[3].weight.square().sum()
+
+
+def by_entries(step: int, model: nn.Module) -> None:
+    nn.utils.clip_grad_value_(model.parameters(), 0.003)
+
+
+def written(step: int, model: nn.Module) -> None:
+    if step == 20:
+        with torch.no_grad():
+            model[3].weight.clamp_(-0.1, 0.1)
+
+
+def replaced(step: int, model: nn.Module) -> None:
+    if step == 20:
+        model[3].weight = nn.Parameter(model[3].weight.detach() + 1)
+
+
+class Twice:
+    """A scheduler that is stepped twice by mistake."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.own = torch.optim.lr_scheduler.StepLR(optimizer, 4)
+
+    @property
+    def last_epoch(self) -> int:
+        return self.own.last_epoch
+
+    def step(self) -> None:
+        self.own.step()
+        self.own.step()
+
+
+class Forgetful(SGD):
+    """Its decay is outside the momentum, whatever its options say."""
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for one in group["params"]:
+                one.mul_(1 - group["lr"] * 0.05)
+        return super().step(closure)
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("loss", {"loss": squares}),
+        ("loss", {"loss": on_logits}),
+        ("penalty", {"loss": penalty}),
+        ("clipping", {"fault": by_entries}),
+        ("outside", {"fault": written}),
+        ("schedule", {"scheduler": Twice}),
+        ("step", {"make": lambda m: Forgetful(m.parameters(), lr=0.1), "rule": Rule(0.01)}),
+    ],
+)
+def test_what_breaks_the_law_is_named(name: str, changed: dict[str, Any]) -> None:
+    found = followed(**changed)
+    assert (found.answer, found.names) == (BREAKS, (name,)), found
+
+
+def test_a_head_that_is_replaced_is_named() -> None:
+    model = network()
+    optimizer = sgd(model)
+    law = HeadSum(model, optimizer)
+    X, y = torch.randn(40, 6), torch.randint(0, 5, (40,))
+    for step in range(6):
+        if step == 3:
+            model[3].weight = nn.Parameter(model[3].weight.detach().clone())
+            optimizer.add_param_group({"params": [model[3].weight]})
+        optimizer.zero_grad()
+        plain(model(X), y, model).backward()
+        optimizer.step()
+    assert law.reading().names == ("replaced",)
+
+
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Embedding(5, 12), nn.Linear(12, 5, bias=False)
+        self.head.weight = self.embed.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.tanh(self.embed((x[:, 0] > 0).long())))
+
+
+def test_a_tied_head_is_named() -> None:
+    assert followed(model=Tied()).names == ("tied",)
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("optimizer", lambda m: torch.optim.AdamW(m.parameters())),
+        ("optimizer", lambda m: Forgetful(m.parameters(), lr=0.1)),
+        ("frozen", lambda m: SGD(m[:3].parameters(), lr=0.1)),
+    ],
+)
+def test_where_no_law_is_known_nothing_breaks(name: str, make) -> None:
+    found = followed(make=make)
+    assert (found.answer, found.names) == (NONE, (name,))
+    assert "does not apply" in str(found)
+
+
+def test_an_own_step_with_a_rule_is_one_step() -> None:
+    rule = Rule(0.05, 0.9, decoupled=True)
+    found = followed(make=lambda m: Forgetful(m.parameters(), lr=0.1, momentum=0.9), rule=rule)
+    assert (found.answer, found.steps) == (AGREES, 40)
+
+
+def test_skipped_steps_and_groups_without_decay_are_notes() -> None:
+    found = followed(fault=lambda step, model: step % 7 != 3)
+    assert found.answer == AGREES and found.steps == 34
+    assert "6 times no step was made" in found.notes[0]
+
+    def groups(model: nn.Module) -> torch.optim.Optimizer:
+        body = {"params": model[:3].parameters(), "weight_decay": 5e-4}
+        return SGD([body, {"params": model[3].parameters()}], lr=0.1)
+
+    found = followed(make=groups)
+    assert found.answer == AGREES and "weight_decay 0" in str(found)
+
+
+def test_a_run_that_goes_on_has_the_momentum_of_its_optimizer() -> None:
+    model = network()
+    optimizer = sgd(model)
+    for _ in range(2):
+        optimizer.zero_grad()
+        plain(model(torch.randn(8, 6)), torch.arange(8) % 5, model).backward()
+        optimizer.step()
+    assert followed(model=model, make=lambda m: optimizer).answer == AGREES
+
+
+def test_half_precision_and_unseen_runs_say_so() -> None:
+    assert followed(steps=0).names == ("unseen",)
+    model = network().to(torch.bfloat16)
+    optimizer = sgd(model)
+    law = HeadSum(model, optimizer)
+    plain(model(torch.randn(8, 6).to(torch.bfloat16)), torch.arange(8) % 5, model).backward()
+    optimizer.step()
+    assert law.reading().names == ("precision",)
+
+
+def test_heads_that_are_not_there_are_refused() -> None:
+    model = network()
+    with pytest.raises(ValueError, match="no module"):
+        HeadSum(model, sgd(model), "fc")
+    with pytest.raises(ValueError, match="no linear layer"):
+        HeadSum(nn.Sequential(nn.Conv2d(1, 1, 1)), sgd(model))
+    with pytest.raises(ValueError, match="torch optimizer"):
+        HeadSum(model, 0.1)
+    with pytest.raises(ValueError, match="pass optimizer"):
+        nc.Tracker(model, online=True, scheduler=object())
+
+
+def test_a_tracker_follows_the_head_it_finds_and_keeps_what_came_of_it(tmp_path) -> None:
+    class Two(nn.Module):
+        """The classifier is not the last linear layer in order."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.head, self.body = nn.Linear(12, 5), nn.Linear(6, 12)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(torch.relu(self.body(x)))
+
+    model = Two()
+    optimizer = sgd(model)
+    X, y = torch.randn(60, 6), torch.arange(60) % 5
+    tracker = nc.Tracker(model, train=(X, y), optimizer=optimizer)
+    tracker.probe()
+    for _ in range(5):
+        optimizer.zero_grad()
+        plain(model(X), y, model).backward()
+        optimizer.step()
+        tracker.step()
+    assert tracker.law.answer == AGREES and tracker.law.steps == 5
+    found = tracker.finish(null=False, intervals=False)
+    found.save(tmp_path / "run")
+    kept = nc.Measurement.load(tmp_path / "run").document.config["laws"]
+    assert kept == [tracker.law.to_dict()]
+    before = tracker.law.steps
+    optimizer.step()
+    assert tracker.law.steps == before
+
+
+def test_doctor_ends_with_1_where_a_law_breaks(tmp_path, capsys) -> None:
+    model = network()
+    optimizer = sgd(model)
+    X, y = torch.randn(60, 6), torch.arange(60) % 5
+    tracker = nc.Tracker(model, train=(X, y), optimizer=optimizer)
+    for _ in range(5):
+        optimizer.zero_grad()
+        squares(model(X), y, model).backward()
+        optimizer.step()
+        tracker.step()
+    tracker.finish(null=False, intervals=False).save(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(["doctor", "--run", str(tmp_path)])
+    assert stop.value.code == 1 and "squared errors" in capsys.readouterr().out
+    nc.measure(model, (X, y), null=False, intervals=False).save(tmp_path / "plain")
+    with pytest.raises(SystemExit) as stop:
+        main(["doctor", "--run", str(tmp_path / "plain")])
+    assert stop.value.code == 2 and "keeps no laws" in capsys.readouterr().err
