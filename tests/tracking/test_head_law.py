@@ -164,6 +164,30 @@ def test_what_breaks_the_law_is_named(name: str, changed: dict[str, Any]) -> Non
     assert (found.answer, found.names) == (BREAKS, (name,)), found
 
 
+def slightly(z: torch.Tensor, y: torch.Tensor, model: nn.Module) -> torch.Tensor:
+    return functional.cross_entropy(z, y) + 0.002 * z.square().mean()
+
+
+def test_a_loss_that_sees_a_little_more_is_told_from_half_precision() -> None:
+    assert followed(slightly, steps=80).names == ("loss",)
+
+    class Half(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = network()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                return self.inner(x)
+
+    assert followed(model=Half(), steps=80).names == ("precision",)
+
+
+def test_what_was_seen_before_weights_diverged_is_kept() -> None:
+    found = followed(squares, lambda m: sgd(m, lr=30.0), steps=200)
+    assert found.names == ("loss",) and "not finite" in str(found)
+
+
 def test_a_head_that_is_replaced_is_named() -> None:
     model = network()
     optimizer = sgd(model)

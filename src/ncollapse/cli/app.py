@@ -24,6 +24,8 @@ EPILOG = """Examples:
 
   ncollapse check out/results.json --max nc1_fisher=0.1 --min class_share=0.9
 
+  ncollapse advise out/ --goal transfer
+
   ncollapse explain nc1_fisher
 
   ncollapse study run imbalance
@@ -52,6 +54,7 @@ def _top(
 
 def build() -> Any:
     """All commands as one; no torch is imported here."""
+    from ncollapse.cli.advise import advise
     from ncollapse.cli.check import check
     from ncollapse.cli.compare import compare
     from ncollapse.cli.demo import demo
@@ -72,7 +75,7 @@ def build() -> Any:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_top)
-    for function in (demo, measure, predict, compare, report, check, explain, doctor):
+    for function in (demo, measure, predict, compare, report, check, advise, explain, doctor):
         app.command()(function)
     app.add_typer(study(), name="study", help="Put published claims to the test.")
     command = typer.main.get_command(app)

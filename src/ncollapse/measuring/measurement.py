@@ -16,6 +16,7 @@ from ncollapse.record.trace import Trace
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ncollapse.answers.advice import Advice
     from ncollapse.theory.prediction import Prediction
     from ncollapse.theory.subjects.overlay import Overlay
     from ncollapse.theory.targets import TargetOverlay
@@ -105,6 +106,16 @@ class Measurement:
         formed (the warnings say why)."""
         found: dict[str, Any] | None = self.document.paths.get(split or self.document.reference)
         return found
+
+    def advise(self, goal: str) -> Advice:
+        """What degree of collapse a goal ("classification", "ood", "transfer", "robustness" or
+        "incremental") is said to want, how that stands in this version's studies, and what to do.
+
+        Raises ValueError for another goal.
+        """
+        from ncollapse.answers.advice import advise
+
+        return advise(self.results, goal, list(self.document.config.get("layers", {})))
 
     def summary(self) -> str:
         """The terminal table, 24 lines of 80 columns at most."""

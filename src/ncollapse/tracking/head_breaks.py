@@ -13,8 +13,11 @@ AGREES, BREAKS, NONE = "agrees", "breaks", "does not apply"
 ROUNDING = 1000
 # Weights whose rounding comes to more than this say nothing.
 LOOSE = 0.1
-# ‖1ᵀG‖/(√K ‖G‖): below the first it is rounding, up to the second that of logits in half precision.
-ROUNDED, MIXED = 1e-5, 1e-2
+# ‖1ᵀG‖/(√K ‖G‖): below the first it is rounding, up to the second that of logits in half precision,
+# and up to the third where gradients have no more digits than that.
+ROUNDED, MIXED, COARSE = 1e-5, 1e-2, 0.1
+# Rounding has no direction: a cosine with s above this at every look, of so many, is a loss.
+STEADY, LOOKS = 0.05, 4
 # The cosine between 1ᵀG and s from which on a penalty on the weights is named.
 PENALTY = 0.99
 
@@ -24,9 +27,10 @@ class Seen:
     """What was seen along a run, relative to the size of the sum at its start.
 
     error: largest deviation from the predicted path. moved: largest change of the sum between two
-    steps. unbalanced: largest ‖1ᵀG‖/(√K ‖G‖). along: least cosine between 1ᵀG and s. ties: entries
-    of a gradient that share its largest size. epsilon: rounding of the weights. none: why there is
-    no law.
+    steps. unbalanced: largest ‖1ᵀG‖/(√K ‖G‖). along: least cosine between 1ᵀG and s over so many
+    looks. coarse: whether a gradient had the digits of half precision only. ties: entries of a
+    gradient that share its largest size. epsilon: rounding of the weights. finite: whether the head
+    still is. none: why there is no law.
     """
 
     steps: int
@@ -36,6 +40,9 @@ class Seen:
     moved: float
     unbalanced: float
     along: float
+    finite: bool
+    looks: int
+    coarse: bool
     ties: int
     counts: Mapping[str, int]
     notes: Mapping[str, str]
@@ -73,6 +80,8 @@ class LawReading:
 def told(seen: Seen) -> LawReading:
     """The verdict with its reasons."""
     notes = [text for name, text in seen.notes.items() if name != "tied"]
+    if not seen.finite:
+        notes.append("the head's weights are not finite any more; what is said is of before")
     if seen.skipped:
         notes.append(
             f"{seen.skipped} times no step was made between two calls, as where a gradient scaler "
@@ -118,13 +127,15 @@ def _reasons(seen: Seen, tolerance: float) -> dict[str, str]:
             "something other than the optimizer writes to the head between steps (initialised "
             "anew, clamped, averaged, loaded)"
         )
-    if seen.unbalanced > MIXED:
+    steady = seen.along > STEADY and seen.looks >= LOOKS
+    told = seen.unbalanced > (COARSE if seen.coarse else MIXED)
+    if told or (seen.unbalanced > ROUNDED and steady and not seen.coarse):
         name, text = _of_gradient(seen)
         found[name] = text
     elif seen.unbalanced > ROUNDED and not found:
         found["precision"] = (
-            "gradients sum to zero over classes up to rounding only, as where logits are in half "
-            "precision"
+            "gradients sum to zero over classes up to rounding of half precision only: logits "
+            "under autocast, or a loss that sees a little more of them than their softmax"
         )
     if not found:
         found["step"] = (

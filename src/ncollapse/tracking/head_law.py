@@ -63,7 +63,7 @@ class HeadSum:
         self.counts: dict[str, int] = {}
         self.notes: dict[str, str] = {}
         self._none: NoLaw | None = None
-        self._due, self._depth = False, 0
+        self._due, self._depth, self._looks = False, 0, 0
         self._seen: Tensor | None = None
         self._s: Tensor | None = None
         self._v: Tensor | None = None
@@ -75,6 +75,7 @@ class HeadSum:
         self._unbalanced: Tensor | None = None
         self._along: Tensor | None = None
         self._ties: Tensor | None = None
+        self._coarse: Tensor | None = None
         self._epoch = getattr(scheduler, "last_epoch", None)
         self._handles = around_steps(optimizer, self._before, self._after)
 
@@ -172,8 +173,12 @@ class HeadSum:
         part = pull.norm() / (math.sqrt(len(G)) * size).clamp_min(TINY)
         self._unbalanced = _larger(self._unbalanced, part)
         if self.steps % OFTEN == 0:
+            self._looks += 1
             along = torch.nn.functional.cosine_similarity(pull, s, dim=0)
-            self._along = along if self._along is None else torch.minimum(self._along, along)
+            self._along = along if self._along is None else torch.fmin(self._along, along)
+            # Gradients of half precision have few digits, whatever they are kept in.
+            few = [(G.to(kind).to(G.dtype) == G).all() for kind in (torch.bfloat16, torch.float16)]
+            self._coarse = _larger(self._coarse, torch.stack(few).any().double())
             top = G.abs()
             self._ties = _larger(self._ties, (top == top.max()).sum().double())
 
@@ -205,6 +210,9 @@ class HeadSum:
             moved=_plain(self._moved) / scale,
             unbalanced=_plain(self._unbalanced),
             along=_plain(self._along),
+            looks=self._looks,
+            coarse=bool(_plain(self._coarse)),
+            finite=self._last is None or bool(self._last.isfinite().all()),
             ties=int(_plain(self._ties)),
             counts=dict(self.counts),
             notes=dict(self.notes),
@@ -246,7 +254,8 @@ def _sum(weight: Tensor) -> Tensor:
 
 
 def _larger(kept: Tensor | None, found: Tensor) -> Tensor:
-    return found if kept is None else torch.maximum(kept, found)
+    # What is not finite is told apart: it must not hide what was seen before.
+    return found if kept is None else torch.fmax(kept, found)
 
 
 def _plain(value: Tensor | None) -> float:
