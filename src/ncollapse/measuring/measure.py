@@ -67,7 +67,7 @@ def measure(
     limit: int | None = None,
     batch_size: int = 128,
     autocast: str | torch.dtype | None = None,
-    tokens: bool | str = False,
+    tokens: bool | str | None = None,
     cache: bool = True,
     cache_budget: float = 1e9,
     class_names: Any = None,
@@ -90,8 +90,9 @@ def measure(
     keywords are those of `measure_source`.
 
     `tokens=True` measures a causal language model: every token position is a sample, its class
-    the next token (see `ncollapse.collect.tap.tokens`); "same" reads a label a token; `min_count`
-    leaves rare classes out. In an initialised process group the call is collective: ranks share
+    the next token (see `ncollapse.collect.tap.tokens`), which makes the task "language"; unasked so
+    are causal models of transformers on batches of token ids. "same" reads a label a token;
+    `min_count` leaves rare classes out. In an initialised process group the call is collective: ranks share
     the samples (a DistributedSampler's padding is dropped, a loader that all ranks have alike is
     dealt in batches) and each returns the measurement of all. `snapshot` is then a folder in which
     the pass is kept as it goes; `resume` continues there, on any number of ranks.
@@ -109,7 +110,7 @@ def measure(
     ranks = Ranks.current()
     loaders = split_loaders(data, train, test)
     taps = Taps(model, layers, head=head, pool=pool)
-    said = {"class_names": class_names, "description": description or type(taps.model).__name__}
+    said: dict[str, Any] = {"class_names": class_names, "description": description or type(taps.model).__name__}
     with shown(given) as chosen:
         stream = ModelStream(
             taps,
@@ -145,6 +146,7 @@ def measure(
                 with together(ranks):
                     kept.fill(stream)
                     kept.save()
+                said["tokens"] = stream.tokens
                 return measure_cache(
                     kept, taps, chosen, trace=trace, ranks=ranks, geodesic=geodesic, **said
                 )
@@ -153,6 +155,7 @@ def measure(
         with FeatureCache(cache_budget, splits=() if ranks is None else tuple(loaders)) as features:
             with together(ranks):
                 features.fill(stream)
+            said["tokens"] = stream.tokens
             return measure_cache(
                 features, taps, chosen, trace=trace, ranks=ranks, geodesic=geodesic, **said
             )
@@ -165,11 +168,13 @@ def measure_cache(
     *,
     class_names: Any = None,
     description: str = "model",
+    tokens: str | None = None,
     trace: Trace | None = None,
     ranks: Ranks | None = None,
     geodesic: bool | None = False,
 ) -> Measurement:
-    """The layers of a filled cache → Measurement; the taps say which head made them.
+    """The layers of a filled cache → Measurement; the taps say which head made them. tokens: "next"
+    where classes are next tokens.
 
     With `ranks` each process passes the cache of its part, and all return the whole.
     """
@@ -183,7 +188,7 @@ def measure_cache(
     }
     where = "disk" if cache.on_disk else "memory"
     walk = len(steps_of(taps)) >= SHORTEST if geodesic is None else geodesic
-    return _finish(sources, taps, options, trace, where, ranks, walk)
+    return _finish(sources, taps, options, trace, where, ranks, walk, tokens)
 
 
 def _recomputed(
@@ -216,7 +221,9 @@ def _recomputed(
     }
     for source in sources.values():
         source.order = torch.cat(orders) if orders else None
-    return _finish(sources, stream.taps, options, trace, "off", stream.ranks, geodesic)
+    return _finish(
+        sources, stream.taps, options, trace, "off", stream.ranks, geodesic, stream.tokens
+    )
 
 
 def _check_names(class_names: Any, taps: Taps) -> None:
@@ -258,8 +265,11 @@ def _finish(
     cache: str,
     ranks: Ranks | None,
     geodesic: bool,
+    tokens: str | None = None,
 ) -> Measurement:
     sources = with_depth(sources, taps, options)
+    for source in sources.values():
+        source.tokens = tokens
     extra: dict[str, Any] = {"cache": cache}
     if taps.head is not None:
         numbers = sources[HEAD].targets is not None

@@ -26,7 +26,7 @@ from ncollapse.collect.tap.heads import is_sharded
 from ncollapse.collect.tap.ordered import thresholds_of
 from ncollapse.collect.tap.preserve import preserved
 from ncollapse.collect.tap.taps import Taps
-from ncollapse.collect.tap.tokens import token_batch, token_order
+from ncollapse.collect.tap.tokens import AUTO, found_kind, token_batch, token_order
 
 Progress = Callable[[str, int, int], None]
 
@@ -50,7 +50,7 @@ class ModelStream:
 
     `limit` stops each split after so many samples; `autocast` is a dtype for mixed precision;
     `unpack` maps unusual batches to (inputs, labels). With `tokens` ("next", "same") every token is
-    a sample, and `limit` counts sequences. With `ranks` each runs its share; `done` holds what an
+    a sample, and `limit` counts sequences; "auto" asks model and first batch. With `ranks` each runs its share; `done` holds what an
     interrupted pass has read already; with `numbers` labels may be real-valued targets. The model
     runs in eval mode, without gradients but not in inference mode: tables that it makes in its
     forward pass must serve the next training step. Its mode and buffers and the global random
@@ -131,6 +131,8 @@ class ModelStream:
         return self.taps.end(output)
 
     def _unpacked(self, raw: Any) -> Batch:
+        if self.tokens == AUTO:
+            self.tokens = found_kind(self.taps.model, raw, self.unpack)
         if self.tokens is not None:
             return token_batch(raw, self.tokens, self.unpack, self.ignore_index)
         return unpack_batch(raw, self.unpack, numbers=self.numbers)
@@ -142,7 +144,7 @@ class ModelStream:
         total = self._total()
         done = 0
         for split, loader in self.loaders.items():
-            start = 0
+            start = samples = 0
             for raw, place in self._placed(loader):
                 batch, marks = self._unpacked(raw), None
                 rows = batch.rows
@@ -159,6 +161,7 @@ class ModelStream:
                 if batch.labels.shape[0]:
                     yield split, start, batch, place, marks
                 start += rows
+                samples += batch.labels.shape[0]
                 done += rows
                 if self.progress is not None:
                     self.progress("forward pass", done, total or done)
@@ -166,6 +169,11 @@ class ModelStream:
                     break
             if start == 0 and self.ranks is None:
                 raise ValueError(f"the loader of split {split!r} is empty; no sample to measure")
+            if samples == 0 and self.ranks is None and self.done is None:
+                raise ValueError(
+                    f"no token of the {start} sequences of split {split!r} is a sample: all are "
+                    "padding, or no real token follows another; check the attention mask"
+                )
 
     def _placed(self, loader: Any) -> Iterator[tuple[Any, Place | None]]:
         if isinstance(loader, Share):

@@ -36,6 +36,7 @@ class FeatureSource(ABC):
     weight (K, d), bias (K), class_names: of the classifier, where known; thresholds (Q + 1) and
     link of ordered grades, whose weight is one row. dtype: of the stored features. decided: (N) the
     class that the model decides of each sample, for layers before the one that enters its head.
+    tokens: "next" where a sample is a position of a text and its class the next token.
     reads: (r, d) orthonormal, what the weight behind the features reads most (`Geometry.reads`).
     description: what a report calls the source.
     """
@@ -55,6 +56,7 @@ class FeatureSource(ABC):
     reads: Tensor | None = None
     thresholds: Tensor | None = None
     link: str = "logit"
+    tokens: str | None = None
     description: str = "arrays"
 
     @abstractmethod

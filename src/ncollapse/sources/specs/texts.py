@@ -61,7 +61,7 @@ def load_texts(
             f"--max-length {length} is more than the {known} positions that the model takes"
         )
     splits = packed(corpus, alphabet_of(made), length, progress=progress)
-    names = token_names(made, len(made) if rows is None else rows)
+    names = None if rows is None else token_names(made, rows)
     return LoadedData(dict(splits), corpus.description, names)
 
 
