@@ -43,7 +43,7 @@ class Sequences(Dataset[dict[str, Tensor]]):
 
     def __init__(
         self,
-        ids: np.ndarray[Any, Any],
+        ids: np.ndarray[Any, np.dtype[np.uint32]],
         length: int,
         special: Iterable[int] = (),
         home: object = None,
