@@ -72,6 +72,12 @@ def test_few_documents_are_cut_without_loss(tmp_path: Path) -> None:
     assert {split for split, _ in found} == {"train", "validation"}
     assert sum(len(piece) for _, piece in found) == len(text)
     assert all(piece in text and len(piece) < 2 * PIECE for _, piece in found)
+    # However few there are, one of two is held out.
+    for number in range(12):
+        place.write_text(f"first {number}\n" * 900 + "second\n" * 900)
+        parts = [split for split, _ in corpus_at(place).documents()]
+        assert "train" in parts
+        assert "validation" in parts
 
 
 def test_packing_keeps_every_token_and_masks_the_rest(tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from glob import glob, has_magic
 from pathlib import Path
 
@@ -42,17 +43,33 @@ class Corpus:
         return sum(path.stat().st_size for _, path in self.files)
 
     def documents(self) -> Iterator[tuple[str, str]]:
-        """(split, text) of every document, file by file in the order of their names: one file is
-        in memory at a time, a .jsonl file line by line.
+        """(split, text) of every document, file by file in the order of their names: one document
+        is in memory at a time.
 
-        Equal documents fall to one split: the one of a hash of ten held out. Raises ValueError
-        for files that are not text and lines that are not JSON with a text.
+        Equal documents fall to one split: where a hash of theirs says so, one in ten is held out,
+        at least the one with the least hash. Raises ValueError for files that are not text and
+        lines that are not JSON with a text.
         """
+        for split, text in self._all():
+            yield split or (VALIDATION if self._held_out(_hashed(text)) else TRAIN), text
+
+    def _all(self) -> Iterator[tuple[str | None, str]]:
         for split, path in self.files:
-            for text in _texts(path):
-                for piece in _pieces(text) if self.cut and split is None else (text,):
-                    if piece.strip():
-                        yield split or _dealt(piece), piece
+            for text in _texts(path, self.cut and split is None):
+                if text.strip():
+                    yield split, text
+
+    def _held_out(self, number: int) -> bool:
+        return number % HELD_OUT == 0 or number == self._least
+
+    @cached_property
+    def _least(self) -> int | None:
+        """The least hash of a few documents, where no other is held out."""
+        if not self.cut:
+            return None
+        numbers = {_hashed(text) for split, text in self._all() if split is None}
+        none = not any(number % HELD_OUT == 0 for number in numbers)
+        return min(numbers) if none and len(numbers) > 1 else None
 
 
 def corpus_at(place: str | Path) -> Corpus:
@@ -120,21 +137,25 @@ def _dealt_corpus(files: list[tuple[str | None, Path]], description: str) -> Cor
     """Cut into pieces where there are too few documents to hold one in ten out."""
     count = 0
     for _, path in files:
-        for _ in _texts(path) if path.suffix.lower() == LINES else (path,):
+        for _ in _texts(path, False) if path.suffix.lower() == LINES else (path,):
             count += 1
             if count >= FEW:
                 return Corpus(tuple(files), description)
     return Corpus(tuple(files), description, cut=True)
 
 
-def _texts(path: Path) -> Iterator[str]:
-    if path.suffix.lower() != LINES:
+def _texts(path: Path, cut: bool) -> Iterator[str]:
+    if path.suffix.lower() != LINES and not cut:
         yield _decoded(path, path.read_bytes())
         return
     with path.open("rb") as lines:
+        if path.suffix.lower() != LINES:
+            yield from _pieces(_decoded(path, raw) for raw in lines)
+            return
         for number, raw in enumerate(lines, 1):
             if raw.strip():
-                yield _from_line(path, number, _decoded(path, raw))
+                text = _from_line(path, number, _decoded(path, raw))
+                yield from _pieces(text.splitlines(keepends=True)) if cut else (text,)
 
 
 def _decoded(path: Path, raw: bytes) -> str:
@@ -168,11 +189,11 @@ def _from_line(path: Path, number: int, line: str) -> str:
     return found
 
 
-def _pieces(text: str) -> Iterator[str]:
+def _pieces(text: Iterable[str]) -> Iterator[str]:
     """Whole lines, about PIECE characters of them together."""
     lines: list[str] = []
     size = 0
-    for line in text.splitlines(keepends=True):
+    for line in text:
         lines.append(line)
         size += len(line)
         if size >= PIECE:
@@ -182,6 +203,5 @@ def _pieces(text: str) -> Iterator[str]:
         yield "".join(lines)
 
 
-def _dealt(text: str) -> str:
-    number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
-    return VALIDATION if number % HELD_OUT == 0 else TRAIN
+def _hashed(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
