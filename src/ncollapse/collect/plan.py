@@ -39,6 +39,7 @@ class Plan:
     wide: mode trace because of so many features, so that a second look reads Σ_W in the span of
     the class means.
     directions: whether directions and lengths are collected too. min_count: as asked for.
+    predictions: whether what a language model predicts is collected.
     """
 
     num_classes: int
@@ -60,6 +61,7 @@ class Plan:
     wide: bool = False
     directions: bool = False
     min_count: int = 1
+    predictions: bool = True
 
     def fingerprint(self, source: FeatureSource) -> dict[str, Any]:
         return {

@@ -14,8 +14,8 @@ from ncollapse.lab.study import Plan
 from ncollapse.measuring.measure import measure
 from ncollapse.sources.texts.documents import TRAIN, VALIDATION
 
-# Sequences of a forward pass; tokens seen more rarely in the train split are left out.
-BATCH, FREQUENT = 64, 10
+# Sequences of a forward pass.
+BATCH = 64
 MEANS = (
     "lm_cdnv_1_log",
     "lm_cdnv_2_log",
@@ -25,8 +25,9 @@ MEANS = (
     "lm_nc3",
     "lm_unc3",
     "lm_share_context",
-    "lm_information_floor",
 )
+# What a head is needed for that has learned something.
+TAUGHT = ("lm_information_floor",)
 HELD = ("lm_nc4", "lm_accuracy")
 
 
@@ -45,7 +46,7 @@ def model_row(
         settings["steps"] if steps is None else steps, settings["sequences"], seed=seed
     )
     model = SmallGPT(text.vocabulary, width, depth, longest=settings["length"], seed=seed)
-    before = readings(model, text, settings, decisions=False)
+    before = readings(model, text, settings, learned=False)
     taught(model, text, how)
     return {
         "width": width,
@@ -59,25 +60,27 @@ def model_row(
 
 
 def readings(
-    model: SmallGPT, text: Text, settings: Plan, *, decisions: bool = True
+    model: SmallGPT, text: Text, settings: Plan, *, learned: bool = True
 ) -> dict[str, float | None]:
-    """Readings of class means on train text, of decisions on validation text."""
+    """Readings of class means on train text; of a model that has learned something, those of its
+    predictions too, and of decisions on validation text."""
     data = {
         TRAIN: _batches(*text.spread(TRAIN, settings["measured"])),
         VALIDATION: _batches(*text.spread(VALIDATION, settings["held"])),
     }
     found = measure(
         model,
-        data if decisions else {TRAIN: data[TRAIN]},
+        data if learned else {TRAIN: data[TRAIN]},
         tokens=True,
         min_count=settings["frequent"],
         null=False,
         intervals=False,
-        decisions=decisions,
-        keys=(*MEANS, *HELD),
+        decisions=learned,
+        keys=(*MEANS, *TAUGHT, *HELD) if learned else MEANS,
+        class_names=text.names,
     )
-    values = {key: found.value(key, split=TRAIN) for key in MEANS}
-    if decisions:
+    values = {key: found.value(key, split=TRAIN) for key in (*MEANS, *(TAUGHT if learned else ()))}
+    if learned:
         values |= {key: found.value(key, split=VALIDATION) for key in HELD}
     return values
 

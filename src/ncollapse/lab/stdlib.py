@@ -23,16 +23,21 @@ LEFT_OUT = frozenset(
     "__pycache__".split()
 )
 END = "<eof>"
+FEW = 30
 
 
 @dataclass(frozen=True, eq=False)
 class Text:
     """Sequences of token ids and labels (sequences, time) by split, -100 where there is no class,
-    and what the corpus was: files, bytes, hash, tokens, Python's version."""
+    the tokens' names, and what the corpus was: files, bytes, hash, tokens, Python's version."""
 
     splits: dict[str, tuple[Tensor, Tensor]]
-    vocabulary: int
+    names: tuple[str, ...]
     facts: dict[str, Any]
+
+    @property
+    def vocabulary(self) -> int:
+        return len(self.names)
 
     def spread(self, split: str, count: int) -> tuple[Tensor, Tensor]:
         """At most `count` sequences, evenly over the split."""
@@ -67,7 +72,8 @@ def library_text(vocabulary: int, length: int, limit: int = 0) -> Text:
                 break
         files = sorted(kept)
     # Few files are cut into pieces, so that some are held out.
-    corpus = Corpus(tuple((None, path) for path in files), "the standard library", bool(limit))
+    cut = len(files) < FEW
+    corpus = Corpus(tuple((None, path) for path in files), "the standard library", cut)
     tokenizer = _learned((text for _, text in corpus.documents()), vocabulary)
     alphabet = Alphabet(lambda text: list(tokenizer.encode(text).ids), 0, frozenset((0,)))
     splits = {}
@@ -86,7 +92,8 @@ def library_text(vocabulary: int, length: int, limit: int = 0) -> Text:
         "bytes_a_token": corpus.size / tokens,
         "python": platform.python_version(),
     }
-    return Text(splits, tokenizer.get_vocab_size(), facts)
+    names = tuple(tokenizer.id_to_token(k) for k in range(tokenizer.get_vocab_size()))
+    return Text(splits, names, facts)
 
 
 def _learned(texts: Any, vocabulary: int) -> Any:

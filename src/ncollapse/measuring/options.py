@@ -121,6 +121,8 @@ class Options:
             exact=exact,
             reference=self.reference,
             min_count=self.min_count,
+            predictions=self.keys is None
+            or any("information" in METRICS[key].needs for key in chosen_keys(self.keys) or ()),
             directions=self.directional
             or any("rays" in METRICS[key].needs for key in chosen_keys(self.keys) or ()),
         )

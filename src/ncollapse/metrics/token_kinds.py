@@ -11,7 +11,7 @@ from torch import Tensor
 KINDS = ("word after a space", "letters", "digits", "space", "marks", "other")
 # How spaces are spelled: in names of ours, by byte-level and by sentence-piece vocabularies.
 SPACES = " ␣Ġ▁"
-BREAKS = "⏎⇥ĊĉčĠ\n\t\r"
+BREAKS = "⏎⇥Ċĉč\n\t\r"
 
 
 def kinds_of(names: Sequence[str]) -> Int[Tensor, " vocabulary"]:

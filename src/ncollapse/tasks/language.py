@@ -58,7 +58,7 @@ class Language(Classification):
         source, plan = part.source, replace(part.plan, mode="trace", directions=False)
         found = super().first(replace(part, plan=plan))
         found[SPREAD] = FeatureSpread(source.num_features, plan.ignore_index)
-        if source.weight is not None:
+        if source.weight is not None and plan.predictions:
             kinds = _kinds(source)
             bias = None if source.bias is None else source.bias.to(torch.float64)
             found[PREDICTIONS] = Predictions(source.weight, bias, kinds, plan.ignore_index)

@@ -84,12 +84,12 @@ STUDY = Study(
         vocabulary=By(280, 2048, 2048),
         length=By(16, 64, 64),
         # Bytes of the standard library; 0 for all.
-        limit=By(40_000, 0, 0),
+        limit=By(40_000, 4_500_000, 0),
         steps=By(2, 400, 1600),
         sequences=By(4, 32, 32),
         # Sequences that are measured, and held out.
-        measured=By(60, 4000, 8000),
-        held=By(20, 800, 1600),
+        measured=By(60, 2000, 8000),
+        held=By(20, 600, 1600),
         frequent=By(2, 10, 10),
         # Width and depth.
         small=By([[8, 1], [8, 2]], FOUR, FOUR),
