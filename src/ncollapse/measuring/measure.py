@@ -29,6 +29,7 @@ from ncollapse.collect.tap.tokens import token_kind
 from ncollapse.measuring.bars import shown
 from ncollapse.measuring.deep import steps_of, with_depth
 from ncollapse.measuring.embedders import check_classifier
+from ncollapse.measuring.following import Following
 from ncollapse.measuring.ids import numbered, whole
 from ncollapse.measuring.layers import measure_layers
 from ncollapse.measuring.loaders import split_loaders
@@ -124,6 +125,7 @@ def measure(
             tokens=token_kind(tokens),
             ranks=ranks,
             numbers=True,
+            heard=(following := Following()),
         )
         if chosen.snapshot is not None:
             if not cache:
@@ -146,19 +148,17 @@ def measure(
                 with together(ranks):
                     kept.fill(stream)
                     kept.save()
-                said["tokens"] = stream.tokens
-                return measure_cache(
-                    kept, taps, chosen, trace=trace, ranks=ranks, geodesic=geodesic, **said
-                )
+                following.kind = stream.tokens
+                said |= {"ranks": ranks, "geodesic": geodesic, "following": following}
+                return measure_cache(kept, taps, chosen, trace=trace, **said)
         if not cache:
-            return _recomputed(stream, chosen, said, trace, geodesic is True)
+            return _recomputed(stream, chosen, said, trace, geodesic is True, following)
         with FeatureCache(cache_budget, splits=() if ranks is None else tuple(loaders)) as features:
             with together(ranks):
                 features.fill(stream)
-            said["tokens"] = stream.tokens
-            return measure_cache(
-                features, taps, chosen, trace=trace, ranks=ranks, geodesic=geodesic, **said
-            )
+            following.kind = stream.tokens
+            said |= {"ranks": ranks, "geodesic": geodesic, "following": following}
+            return measure_cache(features, taps, chosen, trace=trace, **said)
 
 
 def measure_cache(
@@ -168,13 +168,13 @@ def measure_cache(
     *,
     class_names: Any = None,
     description: str = "model",
-    tokens: str | None = None,
+    following: Following | None = None,
     trace: Trace | None = None,
     ranks: Ranks | None = None,
     geodesic: bool | None = False,
 ) -> Measurement:
-    """The layers of a filled cache → Measurement; the taps say which head made them. tokens: "next"
-    where classes are next tokens.
+    """The layers of a filled cache → Measurement; the taps say which head made them; following:
+    what the pass told where tokens are samples.
 
     With `ranks` each process passes the cache of its part, and all return the whole.
     """
@@ -188,7 +188,7 @@ def measure_cache(
     }
     where = "disk" if cache.on_disk else "memory"
     walk = len(steps_of(taps)) >= SHORTEST if geodesic is None else geodesic
-    return _finish(sources, taps, options, trace, where, ranks, walk, tokens)
+    return _finish(sources, taps, options, trace, where, ranks, walk, following)
 
 
 def _recomputed(
@@ -197,11 +197,13 @@ def _recomputed(
     said: dict[str, Any],
     trace: Trace | None,
     geodesic: bool,
+    following: Following,
 ) -> Measurement:
     """Without a cache: labels first, then a forward pass at every look at every layer."""
     if stream.one_shot:
         raise ValueError(ONE_SHOT)
     parts = list(stream.placed())
+    following.kind = stream.tokens
     splits = tuple(dict.fromkeys(split for split, _, _ in parts))
     labels = torch.cat([found for _, found, _ in parts])
     codes = torch.cat([torch.full((len(found),), splits.index(split)) for split, found, _ in parts])
@@ -222,7 +224,7 @@ def _recomputed(
     for source in sources.values():
         source.order = torch.cat(orders) if orders else None
     return _finish(
-        sources, stream.taps, options, trace, "off", stream.ranks, geodesic, stream.tokens
+        sources, stream.taps, options, trace, "off", stream.ranks, geodesic, following
     )
 
 
@@ -265,11 +267,11 @@ def _finish(
     cache: str,
     ranks: Ranks | None,
     geodesic: bool,
-    tokens: str | None = None,
+    following: Following | None = None,
 ) -> Measurement:
     sources = with_depth(sources, taps, options)
-    for source in sources.values():
-        source.tokens = tokens
+    if following is not None:
+        following.tell(sources)
     extra: dict[str, Any] = {"cache": cache}
     if taps.head is not None:
         numbers = sources[HEAD].targets is not None

@@ -21,9 +21,13 @@ from ncollapse.geometry import Geometry
 from ncollapse.metrics.classes import class_rows, name_of
 from ncollapse.metrics.compared import compared
 from ncollapse.metrics.evidence import Evidence
+from ncollapse.metrics.frequency import frequency_curve
 from ncollapse.metrics.information import Information
 from ncollapse.metrics.linguistic import kept
+from ncollapse.metrics.nc4 import accuracy
+from ncollapse.metrics.preconditions import preconditions
 from ncollapse.metrics.shares import VarianceShares, variance_shares
+from ncollapse.metrics.successors import SuccessorShares
 from ncollapse.metrics.token_kinds import KINDS, kinds_of
 from ncollapse.pairs.means import SAMPLED, pairs_of
 from ncollapse.sources.features.arrays import FeatureSource
@@ -37,12 +41,24 @@ FREQUENT = 10
 # So many classes have a row each.
 LISTED = 4096
 NAMED = 10
+# Multiplications up to which training text is decided on too: half a minute of one core.
+DECIDED = 1e12
+TITLES = {
+    "zipf_exponent": "classes of about equal frequency",
+    "count_ratio": "no class much larger than another",
+    "classes_per_dimension": "no more classes than features",
+    "context_share": "contexts of a token look alike",
+    "several_successors": "a context has one successor",
+    "train_error": "no training error is left",
+    "epochs": "trained long past that",
+}
 
 
 @dataclass(frozen=True)
 class Language(Classification):
     """See `ncollapse.tasks.task.Task`. Means and traces of classes, the spread of every feature and
-    what the head predicts are collected in the pass; decisions on held-out text alone."""
+    what the head predicts are collected in the pass; decisions on held-out text, and on training
+    text where that costs little."""
 
     name: str = "language"
     sees: str = "labels"
@@ -65,13 +81,13 @@ class Language(Classification):
         return found
 
     def second(self, part: Part, found: Mapping[str, Statistics]) -> Statistics:
-        alone = len(found) == 1 or part.name != next(iter(found))
-        return super().second(_read_once(part, alone), found)
+        held_out = len(found) == 1 or part.name != next(iter(found))
+        return super().second(_read_once(part, held_out), found)
 
     def estimate(self, parts: list[Part]) -> int:
-        alone = [len(parts) == 1 or number > 0 for number in range(len(parts))]
+        held_out = [len(parts) == 1 or number > 0 for number in range(len(parts))]
         return super().estimate(
-            [_read_once(part, asked) for part, asked in zip(parts, alone, strict=True)]
+            [_read_once(part, asked) for part, asked in zip(parts, held_out, strict=True)]
         )
 
     # ---- reading ------------------------------------------------------------------------------
@@ -86,9 +102,8 @@ class Language(Classification):
             said = f"{split.name}: one token only, so nothing is read of this split"
             return Found({}, whole.num_samples, notes=(said,))
         shares, information, notes = _shares(held, whole, moments, source)
-        statistics, geometry, rare = _frequent(
-            whole, moments.geometry(source.weight, source.bias), collector.plan.min_count
-        )
+        every = moments.geometry(source.weight, source.bias)
+        statistics, geometry, rare = _frequent(whole, every, collector.plan.min_count)
         notes += [] if rare is None else [rare]
         if rare is not None and residuals is not None and statistics.present is not None:
             residuals = residuals.select(statistics.present)
@@ -124,7 +139,9 @@ class Language(Classification):
         rows = []
         if geometry.num_classes <= LISTED:
             rows = class_rows(evidence, split=split.name, layer=layer, names=names)
-        details: dict[str, Any] = {"frequency": frequency_curve(whole, moments, source, decisions)}
+        details: dict[str, Any] = {"frequency": frequency_curve(whole, every, decisions)}
+        if split is collector.splits[0]:
+            details["preconditions"] = _conditions(moments, shares, decisions, source)
         if shares is not None:
             details["shares"] = _listed(shares, information, _kinds(source) is not None)
         notes += [*_notes(moments.counts, names), *unread]
@@ -142,12 +159,12 @@ class Language(Classification):
 TASK = Language()
 
 
-def _read_once(part: Part, decided: bool) -> Part:
+def _read_once(part: Part, held_out: bool) -> Part:
     """Without blocks for intervals, which next tokens have none of, and with decisions where the
-    text is held out, or the only one."""
-    plan = replace(
-        part.plan, intervals=False, wide=False, decisions=part.plan.decisions and decided
-    )
+    text is held out, or the only one, or short."""
+    cost = float(part.counts.sum()) * part.plan.num_classes * part.source.num_features
+    decided = part.plan.decisions and (held_out or cost <= DECIDED)
+    plan = replace(part.plan, intervals=False, wide=False, decisions=decided)
     return replace(part, plan=plan)
 
 
@@ -221,41 +238,30 @@ def _finite(values: Tensor) -> list[float] | None:
     return values.tolist() if bool(values.isfinite().all()) else None
 
 
-def frequency_curve(
-    statistics: ClassStatistics,
+
+def _conditions(
     moments: ClassMoments,
-    source: FeatureSource,
+    shares: VarianceShares | None,
     decisions: Decisions | None,
+    source: FeatureSource,
 ) -> list[dict[str, Any]]:
-    """Tokens in bins of frequency, each twice as frequent as the one before: how many there are,
-    their mean count, the share of their variance that is of contexts (the noise of means taken
-    off), mean cosine of head and mean, and the share of their positions that the head predicts."""
-    geometry = moments.geometry(source.weight, source.bias)
-    counts = statistics.counts.to(torch.float64)
-    inside = statistics.traces * counts / (counts - 1).clamp_min(1)
-    apart = geometry.mean_norms**2 - inside / counts
-    cosine = None
-    if geometry.weight is not None:
-        cosine = geometry.weight_rows.dots(geometry.mean_rows)
-        cosine = cosine / (geometry.weight_norms * geometry.mean_norms).clamp_min(1e-300)
-    hits = None
-    if decisions is not None and decisions.has_head and statistics.present is not None:
-        hits = decisions.correct_head.to(torch.float64)[statistics.present]
-    bins = counts.log2().floor().to(torch.int64)
-    found = []
-    for number in bins.unique().tolist():
-        mine = bins == number
-        row: dict[str, Any] = {
-            "tokens": int(mine.sum()),
-            "count": float(counts[mine].mean()),
-            "context": None,
+    """What theory assumes, for the page: a title, what was found, and whether it holds."""
+    found = preconditions(
+        moments.counts,
+        source.num_features,
+        context_share=None if shares is None else float(shares.corrected[2]),
+        successors=source.successors if isinstance(source.successors, SuccessorShares) else None,
+        train_error=None
+        if decisions is None or not decisions.has_head
+        else 1 - float(accuracy(decisions)),
+    )
+    return [
+        {
+            "name": one.name,
+            "title": TITLES.get(one.name, one.name),
+            "value": one.value,
+            "found": one.sentence,
+            "holds": one.holds,
         }
-        within, between = float(inside[mine].sum()), max(float(apart[mine].sum()), 0.0)
-        if number > 0 and within + between > 0:
-            row["context"] = within / (within + between)
-        if cosine is not None:
-            row["cosine"] = float(cosine[mine].mean())
-        if hits is not None:
-            row["right"] = float(hits[mine].sum() / counts[mine].sum())
-        found.append(row)
-    return found
+        for one in found
+    ]

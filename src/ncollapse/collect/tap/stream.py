@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,17 @@ from ncollapse.collect.tap.tokens import AUTO, found_kind, token_batch, token_or
 Progress = Callable[[str, int, int], None]
 
 
+@runtime_checkable
+class Heard(Protocol):
+    """Who hears the batches of a pass as they are read."""
+
+    def begin(self) -> None: ...
+
+    def take(self, split: str, batch: Batch) -> None: ...
+
+    def end(self) -> None: ...
+
+
 @dataclass(frozen=True, eq=False)
 class FeatureBatch:
     """One batch: split name, labels (samples) or numbers (samples, n) in their place, features
@@ -51,7 +62,8 @@ class ModelStream:
     `limit` stops each split after so many samples; `autocast` is a dtype for mixed precision;
     `unpack` maps unusual batches to (inputs, labels). With `tokens` ("next", "same") every token is
     a sample, and `limit` counts sequences; "auto" asks model and first batch. With `ranks` each runs its share; `done` holds what an
-    interrupted pass has read already; with `numbers` labels may be real-valued targets. The model
+    interrupted pass has read already; with `numbers` labels may be real-valued targets; `heard` is
+    told of every batch as it is read. The model
     runs in eval mode, without gradients but not in inference mode: tables that it makes in its
     forward pass must serve the next training step. Its mode and buffers and the global random
     states are put back.
@@ -71,6 +83,7 @@ class ModelStream:
     ranks: Ranks | None = None
     done: Done | None = None
     numbers: bool = False
+    heard: Heard | None = None
 
     def __post_init__(self) -> None:
         if not self.loaders:
@@ -143,11 +156,15 @@ class ModelStream:
     def _batches(self) -> Iterator[tuple[str, int, Batch, Place | None, Tensor | None]]:
         total = self._total()
         done = 0
+        if self.heard is not None:
+            self.heard.begin()
         for split, loader in self.loaders.items():
             start = samples = 0
             for raw, place in self._placed(loader):
                 batch, marks = self._unpacked(raw), None
                 rows = batch.rows
+                if self.heard is not None and self.ranks is None:
+                    self.heard.take(split, batch)
                 if place is not None:
                     batch, place = _wanted(batch, place, always=is_sharded(self.taps.model))
                     if self.done is not None:
@@ -174,6 +191,8 @@ class ModelStream:
                     f"no token of the {start} sequences of split {split!r} is a sample: all are "
                     "padding, or no real token follows another; check the attention mask"
                 )
+        if self.heard is not None:
+            self.heard.end()
 
     def _placed(self, loader: Any) -> Iterator[tuple[Any, Place | None]]:
         if isinstance(loader, Share):

@@ -47,7 +47,7 @@ def found_kind(model: nn.Module, raw: Any, unpack: Unpack | None = None) -> str 
     if not type(model).__name__.endswith(CAUSAL):
         return None
     inputs, labels = token_parts(raw, unpack)
-    ids = _ids(inputs)
+    ids = ids_of(inputs)
     if not isinstance(ids, Tensor) or ids.dim() != 2 or ids.is_floating_point():
         return None
     shape = None if labels is None else tuple(getattr(labels, "shape", ()))
@@ -104,7 +104,7 @@ def token_batch(
     else to (inputs, labels or None). Raises ValueError that says what was found.
     """
     inputs, labels = token_parts(raw, unpack)
-    ids = _ids(inputs)
+    ids = ids_of(inputs)
     mask = None
     if isinstance(inputs, Mapping):
         mask = next((inputs[key] for key in MASKS if isinstance(inputs.get(key), Tensor)), None)
@@ -124,7 +124,8 @@ def token_batch(
     return Batch(inputs, found, mask, Tokens(positions, int(ids.shape[0]), int(ids.shape[1])))
 
 
-def _ids(inputs: Any) -> Any:
+def ids_of(inputs: Any) -> Any:
+    """The token ids among inputs, whatever they are."""
     if not isinstance(inputs, Mapping):
         return inputs
     return next((inputs[key] for key in INPUTS if key in inputs), None)

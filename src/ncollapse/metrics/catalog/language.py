@@ -132,7 +132,7 @@ def _share(part: str, title: str, formula: str, meaning: str, rank: int) -> tupl
         "formula": formula,
         "meaning": meaning,
         "arguments": {"part": part},
-        "terminal": Place(title, rank),
+        "terminal": Place(f"variance of {part}", rank),
     }
     alike: dict[str, Any] = {
         "title": f"{title}, features standardised",
@@ -189,7 +189,6 @@ ROWS = (
         ideal=None,
         direction=None,
         cost="N V d",
-        terminal=Place("information of context", 4),
     ),
     _row(
         "lm_information_floor",
@@ -211,7 +210,7 @@ ROWS = (
         unit="percent",
         cost="N V d",
         undefined="nothing varies within categories",
-        terminal=Place("    its floor of variance", 5),
+        terminal=Place("    kept by information", 5),
     ),
     _cdnv(
         "lm_cdnv_1",
@@ -240,7 +239,6 @@ ROWS = (
         formula="mean over pairs of (v_i + v_j)/(2 ‖μ_i - μ_j‖⁴)",
         meaning="The published form. It has a unit, 1/length²: features that merely grow lower it, "
         "so compare it beside the form without one.",
-        terminal=Place("    exponent 2", 21),
     ),
     _log(
         "lm_cdnv_2_log",
@@ -275,7 +273,6 @@ ROWS = (
         formula="standard deviation over mean of ‖m_c‖",
         meaning="How unlike the lengths of centred class means are.",
         cost="K d",
-        terminal=Place("NC2 lengths", 30),
     ),
     _row(
         "lm_equinorm_log",
@@ -286,7 +283,7 @@ ROWS = (
         meaning="As published. The mean of logarithms depends on the unit of length; the row below "
         "does not.",
         cost="K d",
-        terminal=Place("    of logarithms", 31),
+        terminal=Place("NC2 log lengths", 31),
         strip=Place("lengths of means", 2),
         curve=Place("log lengths", 2),
     ),
@@ -310,7 +307,6 @@ ROWS = (
         meaning="How unlike the angles between class means are.",
         directions=("means",),
         upper=1.0,
-        terminal=Place("    angles", 32),
     ),
     _row(
         "lm_interference",
@@ -348,7 +344,6 @@ ROWS = (
         floor="ncollapse.metrics.nc2:simplex_floor",
         upper=2.0,
         undefined="all class means coincide",
-        terminal=Place("    off a simplex", 33),
     ),
     *_kernel(
         "log",

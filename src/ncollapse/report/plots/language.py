@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter
 
 from ncollapse.report.plots.ink import (
     CLASSES,
@@ -26,7 +27,7 @@ from ncollapse.report.plots.ink import (
 )
 
 Row = Mapping[str, Any]
-WIDE, HEIGHT, NARROW = 490.0, 306.0, 366.0
+WIDE, HEIGHT, NARROW, LIST = 490.0, 306.0, 366.0, 256.0
 PARTS = ("kind", "token", "context")
 SPLITS = 2
 # A part narrower than this has no number in it.
@@ -52,9 +53,10 @@ def shares_bar(shares: Mapping[str, Row], alt: str) -> str | None:
                 -0.015, level, plain(name, 12), color=(TRAIN, TEST)[number], fontsize=NORMAL,
                 ha="right", va="center",
             )  # fmt: skip
-            axes.text(
-                1, level - 0.36, _below(row), color=FAINT, fontsize=SMALL, ha="right", va="center"
-            )
+            for place_y, said in zip((0.33, 0.46), _below(row), strict=False):
+                axes.text(
+                    1, level - place_y, said, color=FAINT, fontsize=SMALL, ha="right", va="center"
+                )
         for where, (part, colour) in enumerate(zip(PARTS, _colours(), strict=True)):
             x = (0.0, 0.34, 0.62)[where]
             axes.text(x, 1.06, "■", color=colour, transform=axes.transAxes, fontsize=NORMAL)
@@ -88,27 +90,28 @@ def _bar(axes: Axes, level: int, row: Row) -> None:
         axes.plot([1 - floor] * 2, [level - 0.28, level + 0.28], color=MARK, linewidth=2, zorder=3)
 
 
-def _below(row: Row) -> str:
-    said = f"pure noise would show {100 * row['noise']:.1f} % of the token, uncorrected"
+def _below(row: Row) -> tuple[str, ...]:
+    said = (f"uncorrected, pure noise would show {100 * row['noise']:.1f} % of the token",)
     if row.get("floor") is not None:
-        said = f"right of the stroke: kept by information ({100 * row['floor']:.1f} %); {said}"
+        kept = f"right of the stroke, {100 * row['floor']:.1f} %: predictions need so much"
+        return (kept, *said)
     return said
 
 
-def frequency_plot(curves: Mapping[str, Sequence[Row]], alt: str) -> str | None:
+def frequency_plot(curves: Mapping[str, Row], alt: str) -> str | None:
     """By how often a token occurs: the share of variance that its contexts have, the cosine of its
     mean and its row of the head, and how often it is predicted; filled dots for the first split.
     None where nothing has two bins."""
-    named = (("context", "context", LINE), ("cosine", "NC3", TRAIN), ("right", "predicted", MARK))
+    named = (("context", INK), ("NC3", TRAIN), ("predicted", MARK))
     with style("frequency"):
         figure = canvas(NARROW, HEIGHT)
         axes = place(figure, 40, 40, NARROW - 40 - 76, HEIGHT - 40 - 22)
         ends: dict[str, tuple[float, str]] = {}
         longest = 0
         for which, rows in enumerate(list(curves.values())[:SPLITS]):
-            for key, said, colour in named:
-                shown = INK if colour == LINE else colour
-                points = [(r["count"], r[key]) for r in rows if r.get(key) is not None]
+            found = _by_frequency(rows)
+            for said, shown in named:
+                points = found[said]
                 longest = max(longest, len(points))
                 if len(points) < 2:
                     continue
@@ -135,29 +138,50 @@ def frequency_plot(curves: Mapping[str, Sequence[Row]], alt: str) -> str | None:
         axes.grid(axis="y")
         axes.set_axisbelow(True)
         axes.set_xticks([], minor=True)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.tick_params(length=3, pad=3)
         axes.set_xlabel("how often the token occurs", labelpad=3)
         return to_svg(figure, "frequency", alt)
 
 
+def _by_frequency(curve: Row) -> dict[str, list[tuple[float, float]]]:
+    """(count, value) of what is drawn; context is spread over spread and squared length, the noise
+    of means taken off."""
+    counts, readings = curve["count"], curve["readings"]
+    nothing = [None] * len(counts)
+    context = [
+        None if s is None or n is None or s + n**2 <= 0 else s / (s + n**2)
+        for s, n in zip(readings["spread"], readings["length"], strict=True)
+    ]
+    found = {
+        "context": context,
+        "NC3": readings.get("cosine", nothing),
+        "predicted": readings.get("accuracy", nothing),
+    }
+    return {
+        name: [(c, v) for c, v in zip(counts, values, strict=True) if v is not None]
+        for name, values in found.items()
+    }
+
+
 def conditions_list(rows: Sequence[Row], alt: str) -> str | None:
     """What collapse asks for, a line each: ticked, crossed, or a question mark where it is not
-    known; and what was found. rows: name, found, holds. None without rows."""
+    known; and what was found. rows: title, found, holds. None without rows."""
     if not rows:
         return None
     with style("conditions"):
-        figure = canvas(WIDE, HEIGHT)
-        axes = place(figure, 0, 0, WIDE, HEIGHT)
+        figure = canvas(WIDE, LIST)
+        axes = place(figure, 0, 0, WIDE, LIST)
         axes.set_axis_off()
         axes.set_xlim(0, WIDE)
-        axes.set_ylim(HEIGHT, 0)
-        step = min(44.0, (HEIGHT - 16) / len(rows))
+        axes.set_ylim(LIST, 0)
+        step = min(44.0, (LIST - 12) / len(rows))
         for number, row in enumerate(rows):
-            y = 22 + number * step
+            y = 20 + number * step
             mark, colour = {True: ("✓", CLASSES[0]), False: ("✗", MARK), None: ("?", FAINT)}[
                 row["holds"]
             ]
             axes.text(14, y, mark, color=colour, fontsize=15, va="center", ha="center")
-            axes.text(34, y - 7, row["name"], color=INK, fontsize=NORMAL, va="center")
-            axes.text(34, y + 9, row["found"], color=FAINT, fontsize=SMALL, va="center")
+            axes.text(34, y - 6.5, row["title"], color=INK, fontsize=NORMAL, va="center")
+            axes.text(34, y + 7, plain(row["found"], 84), color=FAINT, fontsize=SMALL, va="center")
         return to_svg(figure, "conditions", alt)
