@@ -137,14 +137,15 @@ def is_pattern(weights: str | None) -> bool:
 
 
 def _spread(data: Any, limit: int | None) -> Any:
-    """At most `limit` samples, evenly over the data: folders hold class after class."""
+    """At most `limit` samples, evenly over the data: folders hold class after class. Loaders and
+    what has no length stay as they are."""
     from torch.utils.data import Dataset, IterableDataset, Subset
 
-    if limit is None or not isinstance(data, Dataset) or isinstance(data, IterableDataset):
+    listed = isinstance(data, Dataset) and not isinstance(data, IterableDataset)
+    count = len(data) if listed else 0
+    if limit is None or count <= limit:
         return data
-    if len(data) <= limit:
-        return data
-    return Subset(data, [i * len(data) // limit for i in range(limit)])
+    return Subset(data, [i * count // limit for i in range(limit)])
 
 
 def _tokenizer(model: str) -> str | None:

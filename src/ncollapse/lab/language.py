@@ -42,9 +42,7 @@ def model_row(
     """A model of some size, trained: its validation loss and readings, those of its first state
     under `untrained`."""
     text = text_of(settings)
-    how = Schooling(
-        settings["steps"] if steps is None else steps, settings["sequences"], seed=seed
-    )
+    how = Schooling(settings["steps"] if steps is None else steps, settings["sequences"], seed=seed)
     model = SmallGPT(text.vocabulary, width, depth, longest=settings["length"], seed=seed)
     before = readings(model, text, settings, learned=False)
     taught(model, text, how)

@@ -19,8 +19,10 @@ from ncollapse.sources.texts.packed import Alphabet, packed
 
 # Tests, tables of characters and installed packages are no text of the library itself.
 LEFT_OUT = frozenset(
-    "test tests idle_test idlelib encodings lib2to3 pydoc_data msilib site-packages dist-packages "
-    "__pycache__".split()
+    (
+        *("test", "tests", "idle_test", "idlelib", "encodings", "lib2to3", "pydoc_data", "msilib"),
+        *("site-packages", "dist-packages", "__pycache__"),
+    )
 )
 END = "<eof>"
 FEW = 30

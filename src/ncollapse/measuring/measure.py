@@ -93,10 +93,10 @@ def measure(
     `tokens=True` measures a causal language model: every token position is a sample, its class
     the next token (see `ncollapse.collect.tap.tokens`), which makes the task "language"; unasked so
     are causal models of transformers on batches of token ids. "same" reads a label a token;
-    `min_count` leaves rare classes out. In an initialised process group the call is collective: ranks share
-    the samples (a DistributedSampler's padding is dropped, a loader that all ranks have alike is
-    dealt in batches) and each returns the measurement of all. `snapshot` is then a folder in which
-    the pass is kept as it goes; `resume` continues there, on any number of ranks.
+    `min_count` leaves rare classes out. In an initialised process group the call is collective:
+    ranks share the samples (a DistributedSampler's padding is dropped, a loader that all ranks have
+    alike is dealt in batches) and each returns the measurement of all. `snapshot` is then a folder
+    in which the pass is kept as it goes; `resume` continues there, on any number of ranks.
 
     The model's mode, its hooks and the global random states are put back.
 
@@ -111,7 +111,10 @@ def measure(
     ranks = Ranks.current()
     loaders = split_loaders(data, train, test)
     taps = Taps(model, layers, head=head, pool=pool)
-    said: dict[str, Any] = {"class_names": class_names, "description": description or type(taps.model).__name__}
+    said: dict[str, Any] = {
+        "class_names": class_names,
+        "description": description or type(taps.model).__name__,
+    }
     with shown(given) as chosen:
         stream = ModelStream(
             taps,
@@ -223,9 +226,7 @@ def _recomputed(
     }
     for source in sources.values():
         source.order = torch.cat(orders) if orders else None
-    return _finish(
-        sources, stream.taps, options, trace, "off", stream.ranks, geodesic, following
-    )
+    return _finish(sources, stream.taps, options, trace, "off", stream.ranks, geodesic, following)
 
 
 def _check_names(class_names: Any, taps: Taps) -> None:

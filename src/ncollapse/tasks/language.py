@@ -179,9 +179,7 @@ def _shares(
     spread, predictions = held[SPREAD], held.get(PREDICTIONS)
     assert isinstance(spread, FeatureSpread)
     try:
-        shares = variance_shares(
-            statistics, moments.geometry(), _kinds(source), spread.result()
-        )
+        shares = variance_shares(statistics, moments.geometry(), _kinds(source), spread.result())
     except ValueError as error:
         return None, None, [f"no variance shares: {error}"]
     information = None
@@ -213,9 +211,7 @@ def _notes(counts: Tensor, names: tuple[str, ...] | None) -> list[str]:
     ]
 
 
-def _listed(
-    shares: VarianceShares, information: Information | None, named: bool
-) -> dict[str, Any]:
+def _listed(shares: VarianceShares, information: Information | None, named: bool) -> dict[str, Any]:
     """For the page: shares as they are and corrected, and the floor below them."""
     found: dict[str, Any] = {
         "plug_in": shares.plug_in.tolist(),
@@ -236,7 +232,6 @@ def _listed(
 
 def _finite(values: Tensor) -> list[float] | None:
     return values.tolist() if bool(values.isfinite().all()) else None
-
 
 
 def _conditions(

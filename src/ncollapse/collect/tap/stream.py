@@ -61,9 +61,9 @@ class ModelStream:
 
     `limit` stops each split after so many samples; `autocast` is a dtype for mixed precision;
     `unpack` maps unusual batches to (inputs, labels). With `tokens` ("next", "same") every token is
-    a sample, and `limit` counts sequences; "auto" asks model and first batch. With `ranks` each runs its share; `done` holds what an
-    interrupted pass has read already; with `numbers` labels may be real-valued targets; `heard` is
-    told of every batch as it is read. The model
+    a sample, and `limit` counts sequences; "auto" asks model and first batch. With `ranks` each
+    runs its share; `done` holds what an interrupted pass has read already; with `numbers` labels
+    may be real-valued targets; `heard` is told of every batch as it is read. The model
     runs in eval mode, without gradients but not in inference mode: tables that it makes in its
     forward pass must serve the next training step. Its mode and buffers and the global random
     states are put back.

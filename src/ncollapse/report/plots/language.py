@@ -28,7 +28,6 @@ from ncollapse.report.plots.ink import (
 
 Row = Mapping[str, Any]
 WIDE, HEIGHT, NARROW, LIST = 490.0, 306.0, 366.0, 256.0
-PARTS = ("kind", "token", "context")
 SPLITS = 2
 # A part narrower than this has no number in it.
 ROOM = 0.085
@@ -57,7 +56,7 @@ def shares_bar(shares: Mapping[str, Row], alt: str) -> str | None:
                 axes.text(
                     1, level - place_y, said, color=FAINT, fontsize=SMALL, ha="right", va="center"
                 )
-        for where, (part, colour) in enumerate(zip(PARTS, _colours(), strict=True)):
+        for where, colour in enumerate(_colours()):
             x = (0.0, 0.34, 0.62)[where]
             axes.text(x, 1.06, "■", color=colour, transform=axes.transAxes, fontsize=NORMAL)
             said = ("of the kind of token", "of the next token", "of context")[where]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ncollapse.lab.figures import Axes, Drawing, Ink, Runs, columns, curves
+from ncollapse.lab.figures import Axes, Drawing, Ink, Row, Runs, columns, curves
 
 draw = Drawing()
 
@@ -11,7 +11,7 @@ draw = Drawing()
 def trends(area: Axes, ink: Ink, small: Runs, large: Runs) -> None:
     """Variation of log lengths, UNC3, NC3 and NC4 of a ladder of small models, against their
     validation loss."""
-    rows = sorted(_rows(small) + _rows(large), key=lambda row: row["loss"])
+    rows = sorted(_rows(*small, *large), key=lambda row: row["loss"])
     named = {
         "log lengths": "lm_equinorm_log",
         "UNC3": "lm_unc3",
@@ -26,7 +26,7 @@ def trends(area: Axes, ink: Ink, small: Runs, large: Runs) -> None:
 def unit(area: Axes, ink: Ink, small: Runs, large: Runs) -> None:
     """The published exponent, which has a unit of length, and the scale-free one, against
     validation loss: trained models, and untrained ones at the loss of their trained twin."""
-    rows = sorted(_rows(small) + _rows(large), key=lambda row: row["loss"])
+    rows = sorted(_rows(*small, *large), key=lambda row: row["loss"])
     before = [{"loss": row["loss"], **row["untrained"]} for row in rows]
     curves(
         area,
@@ -41,5 +41,5 @@ def unit(area: Axes, ink: Ink, small: Runs, large: Runs) -> None:
     )
 
 
-def _rows(runs: Runs) -> Runs:
+def _rows(*runs: Row) -> Runs:
     return [row for run in runs for row in run["rows"]]
