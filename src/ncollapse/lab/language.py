@@ -91,8 +91,8 @@ def _batches(ids: Tensor, labels: Tensor) -> list[dict[str, Tensor]]:
 
 
 def order(rows: Sequence[Mapping[str, Any]], key: str, against: str = "loss") -> float:
-    """Spearman's correlation of a reading with the validation loss; NaN where a value is missing or
-    all are alike."""
+    """Spearman's correlation of a reading with the validation loss: 0 where all values of one are
+    alike, NaN where one is missing."""
     from scipy.stats import rankdata
 
     pairs = [(row[key], row[against]) for row in rows]
@@ -100,7 +100,7 @@ def order(rows: Sequence[Mapping[str, Any]], key: str, against: str = "loss") ->
         return float("nan")
     ranks = [rankdata(column) for column in zip(*pairs, strict=True)]
     if any(np.ptp(column) == 0 for column in ranks):
-        return float("nan")
+        return 0.0
     return float(np.corrcoef(*ranks)[0, 1])
 
 

@@ -94,10 +94,11 @@ STUDY = Study(
         # Width and depth.
         small=By([[8, 1], [8, 2]], FOUR, FOUR),
         large=By([[16, 1]], [[128, 2]], [[128, 2]]),
-        fixed=[64, 2],
-        many=By(0, 0, 12),
-        depths=By([], [], [1, 2, 4, 8]),
-        lengths=By([], [], [200, 400, 800, 1600, 3200]),
+        # The full size alone varies one thing at a time.
+        fixed=By([8, 1], [64, 2], [64, 2]),
+        many=By(2, 0, 12),
+        depths=By([1, 2], [], [1, 2, 4, 8]),
+        lengths=By([1, 2], [], [200, 400, 800, 1600, 3200]),
     ),
     parts=(
         Part("small", f"{RUNS}:small", ids(LADDER)),
