@@ -23,19 +23,23 @@ FOLDERS = {
 HELD_OUT = 10
 # With fewer documents, each is cut at line ends into pieces of about so many characters.
 FEW, PIECE = 10, 8192
+# With fewer than these it may be that no hash holds one out: then the least one does.
+SMALL = 200
 
 
 @dataclass(frozen=True)
 class Corpus:
     """Text files, and how their documents are dealt to splits.
 
-    files: (split or None, path). cut: whether documents are cut into pieces, since there are few.
-    description: the place that was named.
+    files: (split or None, path). cut: whether documents are cut into pieces, since there are few;
+    small: whether there are few enough to look at all their hashes first. description: the place
+    that was named.
     """
 
     files: tuple[tuple[str | None, Path], ...]
     description: str
     cut: bool = False
+    small: bool = False
 
     @property
     def size(self) -> int:
@@ -65,7 +69,7 @@ class Corpus:
     @cached_property
     def _least(self) -> int | None:
         """The least hash of a few documents, where no other is held out."""
-        if not self.cut:
+        if not self.cut and not self.small:
             return None
         numbers = {_hashed(text) for split, text in self._all() if split is None}
         none = not any(number % HELD_OUT == 0 for number in numbers)
@@ -139,9 +143,9 @@ def _dealt_corpus(files: list[tuple[str | None, Path]], description: str) -> Cor
     for _, path in files:
         for _ in _texts(path, False) if path.suffix.lower() == LINES else (path,):
             count += 1
-            if count >= FEW:
+            if count >= SMALL:
                 return Corpus(tuple(files), description)
-    return Corpus(tuple(files), description, cut=True)
+    return Corpus(tuple(files), description, cut=count < FEW, small=True)
 
 
 def _texts(path: Path, cut: bool) -> Iterator[str]:
