@@ -6,6 +6,8 @@ second; ratios hold anywhere.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from benchmarks.common import Options, Row, cpu, high_water, reset_peak
@@ -76,7 +78,7 @@ def pairs(options: Options) -> list[Row]:
         Row("language", f"{named}: the same, over three products", seconds / product / 3, "×", 1.5),
     ]
     for key in ALONE if options.full else ALONE[1:2]:
-        taken = cpu(lambda key=key: read(key, statistics, fresh(geometry)))
+        taken = cpu(partial(read, key, statistics, fresh(geometry)))
         rows.append(Row("language", f"{named}: {key} alone", taken, "CPU-s", 30.0))
     own = fresh(geometry)
     together = [
