@@ -17,6 +17,7 @@ from torch import Tensor
 ORDER = 3
 # Pairs of context and successor that are kept; past it half of all contexts are let go.
 LIMIT = 20_000_000
+ENOUGH = 1 << 20
 # Odd 64-bit factors of a multiplicative hash.
 FACTORS = (-7046029254386353131, -4417276706812531889)
 
@@ -50,6 +51,7 @@ class Successors:
         empty = torch.zeros(0, dtype=torch.int64)
         # By pair: its hash (sorted), that of its context, and how often it occurs.
         self._pairs, self._contexts, self._counts = empty, empty, empty
+        self._waiting: list[tuple[Tensor, Tensor]] = []
 
     def update(
         self,
@@ -66,12 +68,23 @@ class Successors:
         contexts = torch.zeros(len(windows), dtype=torch.int64)
         for place in range(self.order):
             contexts = _mixed(contexts, windows[:, place])
-        self._join(_mixed(contexts, windows[:, -1]), contexts, torch.ones_like(contexts))
+        # All is sorted anew when as much waits, so that many small batches cost no more than one.
+        self._waiting.append((_mixed(contexts, windows[:, -1]), contexts))
+        if sum(len(pairs) for pairs, _ in self._waiting) > max(len(self._pairs), ENOUGH):
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            pairs, contexts = (torch.cat(parts) for parts in zip(*self._waiting, strict=True))
+            self._waiting = []
+            self._join(pairs, contexts, torch.ones_like(contexts))
 
     def merge(self, other: Successors) -> Successors:
         """Add what `other` has seen. Raises ValueError where the orders differ."""
         if other.order != self.order:
             raise ValueError(f"contexts of {other.order} tokens cannot join those of {self.order}")
+        self._flush()
+        other._flush()
         self.level = max(self.level, other.level)
         self._join(other._pairs, other._contexts, other._counts)
         return self
@@ -91,6 +104,7 @@ class Successors:
         self._pairs, self._contexts, self._counts = pairs, contexts, counts
 
     def result(self) -> SuccessorShares:
+        self._flush()
         found, place = self._contexts.unique(return_inverse=True)
         kinds = torch.bincount(place, minlength=len(found))
         positions = torch.zeros_like(found).index_add_(0, place, self._counts)

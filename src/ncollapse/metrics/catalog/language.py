@@ -1,4 +1,4 @@
-"""Rows of language models: next tokens as classes (linguistic collapse), and variance shares."""
+"""Rows of language models: next tokens as classes (linguistic collapse)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FREQUENT = "two class means coincide, or two classes of one token each have no 
 _FREQUENT += "raise min_count"
 
 
-def _row(key: str, name: str, **row: Any) -> Metric:
+def language_row(key: str, name: str, **row: Any) -> Metric:
     """A row that reads the geometry of class means, against random directions."""
     common: dict[str, Any] = {
         "task": "language",
@@ -48,7 +48,7 @@ def _cdnv(key: str, arguments: dict[str, Any], **row: Any) -> Metric:
         "definitions": {"macro": {}, "unbiased": {"unbiased": True}},
         "undefined": _FREQUENT,
     }
-    return _row(key, "cdnv", **{**common, **row})
+    return language_row(key, "cdnv", **{**common, **row})
 
 
 def _log(key: str, arguments: dict[str, Any], **row: Any) -> Metric:
@@ -89,8 +89,8 @@ def _kernel(name: str, title: str, formula: str, floor: str, **row: Any) -> tupl
             "curve": Place("GNC2", 3),
         }
     return (
-        _row(f"lm_gnc2_{name}", "kernel", **{**common, **mean, **row}),
-        _row(f"lm_gnc2_{name}_variation", "variation", **{**common, **spread, **row}),
+        language_row(f"lm_gnc2_{name}", "kernel", **{**common, **mean, **row}),
+        language_row(f"lm_gnc2_{name}_variation", "variation", **{**common, **spread, **row}),
     )
 
 
@@ -110,108 +110,7 @@ _DECIDED: dict[str, Any] = {
 }
 
 
-def _share(part: str, title: str, formula: str, meaning: str, rank: int) -> tuple[Metric, Metric]:
-    """A corrected share of variance, and the same of standardised features."""
-    common: dict[str, Any] = {
-        "family": "shares",
-        "needs": ("shares",),
-        "takes": ("shares",),
-        "source": f"{OURS}, after Abrahao 2026 (remembered, not read)",
-        "null": Without("what noise adds is taken off, so that shuffled tokens read 0 and 0 and 1"),
-        "floor": Without("rounding is a share of about 1e-14, or of 1e-6 in bfloat16"),
-        "interval": Without("neighbouring positions are not independent, and no formula knows how"),
-        "ideal": None,
-        "direction": None,
-        "lower": None,
-        "upper": None,
-        "unit": "percent",
-        "undefined": "every token is seen once, so that nothing tells context from noise",
-    }
-    plain: dict[str, Any] = {
-        "title": title,
-        "formula": formula,
-        "meaning": meaning,
-        "arguments": {"part": part},
-        "terminal": Place(f"variance of {part}", rank),
-    }
-    alike: dict[str, Any] = {
-        "title": f"{title}, features standardised",
-        "formula": f"mean over features of {formula}",
-        "meaning": "The same with every feature over its own standard deviation, so that one "
-        "feature of large variance does not speak for all.",
-        "arguments": {"part": part, "standardised": True},
-    }
-    place = "shares:share"
-    return (
-        _row(f"lm_share_{part}", place, **{**common, **plain}),
-        _row(f"lm_share_{part}_standardised", place, **{**common, **alike}),
-    )
-
-
 ROWS = (
-    *_share(
-        "category",
-        "variance due to the category",
-        "SS_category/SST, less what noise adds",
-        "Share of the features' variance between the means of token categories; 0 where there is "
-        "one category.",
-        1,
-    ),
-    *_share(
-        "token",
-        "variance due to the next token",
-        "SS_token|category/SST, less what noise adds",
-        "Share between the means of next tokens within their category: what collapse would make "
-        "all of it.",
-        2,
-    ),
-    *_share(
-        "context",
-        "variance due to the context",
-        "SS_context/SST, with what noise added to the others",
-        "Share within next tokens: contexts that the token does not tell. Part of it must stay "
-        "where several tokens can follow.",
-        3,
-    ),
-    _row(
-        "lm_information",
-        "information:information",
-        family="shares",
-        needs=("information",),
-        takes=("information",),
-        title="information of the context",
-        formula="I(token; context | category) = Σ w_g [H(mean p) - mean H(p)], nats",
-        meaning="How much predictions depend on context within a category, as the model has it.",
-        source=OURS,
-        null=Without("a model that ignores its context reads 0"),
-        floor=Without("it is exact to rounding of the softmax"),
-        interval=Without("neighbouring positions are not independent, and no formula knows how"),
-        ideal=None,
-        direction=None,
-        cost="N V d",
-    ),
-    _row(
-        "lm_information_floor",
-        "information:floor_share",
-        family="shares",
-        needs=("information", "shares"),
-        takes=("information", "shares"),
-        title="share of the variance that information keeps",
-        formula="Σ w_g 4 I_g/‖P W_g‖² over the variance within categories",
-        meaning="What of the variance within categories cannot go without changing predictions or "
-        "enlarging the head: tokens with several successors cannot collapse.",
-        source=f"{OURS}, after Abrahao 2026 (remembered, not read)",
-        null=Without("a model that ignores its context reads 0"),
-        floor=Without("it is a floor itself"),
-        interval=Without("neighbouring positions are not independent, and no formula knows how"),
-        ideal=None,
-        direction=None,
-        upper=1.0,
-        unit="percent",
-        cost="N V d",
-        undefined="nothing varies within categories",
-        terminal=Place("    kept by information", 5),
-    ),
     _cdnv(
         "lm_cdnv_1",
         {"exponent": 1},
@@ -265,7 +164,7 @@ ROWS = (
         meaning="The typical pair, without a unit.",
         source=f"{OURS}, after {WU}",
     ),
-    _row(
+    language_row(
         "lm_equinorm",
         "nc2:nc2_equinorm",
         family="NC2",
@@ -274,7 +173,7 @@ ROWS = (
         meaning="How unlike the lengths of centred class means are.",
         cost="K d",
     ),
-    _row(
+    language_row(
         "lm_equinorm_log",
         "equinorm_log",
         family="NC2",
@@ -287,7 +186,7 @@ ROWS = (
         strip=Place("lengths of means", 2),
         curve=Place("log lengths", 2),
     ),
-    _row(
+    language_row(
         "lm_equinorm_log_spread",
         "equinorm_log",
         family="NC2",
@@ -298,7 +197,7 @@ ROWS = (
         source=f"{OURS}, after {WU}",
         cost="K d",
     ),
-    _row(
+    language_row(
         "lm_equiangular",
         "nc2:nc2_equiangular",
         family="NC2",
@@ -308,7 +207,7 @@ ROWS = (
         directions=("means",),
         upper=1.0,
     ),
-    _row(
+    language_row(
         "lm_interference",
         "interference",
         family="NC2",
@@ -323,7 +222,7 @@ ROWS = (
         upper=0.0,
         cost="K d",
     ),
-    _row(
+    language_row(
         "lm_interference_spread",
         "interference_spread",
         family="NC2",
@@ -333,7 +232,7 @@ ROWS = (
         "K - 1 it is the published quotient of standard deviation and mean.",
         undefined="all class means coincide",
     ),
-    _row(
+    language_row(
         "lm_etf",
         "nc2:nc2_etf",
         family="NC2",
@@ -369,7 +268,7 @@ ROWS = (
         "rbf_floor",
         source=f"{OURS}, after Wang, Isola 2020 (remembered, not read)",
     ),
-    _row(
+    language_row(
         "lm_nc3",
         "nc3:nc3_alignment",
         family="NC3",
@@ -386,7 +285,7 @@ ROWS = (
         strip=Place("head along means", 4),
         curve=Place("NC3", 4),
     ),
-    _row(
+    language_row(
         "lm_unc3",
         "unc3",
         family="NC3",
@@ -401,7 +300,7 @@ ROWS = (
         strip=Place("alike for all tokens", 5),
         curve=Place("UNC3", 5),
     ),
-    _row(
+    language_row(
         "lm_duality",
         "nc3:nc3_product",
         family="NC3",
@@ -414,7 +313,7 @@ ROWS = (
         upper=2.0,
         undefined="all class means coincide, or the head is zero",
     ),
-    _row(
+    language_row(
         "lm_nc4",
         "nc4",
         **_DECIDED,
@@ -427,7 +326,7 @@ ROWS = (
         strip=Place("head as nearest mean", 6),
         curve=Place("NC4", 6),
     ),
-    _row(
+    language_row(
         "lm_accuracy",
         "nc4:accuracy",
         **_DECIDED,
