@@ -23,6 +23,7 @@ NAMES = {
     "page": "page",
     "prediction": "prediction",
     "vocabulary": "vocabulary",
+    "language": "language",
     "online": "online",
     "control": "control",
     "peer": "against_peer",

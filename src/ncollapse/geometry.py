@@ -26,6 +26,7 @@ from ncollapse.linalg import (
     spectrum,
     unit_gap,
 )
+from ncollapse.pairs.kernels import KernelSums, kernel_sums
 from ncollapse.pairs.means import SAMPLED, AllPairs, Pairs, Progress, SampledPairs
 from ncollapse.pairs.rows import Rows
 from ncollapse.pairs.sums import PairSums, pair_sums
@@ -228,6 +229,7 @@ class Geometry:
             lambda: self.mean_pairs,
             lambda: self.quartic_pairs,
             lambda: self.weight_pairs,
+            lambda: self.kernel_pairs,
         )
 
     def sampled(
@@ -267,6 +269,11 @@ class Geometry:
     def weight_pairs(self) -> PairSums:
         """Pair statistics of the raw classifier rows (no distances)."""
         return pair_sums(self._weight, distances=False)
+
+    @cached_property
+    def kernel_pairs(self) -> KernelSums:
+        """Kernels of the directions of the centred means, and logarithms of their distances."""
+        return kernel_sums(self.mean_rows)
 
     @property
     def mean_norms(self) -> Float[Tensor, " classes"]:

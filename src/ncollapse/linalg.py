@@ -17,6 +17,8 @@ from torch import Tensor
 
 # Singular values below this share of the largest (times the longer side) are zero in float64.
 EPSILON = torch.finfo(torch.float64).eps
+# Tiles of a symmetric product: t of them cost (t + 1)/(2t) of a whole one.
+TILES, TILE = 4, 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,3 +201,27 @@ def factored(rows: Float[Tensor, "rows dim"], null: Float[Tensor, " rows"]) -> F
 
 def _square(left: Tensor | None, F: Tensor) -> Tensor:
     return torch.eye(F.shape[0], dtype=F.dtype) if left is None else left
+
+
+def add_symmetric(products: Tensor, rows: Tensor) -> None:
+    """products += rowsᵀ rows, in place. In one dtype on the CPU, the lower block triangle only,
+    which costs little more in float64 than a whole product in float32; see `mirrored`."""
+    if products.device.type != "cpu" or products.dtype != rows.dtype:
+        products.add_(rows.T @ rows)
+        return
+    size = products.shape[0]
+    step = -(-size // max(1, min(TILES, size // TILE)))
+    for start in range(0, size, step):
+        stop = min(start + step, size)
+        products[start:stop, :stop].addmm_(rows[:, start:stop].T, rows[:, :stop])
+
+
+def mirrored(products: Tensor) -> Tensor:
+    """Upper triangle from the lower one, in place; of one matrix or of several."""
+    if products.device.type == "cpu":
+        size = products.shape[-1]
+        step = -(-size // max(1, min(TILES, size // TILE)))
+        for start in range(step, size, step):
+            stop = min(start + step, size)
+            products[..., :start, start:stop] = products[..., start:stop, :start].mT
+    return products

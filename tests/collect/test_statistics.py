@@ -21,9 +21,11 @@ from ncollapse.collect.statistics.decisions import Decisions
 from ncollapse.collect.statistics.directions import Directions
 from ncollapse.collect.statistics.forgetting import ForgettingMoments
 from ncollapse.collect.statistics.leftover import Leftover, TargetSample
+from ncollapse.collect.statistics.predictions import Predictions
 from ncollapse.collect.statistics.protocol import NEEDS, Batch, Statistic, added
 from ncollapse.collect.statistics.residuals import Residuals
 from ncollapse.collect.statistics.span import SpanScatter
+from ncollapse.collect.statistics.spread import FeatureSpread
 from ncollapse.collect.statistics.targets import TargetMoments
 
 K, D, N = 4, 24, 180
@@ -68,6 +70,9 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "span": lambda: SpanScatter(whole_moments()),
     "residuals": lambda: Residuals(whole_moments(), FEATURES.dtype),
     "residuals, some": lambda: Residuals(whole_moments(), FEATURES.dtype, rows=N // 3),
+    "feature spread": lambda: FeatureSpread(D),
+    "predictions": lambda: Predictions(WEIGHT),
+    "predictions, categories": lambda: Predictions(WEIGHT, COUNTS / N, torch.arange(K) // 2),
     "target moments": lambda: TargetMoments(D, 2),
     "target moments, traces": lambda: TargetMoments(D, 2, "trace"),
     "leftover": lambda: Leftover(

@@ -90,7 +90,9 @@ def test_a_model_is_read_at_every_token() -> None:
     rows, model = padded(), tiny()
     features, labels = by_hand(model, rows)
     wanted = nc.measure_features(features.double(), labels, weight=model.lm_head.weight)
-    found = nc.measure(model, DataLoader(rows, batch_size=8), tokens=True, layers=["mix"])
+    found = nc.measure(
+        model, DataLoader(rows, batch_size=8), tokens=True, layers=["mix"], task="classification"
+    )
     left, right = found.results["train"]["head"], wanted.results["train"]["head"]
     assert found.document.num_samples == len(labels)
     for key, reading in right.items():
@@ -105,6 +107,7 @@ def test_a_model_is_read_at_every_token() -> None:
 def test_tensors_pairs_and_labels_are_understood() -> None:
     ids = sequences()
     plain = nc.measure(tiny(), [ids[:20], ids[20:]], tokens=True, null=False)
+    assert plain.document.task == "language"
     for data in (
         [{"input_ids": ids[:20]}, {"input_ids": ids[20:]}],
         [(ids[:20], ids[:20]), (ids[20:], ids[20:])],
@@ -140,7 +143,13 @@ def test_the_cache_may_be_left_off() -> None:
 
 
 def on_rank(rank: int) -> nc.Measurement:
-    return nc.measure(tiny(), DataLoader(padded(), batch_size=8), tokens=True, min_count=5)
+    return nc.measure(
+        tiny(),
+        DataLoader(padded(), batch_size=8),
+        tokens=True,
+        min_count=5,
+        task="classification",
+    )
 
 
 def test_ranks_share_sequences() -> None:
@@ -158,6 +167,12 @@ def test_ranks_share_sequences() -> None:
     [
         ([torch.zeros(2, 5)], {"tokens": True}, "mappings with 'input_ids'"),
         ([torch.zeros(2, 5).long()], {"tokens": "last"}, "tokens='last' is unknown"),
+        ([torch.zeros(2, 1).long()], {"tokens": True}, "sequences of 1 token, which has no next"),
+        (
+            [{"input_ids": torch.ones(2, 5).long(), "attention_mask": torch.zeros(2, 5)}],
+            {"tokens": True},
+            "all are padding",
+        ),
         ([torch.zeros(2, 5).long()], {"tokens": "same"}, "reads the label of each token"),
         (
             [(torch.zeros(2, 5).long(), torch.zeros(2).long())],
@@ -189,10 +204,13 @@ def test_a_hugging_face_model_is_measured() -> None:
         torch.manual_seed(0)
         model = transformers.GPT2LMHeadModel(config)
     rows = padded()
-    found = nc.measure(model, DataLoader(rows, batch_size=8), tokens=True, layers="*")
+    found = nc.measure(model, DataLoader(rows, batch_size=8), layers="*", null=False)
     assert found.document.config["head"]["name"] == "lm_head"
     valid = sum(int(row["attention_mask"].sum()) - 1 for row in rows)
     assert found.document.num_samples == valid
     assert "transformer.h.1" in found.results["train"]
-    accuracy = found.results["train"]["head"]["accuracy"].value
+    # A causal model on token ids is found out by itself, and said.
+    assert found.document.config["task"]["name"] == "language"
+    assert "next token" in found.document.config["task"]["why"]
+    accuracy = found.results["train"]["head"]["lm_accuracy"].value
     assert accuracy is not None and 0 <= accuracy < 0.5

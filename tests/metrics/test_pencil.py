@@ -9,8 +9,7 @@ import torch
 import ncollapse as nc
 from ncollapse.collect.statistics.classes import ClassMoments
 from ncollapse.collect.statistics.residuals import Residuals
-from ncollapse.collect.statistics.scatter import add_symmetric, mirrored
-from ncollapse.linalg import factored
+from ncollapse.linalg import add_symmetric, factored, mirrored
 from ncollapse.metrics import influence
 from ncollapse.metrics.catalog import METRICS
 from ncollapse.metrics.nc1 import nc1_fisher, nc1_vci

@@ -57,7 +57,8 @@ def measure(
     data: Annotated[
         str | None,
         typer.Option(
-            help="digits, imagefolder:DIR, torchvision:NAME, hf:NAME, or package.module:function."
+            help="digits, imagefolder:DIR, torchvision:NAME, hf:NAME, package.module:function, or "
+            "texts (a folder, a .txt or .jsonl file, texts:PATTERN) for a language model."
         ),
     ] = None,
     layers: Annotated[
@@ -85,8 +86,15 @@ def measure(
         str | None,
         typer.Option(help="next: a language model, classes are next tokens; same: token labels."),
     ] = None,
+    max_length: Annotated[
+        int | None, typer.Option(min=1, help="Tokens a sequence of texts; default the model's.")
+    ] = None,
     task: Annotated[
-        str, typer.Option(help="auto (found from the labels), classification or regression.")
+        str,
+        typer.Option(
+            help="auto (found from labels and model), classification, regression, ordinal or "
+            "language."
+        ),
     ] = "auto",
     reference: Annotated[
         str | None,
@@ -138,6 +146,7 @@ def measure(
     Examples:  ncollapse measure features.npz --json
     |  ncollapse measure shards/ --output out/ --resume
     |  ncollapse measure --model timm:resnet18 --weights best.pt --data imagefolder:data/
+    |  ncollapse measure --model hf:my-gpt/ --data texts/
     |  ncollapse measure --model my.code:build --data my.code:loaders --layers '*' -o out/
     |  torchrun --nproc-per-node=2 -m ncollapse measure features.npz
     """
@@ -200,6 +209,7 @@ def measure(
                         geodesic=False if no_geodesic else None,
                         options=options,
                         tokens=tokens,
+                        max_length=max_length,
                         output=output,
                         snapshot=snapshot,
                         resume=resume,

@@ -34,6 +34,7 @@ def measure_spec(
     geodesic: bool | None,
     options: dict[str, Any],
     tokens: str | None = None,
+    max_length: int | None = None,
     output: Path | None = None,
     snapshot: Path | None = None,
     resume: bool = False,
@@ -43,9 +44,11 @@ def measure_spec(
     import torch
     from torch.utils.data import DataLoader, Dataset
 
+    from ncollapse.cli.measure_texts import say_size, sequences_at_once, texts_for
     from ncollapse.measuring.measure import measure
     from ncollapse.sources.specs.datasets import load_data
     from ncollapse.sources.specs.models import load_model
+    from ncollapse.sources.specs.texts import names_texts
 
     first, many = weights, is_pattern(weights)
     if many:
@@ -53,28 +56,37 @@ def measure_spec(
         from ncollapse.tracking.sweep import checkpoints, sweep
 
         first = str(checkpoints(weights)[0].path)
+    texts = names_texts(data)
     loaded = load_model(
         model,
         weights=first,
         num_classes=num_classes,
         image_size=image_size,
-        causal=tokens is not None,
+        causal=texts or tokens is not None,
     )
     if weights is None and model.partition(":")[0] in ("torchvision", "timm"):
         note("no --weights: the model is measured as it was initialised")
-    found = load_data(
-        data,
-        transform=loaded.transform,
-        tokenizer=tokenizer or _tokenizer(model),
-        image_size=image_size or 224,
-    )
     where = _device(device)
+    if texts:
+        tokens = tokens or "next"
+        found = texts_for(data, loaded.model, tokenizer or _tokenizer(model), max_length, options)
+        batch_size = sequences_at_once(found, loaded.model, batch_size)
+    else:
+        found = load_data(
+            data,
+            transform=loaded.transform,
+            tokenizer=tokenizer or _tokenizer(model),
+            image_size=image_size or 224,
+        )
     loaded.model.to(where)
+    parts = {split: _spread(part, limit) for split, part in found.splits.items()}
+    if texts:
+        say_size(parts, loaded.model, options)
     splits = {
-        split: DataLoader(_spread(part, limit), batch_size=batch_size, num_workers=workers)
+        split: DataLoader(part, batch_size=batch_size, num_workers=workers)
         if isinstance(part, Dataset) and not isinstance(part, torch.utils.data.IterableDataset)
         else part
-        for split, part in found.splits.items()
+        for split, part in parts.items()
     }
     said: dict[str, Any] = {
         "layers": list(layers) if layers else None,
@@ -83,7 +95,7 @@ def measure_spec(
         "autocast": dtype,
         "batch_size": batch_size,
         "limit": limit,
-        "tokens": tokens or False,
+        "tokens": tokens,
         "cache": cache,
         "cache_budget": cache_budget,
         "geodesic": geodesic,
@@ -125,12 +137,15 @@ def is_pattern(weights: str | None) -> bool:
 
 
 def _spread(data: Any, limit: int | None) -> Any:
-    """At most `limit` samples, evenly over the data: folders hold class after class."""
-    from torch.utils.data import Subset
+    """At most `limit` samples, evenly over the data: folders hold class after class. Loaders and
+    what has no length stay as they are."""
+    from torch.utils.data import Dataset, IterableDataset, Subset
 
-    if limit is None or len(data) <= limit:
+    listed = isinstance(data, Dataset) and not isinstance(data, IterableDataset)
+    count = len(data) if listed else 0
+    if limit is None or count <= limit:
         return data
-    return Subset(data, [i * len(data) // limit for i in range(limit)])
+    return Subset(data, [i * count // limit for i in range(limit)])
 
 
 def _tokenizer(model: str) -> str | None:

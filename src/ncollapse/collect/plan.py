@@ -38,7 +38,8 @@ class Plan:
     whatever the features' dtype, so that the number of processes cannot be told from the result.
     wide: mode trace because of so many features, so that a second look reads Σ_W in the span of
     the class means.
-    directions: whether directions and lengths are collected too.
+    directions: whether directions and lengths are collected too. min_count: as asked for.
+    predictions: whether what a language model predicts is collected.
     """
 
     num_classes: int
@@ -59,6 +60,8 @@ class Plan:
     reference: str | None = None
     wide: bool = False
     directions: bool = False
+    min_count: int = 1
+    predictions: bool = True
 
     def fingerprint(self, source: FeatureSource) -> dict[str, Any]:
         return {

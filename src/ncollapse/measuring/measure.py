@@ -29,6 +29,7 @@ from ncollapse.collect.tap.tokens import token_kind
 from ncollapse.measuring.bars import shown
 from ncollapse.measuring.deep import steps_of, with_depth
 from ncollapse.measuring.embedders import check_classifier
+from ncollapse.measuring.following import Following
 from ncollapse.measuring.ids import numbered, whole
 from ncollapse.measuring.layers import measure_layers
 from ncollapse.measuring.loaders import split_loaders
@@ -67,7 +68,7 @@ def measure(
     limit: int | None = None,
     batch_size: int = 128,
     autocast: str | torch.dtype | None = None,
-    tokens: bool | str = False,
+    tokens: bool | str | None = None,
     cache: bool = True,
     cache_budget: float = 1e9,
     class_names: Any = None,
@@ -90,11 +91,12 @@ def measure(
     keywords are those of `measure_source`.
 
     `tokens=True` measures a causal language model: every token position is a sample, its class
-    the next token (see `ncollapse.collect.tap.tokens`); "same" reads a label a token; `min_count`
-    leaves rare classes out. In an initialised process group the call is collective: ranks share
-    the samples (a DistributedSampler's padding is dropped, a loader that all ranks have alike is
-    dealt in batches) and each returns the measurement of all. `snapshot` is then a folder in which
-    the pass is kept as it goes; `resume` continues there, on any number of ranks.
+    the next token (see `ncollapse.collect.tap.tokens`), which makes the task "language"; unasked so
+    are causal models of transformers on batches of token ids. "same" reads a label a token;
+    `min_count` leaves rare classes out. In an initialised process group the call is collective:
+    ranks share the samples (a DistributedSampler's padding is dropped, a loader that all ranks have
+    alike is dealt in batches) and each returns the measurement of all. `snapshot` is then a folder
+    in which the pass is kept as it goes; `resume` continues there, on any number of ranks.
 
     The model's mode, its hooks and the global random states are put back.
 
@@ -109,7 +111,10 @@ def measure(
     ranks = Ranks.current()
     loaders = split_loaders(data, train, test)
     taps = Taps(model, layers, head=head, pool=pool)
-    said = {"class_names": class_names, "description": description or type(taps.model).__name__}
+    said: dict[str, Any] = {
+        "class_names": class_names,
+        "description": description or type(taps.model).__name__,
+    }
     with shown(given) as chosen:
         stream = ModelStream(
             taps,
@@ -123,6 +128,7 @@ def measure(
             tokens=token_kind(tokens),
             ranks=ranks,
             numbers=True,
+            heard=(following := Following()),
         )
         if chosen.snapshot is not None:
             if not cache:
@@ -145,17 +151,17 @@ def measure(
                 with together(ranks):
                     kept.fill(stream)
                     kept.save()
-                return measure_cache(
-                    kept, taps, chosen, trace=trace, ranks=ranks, geodesic=geodesic, **said
-                )
+                following.kind = stream.tokens
+                said |= {"ranks": ranks, "geodesic": geodesic, "following": following}
+                return measure_cache(kept, taps, chosen, trace=trace, **said)
         if not cache:
-            return _recomputed(stream, chosen, said, trace, geodesic is True)
+            return _recomputed(stream, chosen, said, trace, geodesic is True, following)
         with FeatureCache(cache_budget, splits=() if ranks is None else tuple(loaders)) as features:
             with together(ranks):
                 features.fill(stream)
-            return measure_cache(
-                features, taps, chosen, trace=trace, ranks=ranks, geodesic=geodesic, **said
-            )
+            following.kind = stream.tokens
+            said |= {"ranks": ranks, "geodesic": geodesic, "following": following}
+            return measure_cache(features, taps, chosen, trace=trace, **said)
 
 
 def measure_cache(
@@ -165,11 +171,13 @@ def measure_cache(
     *,
     class_names: Any = None,
     description: str = "model",
+    following: Following | None = None,
     trace: Trace | None = None,
     ranks: Ranks | None = None,
     geodesic: bool | None = False,
 ) -> Measurement:
-    """The layers of a filled cache → Measurement; the taps say which head made them.
+    """The layers of a filled cache → Measurement; the taps say which head made them; following:
+    what the pass told where tokens are samples.
 
     With `ranks` each process passes the cache of its part, and all return the whole.
     """
@@ -183,7 +191,7 @@ def measure_cache(
     }
     where = "disk" if cache.on_disk else "memory"
     walk = len(steps_of(taps)) >= SHORTEST if geodesic is None else geodesic
-    return _finish(sources, taps, options, trace, where, ranks, walk)
+    return _finish(sources, taps, options, trace, where, ranks, walk, following)
 
 
 def _recomputed(
@@ -192,11 +200,13 @@ def _recomputed(
     said: dict[str, Any],
     trace: Trace | None,
     geodesic: bool,
+    following: Following,
 ) -> Measurement:
     """Without a cache: labels first, then a forward pass at every look at every layer."""
     if stream.one_shot:
         raise ValueError(ONE_SHOT)
     parts = list(stream.placed())
+    following.kind = stream.tokens
     splits = tuple(dict.fromkeys(split for split, _, _ in parts))
     labels = torch.cat([found for _, found, _ in parts])
     codes = torch.cat([torch.full((len(found),), splits.index(split)) for split, found, _ in parts])
@@ -216,7 +226,7 @@ def _recomputed(
     }
     for source in sources.values():
         source.order = torch.cat(orders) if orders else None
-    return _finish(sources, stream.taps, options, trace, "off", stream.ranks, geodesic)
+    return _finish(sources, stream.taps, options, trace, "off", stream.ranks, geodesic, following)
 
 
 def _check_names(class_names: Any, taps: Taps) -> None:
@@ -258,8 +268,11 @@ def _finish(
     cache: str,
     ranks: Ranks | None,
     geodesic: bool,
+    following: Following | None = None,
 ) -> Measurement:
     sources = with_depth(sources, taps, options)
+    if following is not None:
+        following.tell(sources)
     extra: dict[str, Any] = {"cache": cache}
     if taps.head is not None:
         numbers = sources[HEAD].targets is not None

@@ -120,6 +120,9 @@ class Options:
             progress=self.told,
             exact=exact,
             reference=self.reference,
+            min_count=self.min_count,
+            predictions=self.keys is None
+            or any("information" in METRICS[key].needs for key in chosen_keys(self.keys) or ()),
             directions=self.directional
             or any("rays" in METRICS[key].needs for key in chosen_keys(self.keys) or ()),
         )

@@ -57,6 +57,8 @@ def compared(
         decisions=evidence.decisions,
         rays=evidence.rays,
         latent=evidence.latent,
+        shares=evidence.shares,
+        information=evidence.information,
         definition=definition,
     )
     seed = comparators.seed

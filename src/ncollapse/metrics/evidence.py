@@ -13,8 +13,10 @@ from ncollapse.collect.statistics.residuals import Residuals
 from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import Geometry
 from ncollapse.metrics.catalog import METRICS
+from ncollapse.metrics.information import Information
 from ncollapse.metrics.onc import Latent
 from ncollapse.metrics.readings import applicable
+from ncollapse.metrics.shares import VarianceShares
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +24,8 @@ class Evidence:
     """Parts may be missing. epsilon: spacing at 1 of the features' dtype. residuals: single
     samples about their class means. stored: class means in the columns in which features are
     rounded, where the geometry is in others. rays: directions and lengths, where asked for. latent:
-    the head of ordered grades. task: whose rows are asked."""
+    the head of ordered grades. shares, information: of a language model's features and predictions.
+    task: whose rows are asked."""
 
     statistics: ClassStatistics
     geometry: Geometry | None
@@ -33,6 +36,8 @@ class Evidence:
     stored: Tensor | None = None
     rays: Rays | None = None
     latent: Latent | None = None
+    shares: VarianceShares | None = None
+    information: Information | None = None
     task: str = "classification"
 
     @property
@@ -50,6 +55,8 @@ class Evidence:
             and (self.geometry.reads is not None or self.geometry.weight is not None),
             rays=self.rays is not None,
             latent=self.latent is not None,
+            shares=self.shares is not None,
+            information=self.information is not None,
             task=self.task,
         )
         if self.geometry is None:
@@ -60,4 +67,6 @@ class Evidence:
         """Samples that a reading is of: those decided on, where not all are."""
         if "decisions" in METRICS[key].needs and self.decisions is not None:
             return self.decisions.num_samples
+        if "shares" in METRICS[key].needs and self.shares is not None:
+            return self.shares.positions
         return self.statistics.num_samples

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from ncollapse.collect.statistics.directions import Rays
     from ncollapse.collect.statistics.summary import ClassStatistics
     from ncollapse.geometry import Geometry
+    from ncollapse.metrics.information import Information
     from ncollapse.metrics.onc import Latent
     from ncollapse.metrics.population.sample import Sample
+    from ncollapse.metrics.shares import VarianceShares
 
 # What a null draws, by the one word that stands beside its number.
 NULLS = {
@@ -161,6 +163,8 @@ class Metric:
         decisions: Decisions | None = None,
         rays: Rays | None = None,
         latent: Latent | None = None,
+        shares: VarianceShares | None = None,
+        information: Information | None = None,
         definition: str = "macro",
         **others: Any,
     ) -> Tensor:
@@ -173,6 +177,8 @@ class Metric:
             "decisions": decisions,
             "rays": rays,
             "latent": latent,
+            "shares": shares,
+            "information": information,
             **others,
         }
         missing = [part for part in self.takes if parts.get(part) is None]

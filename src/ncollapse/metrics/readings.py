@@ -9,8 +9,10 @@ from ncollapse.collect.statistics.directions import Rays
 from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import Geometry
 from ncollapse.metrics.catalog import METRICS, of_task
+from ncollapse.metrics.information import Information
 from ncollapse.metrics.metric import ALONE, Metric, Without
 from ncollapse.metrics.onc import Latent
+from ncollapse.metrics.shares import VarianceShares
 
 
 def applicable(
@@ -22,6 +24,8 @@ def applicable(
     reads: bool = False,
     rays: bool = False,
     latent: bool = False,
+    shares: bool = False,
+    information: bool = False,
     task: str = "classification",
 ) -> tuple[str, ...]:
     """Keys of a task that can be asked of what is at hand; Σ_W may still be missing. decided:
@@ -31,7 +35,7 @@ def applicable(
     held["reads"] = reads
     held["decided"] = head and decisions if decided is None else decided
     held["rays"] = rays
-    held["latent"] = latent
+    held |= {"latent": latent, "shares": shares, "information": information}
     rows = of_task(task).items()
     return tuple(key for key, row in rows if all(held[need] for need in row.needs))
 
@@ -44,6 +48,8 @@ def read(
     decisions: Decisions | None = None,
     rays: Rays | None = None,
     latent: Latent | None = None,
+    shares: VarianceShares | None = None,
+    information: Information | None = None,
     definition: str = "macro",
 ) -> tuple[dict[str, float | None], list[str]]:
     """Values by key and warnings; a metric that cannot be read is None with a sentence."""
@@ -64,6 +70,8 @@ def read(
                     decisions=decisions,
                     rays=rays,
                     latent=latent,
+                    shares=shares,
+                    information=information,
                     definition=definition,
                 ).detach()
             )

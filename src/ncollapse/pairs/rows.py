@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ncollapse.linalg import frobenius, row_norms, unit_gap
+from ncollapse.linalg import add_symmetric, frobenius, mirrored, row_norms, unit_gap
 
 BLOCK = 8192
 TINY = torch.finfo(torch.float64).tiny
@@ -51,18 +51,22 @@ class Rows:
 
     @cached_property
     def gram(self) -> Float[Tensor, "dim dim"]:
-        return _added([rows.T @ rows for _, rows in self.blocks()])
+        return _gram(rows for _, rows in self.blocks())
 
     @cached_property
     def _units(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Σ u uᵀ, Σ u, and the sums of ‖u‖² and ‖u‖⁴, which count the rows that are not zero."""
-        found = []
-        for part, rows in self.blocks():
-            unit = rows / self.norms[part].clamp_min(TINY)[:, None]
-            found.append(
-                (unit.T @ unit, unit.sum(0), (unit**2).sum(), (row_norms(unit) ** 4).sum())
-            )
-        gram, total, squares, fourth = (_added(list(parts)) for parts in zip(*found, strict=True))
+        found: list[tuple[Tensor, Tensor, Tensor]] = []
+
+        def units() -> Iterator[Tensor]:
+            for part, rows in self.blocks():
+                unit = rows / self.norms[part].clamp_min(TINY)[:, None]
+                lengths = row_norms(unit) ** 2
+                found.append((unit.sum(0), lengths.sum(), (lengths**2).sum()))
+                yield unit
+
+        gram = _gram(units())
+        total, squares, fourth = (_added(list(parts)) for parts in zip(*found, strict=True))
         return gram, total, squares, fourth
 
     @property
@@ -80,6 +84,8 @@ class Rows:
 
     def inner(self, other: Rows) -> Float[Tensor, ""]:
         """Σ ⟨r_k, s_k⟩."""
+        if other is self:
+            return (self.norms**2).sum()
         pairs = zip(self.blocks(), other.blocks(), strict=True)
         return _added([(mine * theirs).sum() for (_, mine), (_, theirs) in pairs])
 
@@ -107,6 +113,19 @@ class Rows:
 
 def _joined(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _gram(blocks: Iterator[Tensor]) -> Tensor:
+    """Σ RᵀR over blocks R, half of it formed where no derivative is asked for."""
+    total: Tensor | None = None
+    for rows in blocks:
+        if rows.requires_grad:
+            return _added([rows.T @ rows, *(more.T @ more for more in blocks)])
+        if total is None:
+            total = rows.new_zeros(rows.shape[1], rows.shape[1])
+        add_symmetric(total, rows)
+    assert total is not None
+    return mirrored(total)
 
 
 def _added(parts: list[Tensor]) -> Tensor:

@@ -52,6 +52,8 @@ class Classification:
             return None
         if getattr(source, "thresholds", None) is not None:
             return None  # Of ordered grades.
+        if getattr(source, "tokens", None) == "next":
+            return None  # Of a language model.
         return "labels are class numbers"
 
     def class_count(

@@ -37,6 +37,7 @@ class PartSource(FeatureSource):
         part.decided = None if whole.decided is None else whole.decided[part.order]
         part.reads, part.description = whole.reads, whole.description
         part.thresholds, part.link = whole.thresholds, whole.link
+        part.tokens = whole.tokens
         part.__dict__["fingerprint"] = whole.fingerprint
         return part
 

@@ -105,6 +105,7 @@ class WholeLabels:
         self.num_samples = sum(number for _, _, number in found)
         self.weight, self.description = source.weight, source.description
         self.thresholds, self.link = source.thresholds, source.link
+        self.tokens = source.tokens
         given = [part for part in ranks.gather(source.targets) if part is not None]
         self.targets = torch.cat(given) if given else None
 

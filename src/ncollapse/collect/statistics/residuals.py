@@ -6,6 +6,7 @@ error that is a mean over 8,192 rows is known to one or two per cent.
 
 from __future__ import annotations
 
+import copy
 from typing import Any, ClassVar
 
 import torch
@@ -97,6 +98,15 @@ class Residuals(Summed):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.load({}, {name: tensor.clone() for name, tensor in state.items()}, {})
+
+    def select(self, classes: Int[Tensor, " kept"]) -> Residuals:
+        """Those of some classes, to be read only."""
+        mine = torch.zeros(self.counts.numel(), dtype=torch.bool)
+        mine[classes] = True
+        found, rows = copy.copy(self), mine[self.labels]
+        found.counts = torch.where(mine, self.counts, 0)
+        found.rows, found.labels = self.rows[rows], self.labels[rows]
+        return found
 
     def result(self) -> tuple[Float[Tensor, "some dim"], Int[Tensor, " some"]]:
         """The residuals, sorted by class, and their labels."""

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ncollapse.linalg import add_symmetric, mirrored
+
 MODES = ("full", "trace", "sketch")
-# Tiles of a symmetric product: t of them cost (t + 1)/(2t) of a whole one.
-TILES, TILE = 4, 128
 # Past this many classes per-class matrices cost more than a weighted sum with known counts.
 MANY_CLASSES = 512
 
@@ -37,30 +37,6 @@ class Scatter:
     def within(self, sums: Tensor, counts: Tensor, weighting: str) -> Tensor | None:
         """Σ_W under `weighting`, or None where this form does not hold it."""
         raise NotImplementedError
-
-
-def add_symmetric(products: Tensor, rows: Tensor) -> None:
-    """products += rowsᵀ rows, in place. In one dtype on the CPU, the lower block triangle only,
-    which costs little more in float64 than a whole product in float32; see `mirrored`."""
-    if products.device.type != "cpu" or products.dtype != rows.dtype:
-        products.add_(rows.T @ rows)
-        return
-    size = products.shape[0]
-    step = -(-size // max(1, min(TILES, size // TILE)))
-    for start in range(0, size, step):
-        stop = min(start + step, size)
-        products[start:stop, :stop].addmm_(rows[:, start:stop].T, rows[:, :stop])
-
-
-def mirrored(products: Tensor) -> Tensor:
-    """Upper triangle from the lower one, in place; of one matrix or of several."""
-    if products.device.type == "cpu":
-        size = products.shape[-1]
-        step = -(-size // max(1, min(TILES, size // TILE)))
-        for start in range(step, size, step):
-            stop = min(start + step, size)
-            products[..., :start, start:stop] = products[..., start:stop, :start].mT
-    return products
 
 
 class PerClass(Scatter):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ncollapse.collect.statistics.checks import NonFiniteError
 from ncollapse.collect.statistics.protocol import Batch, Tensors
-from ncollapse.collect.statistics.scatter import add_symmetric, mirrored
+from ncollapse.linalg import add_symmetric, mirrored
 
 SUMS = ("count", "sums", "squares", "cross", "products")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +26,20 @@ from ncollapse.collect.tap.heads import is_sharded
 from ncollapse.collect.tap.ordered import thresholds_of
 from ncollapse.collect.tap.preserve import preserved
 from ncollapse.collect.tap.taps import Taps
-from ncollapse.collect.tap.tokens import token_batch, token_order
+from ncollapse.collect.tap.tokens import AUTO, found_kind, token_batch, token_order
 
 Progress = Callable[[str, int, int], None]
+
+
+@runtime_checkable
+class Heard(Protocol):
+    """Who hears the batches of a pass as they are read."""
+
+    def begin(self) -> None: ...
+
+    def take(self, split: str, batch: Batch) -> None: ...
+
+    def end(self) -> None: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +61,9 @@ class ModelStream:
 
     `limit` stops each split after so many samples; `autocast` is a dtype for mixed precision;
     `unpack` maps unusual batches to (inputs, labels). With `tokens` ("next", "same") every token is
-    a sample, and `limit` counts sequences. With `ranks` each runs its share; `done` holds what an
-    interrupted pass has read already; with `numbers` labels may be real-valued targets. The model
+    a sample, and `limit` counts sequences; "auto" asks model and first batch. With `ranks` each
+    runs its share; `done` holds what an interrupted pass has read already; with `numbers` labels
+    may be real-valued targets; `heard` is told of every batch as it is read. The model
     runs in eval mode, without gradients but not in inference mode: tables that it makes in its
     forward pass must serve the next training step. Its mode and buffers and the global random
     states are put back.
@@ -71,6 +83,7 @@ class ModelStream:
     ranks: Ranks | None = None
     done: Done | None = None
     numbers: bool = False
+    heard: Heard | None = None
 
     def __post_init__(self) -> None:
         if not self.loaders:
@@ -131,6 +144,8 @@ class ModelStream:
         return self.taps.end(output)
 
     def _unpacked(self, raw: Any) -> Batch:
+        if self.tokens == AUTO:
+            self.tokens = found_kind(self.taps.model, raw, self.unpack)
         if self.tokens is not None:
             return token_batch(raw, self.tokens, self.unpack, self.ignore_index)
         return unpack_batch(raw, self.unpack, numbers=self.numbers)
@@ -141,11 +156,15 @@ class ModelStream:
     def _batches(self) -> Iterator[tuple[str, int, Batch, Place | None, Tensor | None]]:
         total = self._total()
         done = 0
+        if self.heard is not None:
+            self.heard.begin()
         for split, loader in self.loaders.items():
-            start = 0
+            start = samples = 0
             for raw, place in self._placed(loader):
                 batch, marks = self._unpacked(raw), None
                 rows = batch.rows
+                if self.heard is not None and self.ranks is None:
+                    self.heard.take(split, batch)
                 if place is not None:
                     batch, place = _wanted(batch, place, always=is_sharded(self.taps.model))
                     if self.done is not None:
@@ -159,6 +178,7 @@ class ModelStream:
                 if batch.labels.shape[0]:
                     yield split, start, batch, place, marks
                 start += rows
+                samples += batch.labels.shape[0]
                 done += rows
                 if self.progress is not None:
                     self.progress("forward pass", done, total or done)
@@ -166,6 +186,13 @@ class ModelStream:
                     break
             if start == 0 and self.ranks is None:
                 raise ValueError(f"the loader of split {split!r} is empty; no sample to measure")
+            if samples == 0 and self.ranks is None and self.done is None:
+                raise ValueError(
+                    f"no token of the {start} sequences of split {split!r} is a sample: all are "
+                    "padding, or no real token follows another; check the attention mask"
+                )
+        if self.heard is not None:
+            self.heard.end()
 
     def _placed(self, loader: Any) -> Iterator[tuple[Any, Place | None]]:
         if isinstance(loader, Share):

@@ -11,20 +11,27 @@ from typing import Any
 
 import torch
 from jaxtyping import Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from ncollapse.collect.tap.batches import LABELS, MASKS, Batch, Tokens, Unpack, describe
 
 INPUTS = ("input_ids", "tokens", "inputs")
 KINDS = ("next", "same")
+# Whether every token is a sample is then told by the model and its first batch.
+AUTO = "auto"
+# What transformers calls models that make a logit for every next token.
+CAUSAL = ("ForCausalLM", "LMHeadModel")
 # Sequences are shorter than this, so sequence and position make one number.
 LONGEST = 1 << 24
 
 
-def token_kind(tokens: bool | str) -> str | None:
-    """None for no tokens, "next" for True. Raises ValueError for an unknown kind."""
+def token_kind(tokens: bool | str | None) -> str | None:
+    """None for no tokens, "next" for True, "auto" for None. Raises ValueError for an unknown
+    kind."""
     if tokens is False:
         return None
+    if tokens is None:
+        return AUTO
     kind = "next" if tokens is True else tokens
     if kind not in KINDS:
         raise ValueError(
@@ -32,6 +39,19 @@ def token_kind(tokens: bool | str) -> str | None:
             "(class = the label at the position itself) is needed"
         )
     return kind
+
+
+def found_kind(model: nn.Module, raw: Any, unpack: Unpack | None = None) -> str | None:
+    """ "next" for a causal language model of transformers whose batch holds token ids (sequences,
+    time), with labels of their shape or without any; None for anything else."""
+    if not type(model).__name__.endswith(CAUSAL):
+        return None
+    inputs, labels = token_parts(raw, unpack)
+    ids = ids_of(inputs)
+    if not isinstance(ids, Tensor) or ids.dim() != 2 or ids.is_floating_point():
+        return None
+    shape = None if labels is None else tuple(getattr(labels, "shape", ()))
+    return "next" if shape is None or shape == tuple(ids.shape) else None
 
 
 def targets(
@@ -84,10 +104,9 @@ def token_batch(
     else to (inputs, labels or None). Raises ValueError that says what was found.
     """
     inputs, labels = token_parts(raw, unpack)
-    ids: Any = inputs
+    ids = ids_of(inputs)
     mask = None
     if isinstance(inputs, Mapping):
-        ids = next((inputs[key] for key in INPUTS if key in inputs), None)
         mask = next((inputs[key] for key in MASKS if isinstance(inputs.get(key), Tensor)), None)
     if not isinstance(ids, Tensor) or ids.dim() != 2 or ids.is_floating_point():
         raise ValueError(
@@ -95,9 +114,21 @@ def token_batch(
             "(sequences, time), or tensors of token ids, are needed; or pass unpack=lambda batch: "
             "(inputs, labels)"
         )
+    if kind == "next" and ids.shape[1] < 2:
+        raise ValueError(
+            f"the loader yields sequences of {ids.shape[1]} token, which has no next one; at least "
+            "2 tokens a sequence are needed"
+        )
     labels = None if labels is None else torch.as_tensor(labels)
     found, positions = targets(ids, labels, mask, kind=kind, ignore_index=ignore_index)
     return Batch(inputs, found, mask, Tokens(positions, int(ids.shape[0]), int(ids.shape[1])))
+
+
+def ids_of(inputs: Any) -> Any:
+    """The token ids among inputs, whatever they are."""
+    if not isinstance(inputs, Mapping):
+        return inputs
+    return next((inputs[key] for key in INPUTS if key in inputs), None)
 
 
 def token_parts(raw: Any, unpack: Unpack | None = None) -> tuple[Any, Any]:

@@ -36,6 +36,8 @@ class FeatureSource(ABC):
     weight (K, d), bias (K), class_names: of the classifier, where known; thresholds (Q + 1) and
     link of ordered grades, whose weight is one row. dtype: of the stored features. decided: (N) the
     class that the model decides of each sample, for layers before the one that enters its head.
+    tokens: "next" where a sample is a position of a text and its class the next token; successors:
+    how often contexts of that text have several next tokens, where that was counted.
     reads: (r, d) orthonormal, what the weight behind the features reads most (`Geometry.reads`).
     description: what a report calls the source.
     """
@@ -55,6 +57,8 @@ class FeatureSource(ABC):
     reads: Tensor | None = None
     thresholds: Tensor | None = None
     link: str = "logit"
+    tokens: str | None = None
+    successors: object | None = None
     description: str = "arrays"
 
     @abstractmethod

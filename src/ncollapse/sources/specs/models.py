@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -197,13 +199,28 @@ def _hugging_face(name: str, count: int | None, causal: bool) -> LoadedModel:
             kind = transformers.AutoModelForCausalLM
         elif kind is None or not kind.__name__.endswith("Classification"):
             kind = transformers.AutoModelForSequenceClassification
-        model = kind.from_pretrained(name, **kept)
+        with _bars_on_terminals(transformers):
+            model = kind.from_pretrained(name, **kept)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0][:200]
         raise ValueError(
             f"model 'hf:{name}': {reason}; a hub name (with network) or a local folder is needed"
         ) from None
     return LoadedModel(model, Path(name).name, _processor(transformers, name))
+
+
+@contextmanager
+def _bars_on_terminals(transformers: Any) -> Iterator[None]:
+    """Bars of loading are for terminals; elsewhere they would fill logs."""
+    logging = transformers.utils.logging
+    if sys.stderr.isatty() or not logging.is_progress_bar_enabled():
+        yield
+        return
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()
 
 
 def _processor(transformers: Any, name: str) -> Callable[[Any], Tensor] | None:

@@ -10,6 +10,7 @@ EXTRAS = {
     "timm": "vision",
     "transformers": "transformers",
     "datasets": "transformers",
+    "tokenizers": "transformers",
     "torchmetrics": "torchmetrics",
     "lightning": "lightning",
     "ot": "ot",

@@ -1,0 +1,1 @@
+"""Texts: files → documents dealt to splits → token ids packed into sequences."""
