@@ -39,7 +39,7 @@ Kernel = Callable[[Tensor], Tensor]
 def log_kernel(square: Float[Tensor, "*pairs"]) -> Float[Tensor, "*pairs"]:
     """log(1/r) of squared distances r². Of unit rows ≥ -log 2; infinite where two coincide.
 
-    K rows of a simplex read -½ log(2K/(K-1)) at every pair, the least mean that K rows can have: the
+    K rows of a simplex read -½ log(2K/(K-1)) at every pair, the least mean of any K rows: the
     kernel is convex and increasing in the cosine, whose mean is at least -1/(K-1).
     Source: Wu & Papyan 2024.
     """
