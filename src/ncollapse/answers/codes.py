@@ -71,7 +71,7 @@ QUESTIONS = (
             PARTLY: "More class means than a simplex can hold spread further than random ones. ",
             NO: "More class means than a simplex can hold spread less far than they could. ",
             CANNOT_TELL: "There are more class means than a simplex can hold. ",
-            NOT_MEASURED: "",
+            NOT_MEASURED: "How far class means spread was not measured. ",
         },
         crowded=True,
     ),

@@ -60,6 +60,7 @@ def compared(
         decisions=evidence.decisions,
         rays=evidence.rays,
         latent=evidence.latent,
+        tags=evidence.tags,
         definition=definition,
     )
     seed = comparators.seed

@@ -15,6 +15,7 @@ from ncollapse.geometry import Geometry
 from ncollapse.metrics.catalog import METRICS
 from ncollapse.metrics.onc import Latent
 from ncollapse.metrics.readings import applicable
+from ncollapse.metrics.tags import Tags
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +23,7 @@ class Evidence:
     """Parts may be missing. epsilon: spacing at 1 of the features' dtype. residuals: single
     samples about their class means. stored: class means in the columns in which features are
     rounded, where the geometry is in others. rays: directions and lengths, where asked for. latent:
-    the head of ordered grades. task: whose rows are asked."""
+    the head of ordered grades. tags: means of several labels. task: whose rows are asked."""
 
     statistics: ClassStatistics
     geometry: Geometry | None
@@ -33,6 +34,7 @@ class Evidence:
     stored: Tensor | None = None
     rays: Rays | None = None
     latent: Latent | None = None
+    tags: Tags | None = None
     task: str = "classification"
 
     @property
@@ -50,6 +52,7 @@ class Evidence:
             and (self.geometry.reads is not None or self.geometry.weight is not None),
             rays=self.rays is not None,
             latent=self.latent is not None,
+            tags=self.tags is not None,
             task=self.task,
         )
         if self.geometry is None:

@@ -11,6 +11,7 @@ from ncollapse.geometry import Geometry
 from ncollapse.metrics.catalog import METRICS, of_task
 from ncollapse.metrics.metric import ALONE, Metric, Without
 from ncollapse.metrics.onc import Latent
+from ncollapse.metrics.tags import Tags
 
 
 def applicable(
@@ -22,6 +23,7 @@ def applicable(
     reads: bool = False,
     rays: bool = False,
     latent: bool = False,
+    tags: bool = False,
     task: str = "classification",
 ) -> tuple[str, ...]:
     """Keys of a task that can be asked of what is at hand; Σ_W may still be missing. decided:
@@ -32,6 +34,7 @@ def applicable(
     held["decided"] = head and decisions if decided is None else decided
     held["rays"] = rays
     held["latent"] = latent
+    held["tags"] = tags
     rows = of_task(task).items()
     return tuple(key for key, row in rows if all(held[need] for need in row.needs))
 
@@ -44,6 +47,7 @@ def read(
     decisions: Decisions | None = None,
     rays: Rays | None = None,
     latent: Latent | None = None,
+    tags: Tags | None = None,
     definition: str = "macro",
 ) -> tuple[dict[str, float | None], list[str]]:
     """Values by key and warnings; a metric that cannot be read is None with a sentence."""
@@ -64,6 +68,7 @@ def read(
                     decisions=decisions,
                     rays=rays,
                     latent=latent,
+                    tags=tags,
                     definition=definition,
                 ).detach()
             )
