@@ -24,7 +24,7 @@ def spread(asking: Asking, seen: Seen) -> Answer:
     if reading is None or reading.best is None:
         return Answer(NOT_MEASURED, "Spread within single labels was not read: see the warnings.")
     numbers = seen.numbers(SPREAD)
-    low, high = seen.span(SPREAD)
+    high = seen.span(SPREAD)[1]
     said = f"Within single labels of {seen.name} features vary {reading.best:.3g} of between them"
     if reading.null is None:
         return Answer(CANNOT_TELL, f"{said}; it was not compared with shuffled labels.", numbers)
@@ -45,7 +45,7 @@ def frame(asking: Asking, seen: Seen) -> Answer:
     if reading is None or reading.best is None:
         return Answer(CANNOT_TELL, "The means of single labels were not compared with a frame.")
     numbers = seen.numbers(FRAME)
-    low, high = seen.span(FRAME)
+    high = seen.span(FRAME)[1]
     random = "" if reading.null is None else f" (random directions: {reading.null.mean:.2f})"
     said = f"Means of single labels lie {reading.best:.3f} from a simplex{random}"
     if reading.null is None or high >= reading.null.low:
@@ -62,9 +62,7 @@ def tagged(asking: Asking, seen: Seen) -> Answer:
     if own is None:
         return Answer(NOT_MEASURED, "No set of several labels was there to compare.")
     numbers = seen.numbers(*(key for key in (TAGS, OTHER) if seen.get(key) is not None))
-    said = (
-        f"Means of several labels meet the sum of their single ones at a mean cosine of {own:.3f}"
-    )
+    said = f"Means of several labels meet sums of their single ones at a mean cosine of {own:.3f}"
     if other is None:
         return Answer(CANNOT_TELL, f"{said}; there is no other set to compare with.", numbers)
     said += f", those of other labels at {other:.3f}"

@@ -86,7 +86,8 @@ def measure(
         typer.Option(help="next: a language model, classes are next tokens; same: token labels."),
     ] = None,
     task: Annotated[
-        str, typer.Option(help="auto (found from the labels), classification or regression.")
+        str,
+        typer.Option(help="auto (from labels), classification, regression, ordinal, multilabel."),
     ] = "auto",
     reference: Annotated[
         str | None,

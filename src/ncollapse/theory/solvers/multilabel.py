@@ -87,7 +87,7 @@ def pick_all(
 
 
 def gap(strength: float, m: int, num_classes: int) -> float:
-    """β_m: the root of e^{-β}/(m + (K-m) e^{-β}) = strength β; 0 for m = K, where logits are alike."""
+    """β_m: the root of e^{-β}/(m + (K-m) e^{-β}) = strength β; 0 for m = K."""
     if m == num_classes:
         return 0.0
     from scipy.optimize import brentq
