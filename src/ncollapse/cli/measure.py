@@ -85,6 +85,10 @@ def measure(
         str | None,
         typer.Option(help="next: a language model, classes are next tokens; same: token labels."),
     ] = None,
+    pixels_per_image: Annotated[
+        int | None,
+        typer.Option(min=0, help="Segmentation: pixels are samples, so many an image (0: all)."),
+    ] = None,
     task: Annotated[
         str,
         typer.Option(help="auto (from labels), classification, regression, ordinal, multilabel."),
@@ -152,6 +156,8 @@ def measure(
         raise ValueError("--resume needs --output, the folder of the interrupted run")
     if weighting not in ("macro", "micro"):
         raise ValueError(f"--weighting {weighting!r} is unknown; macro or micro is needed")
+    if pixels_per_image is not None and (model is None or layers or tokens is not None):
+        raise ValueError("--pixels-per-image goes with --model, without --layers and --tokens")
     began = time.monotonic()
     options: dict[str, Any] = {
         "num_classes": num_classes if file is not None else None,
@@ -201,6 +207,7 @@ def measure(
                         geodesic=False if no_geodesic else None,
                         options=options,
                         tokens=tokens,
+                        pixels=pixels_per_image,
                         output=output,
                         snapshot=snapshot,
                         resume=resume,

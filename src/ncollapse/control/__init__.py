@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         LogitAdjustedLoss,
         MeanLoss,
         MSELoss,
+        PickAllLabelsLoss,
         RescaledMSELoss,
         SupervisedContrastiveLoss,
         VectorScalingLoss,
