@@ -33,7 +33,7 @@ class Tags:
         sets: Bool[Tensor, "sets labels"],
         counts: Tensor,
         means: Float[Tensor, "sets dim"],
-        singles: Float[Tensor, "labels dim"],
+        singles: Float[Tensor, "alone dim"],
         present: Tensor,
     ) -> Tags | None:
         """singles: means of the labels `present` alone. Sets with another label are left out; None
