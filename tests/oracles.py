@@ -150,6 +150,8 @@ def oracle(
             f"nc2_gof_{side}": np.abs(cosines(raw)).mean(),
             f"nc2_rank_{side}": effective_rank(gram_rows) / (count - 1),
         }
+        if count > 2:
+            found |= codes(centred_rows, side)
     if head is not None:
         unit = head / np.linalg.norm(head)
         cos = (head * M).sum(1) / np.linalg.norm(head, axis=1) / np.linalg.norm(M, axis=1)
@@ -169,6 +171,9 @@ def oracle(
     found |= decisions(features, labels, parts, weight, bias)
     known: dict[str, float | None] = {key: float(value) for key, value in found.items()}
     if count == 2:
+        for side in ("means", "weights") if head is not None else ("means",):
+            names = ("margin", "cosine", "uniformity", "frame")
+            known |= {f"gnc_{name}_{side}": None for name in names}
         always = (
             "equinorm_means",
             "equiangular_means",
@@ -184,6 +189,36 @@ def oracle(
     if 0 < free <= np.linalg.matrix_rank(scatter, hermitian=True, tol=1e-9 * np.trace(scatter)):
         known["nc1_vci"] = None
     return known
+
+
+def codes(rows: Array, side: str) -> dict[str, float]:
+    """Generalised collapse, each number by its definition; the hull by a general solver."""
+    from scipy.optimize import minimize
+
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    count, d = len(unit), np.linalg.matrix_rank(rows)
+    gram = unit @ unit.T
+    i, j = np.triu_indices(count, 1)
+    margins = []
+    for k in range(count):
+        apart = np.delete(unit, k, axis=0) - unit[k]
+        inner = apart @ apart.T
+        best = minimize(
+            lambda x, inner=inner: x @ inner @ x,
+            np.full(count - 1, 1 / (count - 1)),
+            jac=lambda x, inner=inner: 2 * inner @ x,
+            bounds=[(0, 1)] * (count - 1),
+            constraints={"type": "eq", "fun": lambda x: x.sum() - 1, "jac": np.ones_like},
+            method="SLSQP",
+            options={"ftol": 1e-16, "maxiter": 500},
+        )
+        margins.append(np.sqrt(max(best.fun, 0)))
+    return {
+        f"gnc_margin_{side}": float(min(margins)),
+        f"gnc_cosine_{side}": gram[i, j].max(),
+        f"gnc_uniformity_{side}": -np.log(np.linalg.norm(unit[i] - unit[j], axis=1)).mean(),
+        f"gnc_frame_{side}": d / count**2 * (gram**2).sum() - 1,
+    }
 
 
 def directional(features: Array, labels: Array, present: Array) -> dict[str, float]:

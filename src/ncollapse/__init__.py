@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ncollapse.measuring.kernel import measure_kernel
     from ncollapse.measuring.measure import measure, measure_features, measure_source
     from ncollapse.measuring.measurement import Measurement
+    from ncollapse.measuring.pixels import measure_pixels
     from ncollapse.record.document import Document
     from ncollapse.record.readings import Reading, Verdict
     from ncollapse.record.trace import Trace
@@ -45,6 +46,7 @@ _NAMES = {
     "measure": "ncollapse.measuring.measure",
     "measure_features": "ncollapse.measuring.measure",
     "measure_kernel": "ncollapse.measuring.kernel",
+    "measure_pixels": "ncollapse.measuring.pixels",
     "measure_source": "ncollapse.measuring.measure",
     "open_source": "ncollapse.sources.features.files",
     "predict": "ncollapse.theory.predict",
@@ -69,6 +71,7 @@ __all__ = [
     "measure",
     "measure_features",
     "measure_kernel",
+    "measure_pixels",
     "measure_source",
     "open_source",
     "predict",

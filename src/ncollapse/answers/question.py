@@ -87,6 +87,11 @@ class Asking:
         """Rows of the classes that are present in a split."""
         return [row for row in self.classes if (row.split, row.layer) == (seen.name, seen.layer)]
 
+    def crowded(self, seen: Seen) -> bool:
+        """Whether more classes are present than a simplex in their directions can hold."""
+        room = min(self.num_features, self.directions or self.num_features)
+        return self.present(seen) > room + 1
+
     def present(self, seen: Seen) -> int:
         """How many classes have samples there; all of them where no rows tell."""
         return len(self.rows(seen)) or self.num_classes
@@ -113,7 +118,8 @@ class Question:
     rank: its place among those of its task. text: may hold {split}; such a question is asked of
     every split, under the id `id:split`. needs: the readings that the rule looks at. rule: (what
     is known, the split) → Answer. phrases: by answer, what a report says in running text; others:
-    the same of a split that is not the reference; unasked: why a second split has no answer.
+    the same of a split that is not the reference; unasked: why a second split has no answer;
+    crowded: asked only where more classes are present than a simplex can hold.
     """
 
     id: str
@@ -126,6 +132,7 @@ class Question:
     unasked: str = ""
     task: str = "classification"
     several_layers: bool = False
+    crowded: bool = False
 
     @property
     def each_split(self) -> bool:
@@ -133,6 +140,8 @@ class Question:
 
     def answered(self, asking: Asking) -> list[Verdict]:
         """The verdicts, one for every split that it is asked of; none where it is not asked."""
+        if self.crowded and not asking.crowded(asking.reference):
+            return []
         if self.several_layers and len(asking.results[asking.reference.name]) < 2:
             return []
         if not self.each_split:

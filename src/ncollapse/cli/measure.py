@@ -89,11 +89,15 @@ def measure(
     max_length: Annotated[
         int | None, typer.Option(min=1, help="Tokens a sequence of texts; default the model's.")
     ] = None,
+    pixels_per_image: Annotated[
+        int | None,
+        typer.Option(min=0, help="Segmentation: pixels are samples, so many an image (0: all)."),
+    ] = None,
     task: Annotated[
         str,
         typer.Option(
-            help="auto (found from labels and model), classification, regression, ordinal or "
-            "language."
+            help="auto (found from labels and model), classification, regression, ordinal, "
+            "language or multilabel."
         ),
     ] = "auto",
     reference: Annotated[
@@ -160,6 +164,8 @@ def measure(
         raise ValueError("--resume needs --output, the folder of the interrupted run")
     if weighting not in ("macro", "micro"):
         raise ValueError(f"--weighting {weighting!r} is unknown; macro or micro is needed")
+    if pixels_per_image is not None and (model is None or layers or tokens is not None):
+        raise ValueError("--pixels-per-image goes with --model, without --layers and --tokens")
     began = time.monotonic()
     options: dict[str, Any] = {
         "num_classes": num_classes if file is not None else None,
@@ -210,6 +216,7 @@ def measure(
                         options=options,
                         tokens=tokens,
                         max_length=max_length,
+                        pixels=pixels_per_image,
                         output=output,
                         snapshot=snapshot,
                         resume=resume,

@@ -35,6 +35,7 @@ def measure_spec(
     options: dict[str, Any],
     tokens: str | None = None,
     max_length: int | None = None,
+    pixels: int | None = None,
     output: Path | None = None,
     snapshot: Path | None = None,
     resume: bool = False,
@@ -88,6 +89,21 @@ def measure_spec(
         else part
         for split, part in parts.items()
     }
+    if pixels is not None:
+        if many:
+            raise ValueError("--pixels-per-image reads one file of --weights, not a pattern")
+        from ncollapse.measuring.pixels import measure_pixels
+
+        return measure_pixels(
+            loaded.model,
+            splits,
+            pixels_per_image=pixels,
+            head=head,
+            limit=limit,
+            class_names=found.class_names,
+            description=f"{loaded.description} · {found.description} · {where}",
+            **options,
+        )
     said: dict[str, Any] = {
         "layers": list(layers) if layers else None,
         "head": False if head == "none" else head,

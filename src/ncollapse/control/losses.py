@@ -236,6 +236,26 @@ class SupervisedContrastiveLoss(nn.Module):
         return values.sum() / paired.clamp_min(1)
 
 
+class PickAllLabelsLoss(nn.Module):
+    """Cross-entropy of every label that a sample has: Σ_{k∈S} -log softmax(z)_k, mean over samples.
+
+    labels (samples, K) of 0 and 1; a sample without a label costs nothing. Computed in at least
+    float32. Geometry: samples with one label as a simplex, those with several along the sums of
+    their single means (Li et al. 2024), `ncollapse.theory.solvers.multilabel.pick_all`.
+    Raises ValueError for labels of another shape than the logits.
+    """
+
+    def forward(self, logits: Logits, labels: Tensor) -> Scalar:
+        if labels.shape != logits.shape:
+            raise ValueError(
+                f"labels have shape {tuple(labels.shape)} and logits {tuple(logits.shape)}; one 0 "
+                "or 1 a logit is needed"
+            )
+        with torch.autocast(logits.device.type, enabled=False):
+            wide = _wide(logits)
+            return _mean(-(labels.to(wide.dtype) * wide.log_softmax(1)).sum(1))
+
+
 def _mean(values: Tensor) -> Scalar:
     """The mean, 0 of nothing."""
     return values.sum() / max(values.numel(), 1)

@@ -10,6 +10,7 @@ from ncollapse.metrics.drawn import drawn_pairs
 from ncollapse.metrics.estimates import Estimate, estimates
 from ncollapse.metrics.evidence import Evidence
 from ncollapse.metrics.floors import floors
+from ncollapse.metrics.gnc import crowded
 from ncollapse.metrics.metric import Without
 from ncollapse.metrics.null import nulls
 from ncollapse.metrics.readings import read
@@ -47,6 +48,8 @@ def compared(
     if keys is not None:
         chosen = frozenset(keys)
         wanted = tuple(key for key in wanted if key in chosen)
+    elif evidence.geometry is not None and not crowded(evidence.geometry):
+        wanted = tuple(key for key in wanted if not METRICS[key].crowded)
     asked = wanted
     if RATIO in wanted and ANGLES not in wanted:
         wanted = (*wanted, ANGLES)
@@ -59,6 +62,7 @@ def compared(
         latent=evidence.latent,
         shares=evidence.shares,
         information=evidence.information,
+        tags=evidence.tags,
         definition=definition,
     )
     seed = comparators.seed

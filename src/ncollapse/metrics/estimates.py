@@ -176,6 +176,11 @@ def _estimate(row: Metric, full: Tensor | str, parts: Sequence[Tensor | str]) ->
         least = _least(-full.abs(), -torch.stack(known).abs())
         assert least.value is not None and least.interval is not None
         return Estimate(-least.value, row.within(-least.interval[1], -least.interval[0]))
+    if row.scale == "largest":
+        least = _least(-full, -torch.stack(known))
+        assert least.value is not None and least.interval is not None
+        high, low = (-end for end in least.interval)
+        return Estimate(-least.value, row.within(low, high))
     if row.scale == "folded":
         return _folded(row, full, torch.stack(known))
     if row.scale == "log":

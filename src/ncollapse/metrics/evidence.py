@@ -17,6 +17,7 @@ from ncollapse.metrics.information import Information
 from ncollapse.metrics.onc import Latent
 from ncollapse.metrics.readings import applicable
 from ncollapse.metrics.shares import VarianceShares
+from ncollapse.metrics.tags import Tags
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +26,7 @@ class Evidence:
     samples about their class means. stored: class means in the columns in which features are
     rounded, where the geometry is in others. rays: directions and lengths, where asked for. latent:
     the head of ordered grades. shares, information: of a language model's features and predictions.
-    task: whose rows are asked."""
+    tags: means of several labels. task: whose rows are asked."""
 
     statistics: ClassStatistics
     geometry: Geometry | None
@@ -38,6 +39,7 @@ class Evidence:
     latent: Latent | None = None
     shares: VarianceShares | None = None
     information: Information | None = None
+    tags: Tags | None = None
     task: str = "classification"
 
     @property
@@ -57,6 +59,7 @@ class Evidence:
             latent=self.latent is not None,
             shares=self.shares is not None,
             information=self.information is not None,
+            tags=self.tags is not None,
             task=self.task,
         )
         if self.geometry is None:

@@ -11,6 +11,7 @@ from ncollapse.collect.statistics.directions import Rays
 from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.metrics.catalog import METRICS
 from ncollapse.metrics.evidence import Evidence
+from ncollapse.metrics.gnc import occupied
 from ncollapse.metrics.readings import read
 
 ROUNDING = "rounding"
@@ -35,7 +36,10 @@ def floors(keys: Iterable[str], evidence: Evidence, definition: str = "macro") -
         elif isinstance(floor, str):
             module, name = floor.split(":")
             rule = getattr(import_module(module), name)
-            found[key] = float(rule(geometry.num_classes, geometry.num_features))
+            width = geometry.num_features
+            if METRICS[key].crowded:
+                width = occupied(geometry, METRICS[key].arguments["which"])
+            found[key] = float(rule(geometry.num_classes, width))
     if not rounded or not geometry.pairs.exact:
         return found
     means = geometry.raw_rows.matrix if evidence.stored is None else evidence.stored

@@ -33,8 +33,8 @@ INTERVALS = {
     "shares": "draws of the data, the network fixed: Wilson's formula",
 }
 # Where the jackknife works: on θ, log θ, θ² (means of squares), means |a| of signed numbers, or the
-# least, or the greatest size, of many numbers.
-SCALES = ("plain", "log", "square", "folded", "least", "greatest")
+# least, the greatest size, or the largest of many numbers.
+SCALES = ("plain", "log", "square", "folded", "least", "greatest", "largest")
 PAIRS = ("none", "exact", "sampled")
 UNITS = ("number", "percent")
 
@@ -70,12 +70,16 @@ class Metric:
     micro as well.
 
     Comparators. null: one of `NULLS`. floor: "rounding" (what the dtype of the features leaves) or
-    the path of a function of (num_classes, num_features). interval: one of `INTERVALS`, formed on
+    the path of a function of (num_classes, num_features); of a crowded row the directions that its
+    rows span are its features. interval: one of `INTERVALS`, formed on
     `scale`. pairs: none; exact, a mean over pairs of classes that d × d sums give; sampled, one
     that is taken over drawn pairs past the pair budget, and to which the metric is proportional.
     large: "same" where the function reads any number of classes. estimate: the path of a function
     of a `metrics.population.Sample` that gives the population value, for the definitions
     `estimated`. Each may be a `Without`.
+
+    crowded: True of a row that is read by itself only where more classes are present than a simplex
+    can hold (named in keys it always is), False of one that is not shown there, None of the others.
 
     uncentred: whether rows are read as they are. least_classes: with fewer the value is set by
     construction and says nothing. directions: whose rows' directions are read ("means" centred,
@@ -99,6 +103,7 @@ class Metric:
     interval: str | Without
     estimate: str | Without = Without("it is read exactly")
     estimated: tuple[str, ...] = ("default", "macro", "micro")
+    crowded: bool | None = None
     uncentred: bool = False
     least_classes: int = 2
     directions: tuple[str, ...] = ()
@@ -153,6 +158,8 @@ class Metric:
             return found[..., 0]
         if self.scale == "greatest":
             return found.abs().max(-1).values
+        if self.scale == "largest":
+            return found.max(-1).values
         return found.min(-1).values if self.scale == "least" else found
 
     def evaluate(

@@ -13,6 +13,7 @@ from ncollapse.metrics.information import Information
 from ncollapse.metrics.metric import ALONE, Metric, Without
 from ncollapse.metrics.onc import Latent
 from ncollapse.metrics.shares import VarianceShares
+from ncollapse.metrics.tags import Tags
 
 
 def applicable(
@@ -26,6 +27,7 @@ def applicable(
     latent: bool = False,
     shares: bool = False,
     information: bool = False,
+    tags: bool = False,
     task: str = "classification",
 ) -> tuple[str, ...]:
     """Keys of a task that can be asked of what is at hand; Σ_W may still be missing. decided:
@@ -35,7 +37,7 @@ def applicable(
     held["reads"] = reads
     held["decided"] = head and decisions if decided is None else decided
     held["rays"] = rays
-    held |= {"latent": latent, "shares": shares, "information": information}
+    held |= {"latent": latent, "shares": shares, "information": information, "tags": tags}
     rows = of_task(task).items()
     return tuple(key for key, row in rows if all(held[need] for need in row.needs))
 
@@ -50,6 +52,7 @@ def read(
     latent: Latent | None = None,
     shares: VarianceShares | None = None,
     information: Information | None = None,
+    tags: Tags | None = None,
     definition: str = "macro",
 ) -> tuple[dict[str, float | None], list[str]]:
     """Values by key and warnings; a metric that cannot be read is None with a sentence."""
@@ -72,6 +75,7 @@ def read(
                     latent=latent,
                     shares=shares,
                     information=information,
+                    tags=tags,
                     definition=definition,
                 ).detach()
             )

@@ -157,6 +157,11 @@ class SampledPairs:
     def raw(self, which: str) -> Float[Tensor, ""]:
         return self._mean(self._sample["raw" if which == "means" else "weight"].abs())
 
+    def logarithm(self, which: str) -> Float[Tensor, ""]:
+        """Mean of log(1/‖u_i - u_j‖) of unit rows of centred means ("means") or of the weight."""
+        cosines = self._sample["cosine" if which == "means" else "weight"]
+        return self._mean(-0.5 * (2 - 2 * cosines).clamp_min(0).log())
+
     def spread(
         self, traces: Float[Tensor, " classes"], power: int, *, kernels: bool = False
     ) -> Float[Tensor, ""]:

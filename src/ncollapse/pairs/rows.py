@@ -77,6 +77,11 @@ class Rows:
         mean = ((total**2).sum() - squares) / pairs
         return ((frobenius(gram) ** 2 - fourth) / pairs - mean**2).clamp_min(0)
 
+    @property
+    def unit_square(self) -> Float[Tensor, ""]:
+        """Σ cos² over all ordered pairs of rows and each row with itself: ‖Σ u uᵀ‖²_F."""
+        return frobenius(self._units[0]) ** 2
+
     def dots(self, other: Rows) -> Float[Tensor, " rows"]:
         """⟨r_k, s_k⟩ of two sets of as many rows."""
         pairs = zip(self.blocks(), other.blocks(), strict=True)

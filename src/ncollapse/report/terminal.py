@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from ncollapse.answers.question import NOT_MEASURED
-from ncollapse.answers.questions import shared
-from ncollapse.metrics.catalog import shown
+from ncollapse.answers.questions import identified, shared
+from ncollapse.metrics.catalog import crowded_in, shown
 from ncollapse.metrics.depth import depth_of
 from ncollapse.record.document import COUNTED, Document
 from ncollapse.record.readings import HEAD, ClassRow, Reading
@@ -35,22 +35,37 @@ def render(
     lines.append("")
     header = f"{'':22}" + "".join(f"{name:>18}" for name in splits) + f"{'reference':>20}"
     lines.append(header.rstrip())
-    for row, place in shown("terminal", document.task):
+    crowded = crowded_of(document)
+    for row, place in shown("terminal", document.task, crowded=crowded):
         readings = [
             document.results[split].get(document.layer, {}).get(row.key) for split in splits
         ]
         if all(reading is None or reading.value is None for reading in readings):
             continue
         noise = row.null if isinstance(row.null, str) else ""
-        line = f" {place.title:21}"
+        line = f" {place.title:22}" if row.crowded else f" {place.title:21}"
+        bound = row.crowded and isinstance(row.floor, str)
         line += "".join(f"{_cell(reading, row.unit):>18}" for reading in readings)
-        lines.append(_fit(line + f"{_reference(readings, row.unit, noise):>20}", width))
+        said = _reference(readings, row.unit, "random" if bound else noise)
+        if bound:
+            said += _bound(readings, row.direction)
+        lines.append(_fit(line + f"{said:>20}", width))
     lines.append("")
     for verdict in document.verdicts:
+        if crowded and identified(verdict) == "frame":
+            continue  # It cannot be, which the question before it says.
         if verdict.answer != "not measured":
             lines.append(_fit(f" {verdict.question:<52}{verdict.answer}", width))
     lines += [_fit(line, width) for line in _closing(document, classes, seconds)]
     return "\n".join(lines[:24])
+
+
+def crowded_of(document: Document) -> bool:
+    """Whether readings of more classes than a simplex can hold were made, because there are."""
+    read = document.results[document.reference].get(document.layer, {})
+    spectrum = document.config.get("between_scatter", {}).get(document.reference, {})
+    room = min(document.num_features, spectrum.get("rank") or document.num_features)
+    return document.num_classes > room + 1 and crowded_in(read)
 
 
 def _data_line(document: Document) -> str:
@@ -165,6 +180,14 @@ def _reference(readings: Sequence[Reading | None], kind: str, name: str) -> str:
     for reading in readings:
         if reading is not None and reading.null is not None:
             return f"{name} {number(reading.null.mean, kind)}"
+    return ""
+
+
+def _bound(readings: Sequence[Reading | None], direction: str | None) -> str:
+    """What no code can pass, behind what random directions read."""
+    for reading in readings:
+        if reading is not None and reading.floor is not None:
+            return f" {'≤' if direction == 'up' else '≥'} {reading.floor:.2f}"
     return ""
 
 

@@ -96,9 +96,14 @@ def meaning(document: Document) -> list[str]:
         return _in_turn(document)
     return [
         _about_spread(document),
-        _phrase(document, "frame") + _phrase(document, "dual"),
+        _crowded(document) + _phrase(document, "frame") + _phrase(document, "dual"),
         _phrase(document, "nearest") + _phrase(document, "minority"),
     ]
+
+
+def _crowded(document: Document) -> str:
+    """What comes first where a simplex cannot be."""
+    return "" if verdict_on(document, "code") is None else _phrase(document, "code")
 
 
 def _in_turn(document: Document) -> list[str]:

@@ -35,6 +35,11 @@ def chosen(name: str, source: Labelled) -> tuple[Task, str]:
         if why is not None:
             return task, why
     given = source.labels if source.targets is None else source.targets
+    if given.dim() == 2 and given.shape[1] > 1 and bool((given.sum(1) == 1).all()):
+        raise ValueError(
+            f"{source.description}: labels are one-hot, one 1 in each of {len(given)} rows; pass "
+            "class numbers, labels.argmax(1); of a loader, unpack=lambda b: (b[0], b[1].argmax(1))"
+        )
     raise ValueError(
         f"{source.description}: labels are {given.dtype} and whole numbers; convert them with "
         f".astype(int) if they are class numbers, or pass task=, one of {', '.join(known)}"

@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from ncollapse.sources.features.arrays import zeros_and_ones
+
 LABELS = ("labels", "label", "target", "targets", "y")
 MASKS = ("attention_mask", "mask")
 HOW = (
@@ -144,6 +146,8 @@ def _checked(inputs: Any, labels: Any, numbers: bool) -> Batch:
         value = value[:, 0]
     if value.dim() == 1 and value.is_floating_point() and bool(((value == 0) | (value == 1)).all()):
         value = value.to(torch.int64)  # As losses of one logit want them.
+    if numbers and zeros_and_ones(value):
+        value = value.to(torch.float32)
     whole = value.dim() == 1 and not value.is_floating_point() and not value.is_complex()
     if not whole and not (numbers and _numbers(value)):
         raise ValueError(
@@ -162,6 +166,8 @@ def _numbers(labels: Tensor) -> bool:
     """Whether these are targets of a regression: real numbers, but no shares of classes."""
     if not labels.is_floating_point() or labels.dim() not in (1, 2) or labels.shape[-1] == 0:
         return False
+    if zeros_and_ones(labels):
+        return True  # Several labels a sample; that all have one is known at the end.
     shares = labels.dim() == 2 and bool((labels >= 0).all())
     return not (shares and bool(((labels.sum(1) - 1).abs() < 1e-3).all()))
 
@@ -169,6 +175,10 @@ def _numbers(labels: Tensor) -> bool:
 def _advice(inputs: Any, labels: Tensor) -> str:
     """What labels that are no class numbers may be, and what measures those."""
     whole = not labels.is_floating_point() and not labels.is_complex()
+    if zeros_and_ones(labels) and not _one_hot(labels):
+        return (
+            "; several labels a sample are read by nc.measure, and have no classes to be followed"
+        )
     if labels.dim() == 2 and whole and not _one_hot(labels):
         return (
             "; if these are labels of tokens, pass tokens='same' (or tokens=True, for models that "

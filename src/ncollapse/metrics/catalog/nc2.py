@@ -143,6 +143,7 @@ ROWS = (
         key="nc2_angle_ratio",
         function="ncollapse.metrics.nc2:nc2_angle_ratio",
         title="angles against random",
+        crowded=False,
         family="NC2",
         needs=("means",),
         takes=("statistics", "geometry"),

@@ -27,7 +27,7 @@ from ncollapse.report.plots.ink import (
     style,
     to_svg,
 )
-from ncollapse.report.terminal import number
+from ncollapse.report.terminal import crowded_of, number
 
 WIDTH, HEIGHT, LEFT, RIGHT = 490.0, 306.0, 170.0, 118.0
 # Below this a null is rounding: the reading is ideal by construction (two classes).
@@ -77,7 +77,7 @@ def collapse_strip(document: Document, alt: str, *, layer: str | None = None) ->
     layer: by default the one that verdicts are about.
     """
     splits = list(document.results)[:2]
-    rows = shown("strip", document.task)
+    rows = shown("strip", document.task, crowded=crowded_of(document))
     read = [document.results[split].get(layer or document.layer, {}) for split in splits]
     table = [[Bar.of(row, readings.get(row.key)) for readings in read] for row, _ in rows]
     limit, right = _limits([bar for bars in table for bar in bars if bar is not None])

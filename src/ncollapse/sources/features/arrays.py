@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 EDGE_ROWS = 64
+# Labels of samples that have several labels, or none: what classes skip.
+NO_SINGLE = -100
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +32,9 @@ class FeatureSource(ABC):
     """Features (N, d) with labels, read in file order as often as wanted, in flat memory.
 
     labels: (N) int64. targets: (N, n) where a sample has numbers in place of a class; labels are
-    then zeros, so that what counts and deals samples sees one class. splits: names; split_codes:
+    then zeros, so that what counts and deals samples sees one class. Rows of zeros and ones are the
+    labels of a sample that may have several; labels are then those of samples with one, else -100.
+    splits: names; split_codes:
     (N) index into them, None for one split.
     order: (N) places among the samples of all processes, where several read parts of one source.
     weight (K, d), bias (K), class_names: of the classifier, where known; thresholds (Q + 1) and
@@ -113,6 +117,9 @@ class FeatureSource(ABC):
         if labels.dtype.is_floating_point and labels.dim() in (1, 2):
             self._set_targets(labels)
             return
+        if labels.dim() == 2 and zeros_and_ones(labels):
+            self._set_targets(labels.to(torch.float32))
+            return
         self.labels = check_labels(labels, self.description)
         if self.labels.numel() != self.num_samples:
             raise ValueError(
@@ -129,6 +136,10 @@ class FeatureSource(ABC):
                 f"{self.targets.shape[0]} rows of targets; one row a sample is needed"
             )
         self.labels = torch.zeros(self.num_samples, dtype=torch.int64)
+        if several_labels(self.targets):
+            # Samples with one label are of its class, all others of none.
+            one = self.targets.sum(1) == 1
+            self.labels = torch.where(one, self.targets.argmax(1), NO_SINGLE)
 
     def _set_head(self, weight: Any, bias: Any) -> None:
         if weight is not None:
@@ -295,6 +306,16 @@ def check_labels(labels: Tensor, description: str) -> Tensor:
             "with .astype(int) if they are class numbers"
         )
     return labels.to(torch.int64)
+
+
+def zeros_and_ones(labels: Tensor) -> bool:
+    """Whether these are rows of zeros and ones, at least two columns of them."""
+    return labels.dim() == 2 and labels.shape[1] > 1 and bool(((labels == 0) | (labels == 1)).all())
+
+
+def several_labels(targets: Tensor) -> bool:
+    """Whether each row marks the labels of a sample: zeros and ones, not one 1 in every row."""
+    return zeros_and_ones(targets) and bool((targets.sum(1) != 1).any())
 
 
 def check_targets(targets: Tensor, description: str) -> Tensor:

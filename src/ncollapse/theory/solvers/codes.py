@@ -19,6 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from ncollapse.geometry import Geometry
+from ncollapse.pairs.bounds import margin_bound as margin_bound
+from ncollapse.pairs.bounds import welch_bound as welch_bound
 
 Array = NDArray[np.float64]
 # Inverse temperatures of the continuation: from a landscape that is smooth to one that is sharp.
@@ -84,35 +86,6 @@ def softmax_code(
         found = [_search(K, d, generator) for _ in range(restarts)]
         rows, used = _polish(max(found, key=_smallest_margin)), restarts
     return _code(rows, bound, why, used)
-
-
-def margin_bound(num_classes: int, num_features: int) -> tuple[float, str]:
-    """A proven upper bound on the one-vs-rest margin, and where it comes from.
-
-    K ≤ d + 1: K/(K-1). d = 2: 1 - cos(2π/K). Else 1: if 0 lies in the hull of the code, d + 1 of
-    the vectors already hold it (Carathéodory) and any other is at most 1 away; if not, the hull's
-    point nearest to 0 lies on a face of d vectors, and any other is nearer than 1 to it.
-    """
-    K, d = num_classes, num_features
-    if d + 1 >= K:
-        return K / (K - 1), "a simplex has the largest margin K/(K-1) (Jiang et al. 2024)"
-    if d == 2:
-        return (
-            1 - math.cos(2 * math.pi / K),
-            "in the plane a regular polygon has the largest margin 1 - cos(2π/K)",
-        )
-    return 1.0, "more than d + 1 vectors cannot have margins above 1"
-
-
-def welch_bound(num_classes: int, num_features: int) -> float:
-    """√((K-d)/(d(K-1))), the least largest |cosine| of K unit vectors in d < K dimensions.
-
-    0 for K ≤ d. Signed cosines obey less: -1/(K-1) for K ≤ d + 1, 0 beyond. Source: Welch 1974.
-    """
-    K, d = num_classes, num_features
-    if K < 2 or d < 1:
-        raise ValueError(f"num_classes={K}, num_features={d}; at least 2 and 1 are needed")
-    return math.sqrt(max(K - d, 0) / (d * (K - 1)))
 
 
 def _closed_form(K: int, d: int, seed: int) -> Array | None:
