@@ -165,11 +165,9 @@ def leap_plane(twins: Twins, most: int = DRAWN) -> dict[str, Any] | None:
     side = float(torch.pdist(corners).mean())
     inside = flipped & torch.isin(twins.labels, chosen) & torch.isin(twins.predicted, chosen)
     some = inside.nonzero().flatten()
-    starts, ends = (
-        (rows[some].double() - centre) @ plane / side for rows in (twins.clean, twins.attacked)
-    )
+    ends = [(h[some].double() - centre) @ plane / side for h in (twins.clean, twins.attacked)]
     place = torch.searchsorted(chosen, twins.labels[some])
-    arrows = torch.cat([starts, ends, place[:, None].double()], 1)[:most]
+    arrows = torch.cat([*ends, place[:, None].double()], 1)[:most]
     return {
         "classes": chosen.tolist(),
         "vertices": (corners / side).tolist(),

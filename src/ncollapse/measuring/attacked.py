@@ -1,5 +1,5 @@
-"""measure_attack: a model on clean inputs, on attacked ones and on noise of the same size, as splits
-of one measurement."""
+"""measure_attack: clean inputs, attacked ones and noise of the same size, as splits of one
+measurement."""
 
 from __future__ import annotations
 
@@ -146,8 +146,9 @@ def measure_attack(
         hostile = attacked(
             model, chosen, pair.inputs, goal, batch_size=batch_size, seed=seed, progress=step
         )
-        ways = {"points": points, "walked": walked}
-        twins = twins_of(taps, pair.inputs, hostile, pair.labels, first.vertices, **ways)
+        twins = twins_of(
+            taps, pair.inputs, hostile, pair.labels, first.vertices, points=points, walked=walked
+        )
         by = {"true": pair.labels, "target": goal, "predicted": twins.predicted}
         for group in wanted:
             key = f"{split}{AT}{name}" + ("" if group == "true" else f":{group}")
@@ -156,7 +157,9 @@ def measure_attack(
             size = eps or getattr(chosen, "eps", None) or _moved(pair.inputs, hostile, norm)
             calm = Noise(size, norm, clip, seed)
             noisy = attacked(model, calm, pair.inputs, pair.labels, seed=seed)
-            twins = twins_of(taps, pair.inputs, noisy, pair.labels, first.vertices, **ways)
+            twins = twins_of(
+                taps, pair.inputs, noisy, pair.labels, first.vertices, points=points, walked=walked
+            )
             made[f"{split}{AT}{NOISE}"] = _Pairs(noisy, pair.labels, twins)
     whole: dict[str, Any] = {
         split: (held[split].inputs, held[split].labels)
@@ -252,8 +255,9 @@ def _collected(
                 f"split {split!r} has inputs that are {describe(x)}; an attack moves one tensor "
                 "(samples, …) of real numbers"
             )
-        kept = batch.labels != ignored
-        parts.append((x.detach().cpu()[kept.cpu()], batch.labels.cpu()[kept.cpu()]))
+        y = batch.labels.cpu()
+        kept = torch.ones_like(y, dtype=torch.bool) if ignored is None else y != ignored
+        parts.append((x.detach().cpu()[kept], y[kept]))
         count += len(parts[-1][1])
         if limit is not None and count >= limit:
             break
@@ -303,9 +307,7 @@ def _moved(clean: Tensor, hostile: Tensor, norm: str) -> float:
     rows = (hostile - clean).flatten(1)
     size = rows.norm(dim=1).max() if norm == L2 else rows.abs().max()
     if not float(size) > 0:
-        raise ValueError(
-            "the attack moved no input, so noise of its size is none; pass noise=False"
-        )
+        raise ValueError("the attack moved no input, so no noise is of its size; pass noise=False")
     return float(size)
 
 

@@ -120,7 +120,7 @@ def leap_between(twins: Twins) -> Float[Tensor, ""]:
 
 
 def mean_angle(twins: Twins, centred: bool = True) -> Float[Tensor, ""]:
-    """Mean over classes of the angle in degrees between clean and attacked class means, in [0, 180].
+    """Mean over classes of the angle in degrees between clean and attacked means, in [0, 180].
 
     centred: each about the mean of its own class means; else raw, which the common offset of ReLU
     features makes small. Attacked samples are grouped by `groups`, clean ones by their labels.

@@ -122,8 +122,8 @@ ROWS = (
         "mean_angle_raw",
         "the same without centring",
         "mean over classes of ∠(μ_c, μ'_c) in degrees",
-        "As mean_angle, of raw means: features that are never negative share an offset, which makes "
-        "it small whatever happens.",
+        "As mean_angle, of raw means: features that are never negative share an offset, which "
+        "makes it small whatever happens.",
         ideal=0.0,
         direction="down",
         lower=0.0,
