@@ -3,17 +3,19 @@ features leap to, and the plane in which to draw it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
+from ncollapse.collect.tap.preserve import preserved
 from ncollapse.collect.tap.stream import ModelStream
 from ncollapse.collect.tap.taps import HEAD, Taps
+from ncollapse.downstream.attacks import Attack, attacked, logits
 from ncollapse.metrics.leap import Twins, Vertices, class_means
 
 # By what attacked samples are grouped into classes.
@@ -47,14 +49,14 @@ def seen(taps: Taps, data: Any, batch_size: int = 256, autocast: torch.dtype | N
     assert taps.head is not None
     weight, bias = taps.head.weight.detach().cpu().float(), taps.head.bias
     bias = None if bias is None else bias.detach().cpu().float()
-    logits = functional.linear(features, weight, bias)
-    return Seen(features, labels, logits.argmax(1), weight.shape[0])
+    made = functional.linear(features, weight, bias)
+    return Seen(features, labels, made.argmax(1), weight.shape[0])
 
 
 def twins_of(
     taps: Taps,
     clean: Tensor,
-    attacked: Tensor,
+    hostile: Tensor,
     labels: Int[Tensor, " samples"],
     vertices: Vertices | None = None,
     *,
@@ -72,12 +74,12 @@ def twins_of(
     """
     if points < 2:
         raise ValueError(f"points={points}; a way needs at least its 2 ends")
-    if clean.shape != attacked.shape:
+    if clean.shape != hostile.shape:
         raise ValueError(
-            f"clean inputs are {list(clean.shape)} and attacked ones {list(attacked.shape)}; pass "
+            f"clean inputs are {list(clean.shape)} and attacked ones {list(hostile.shape)}; pass "
             "pairs, in one order"
         )
-    before, after = (seen(taps, (some, labels), batch_size) for some in (clean, attacked))
+    before, after = (seen(taps, (some, labels), batch_size) for some in (clean, hostile))
     found = Twins(
         clean=before.features,
         attacked=after.features,
@@ -90,10 +92,41 @@ def twins_of(
     some = found.flipped.nonzero().flatten()[:walked]
     if not some.numel():
         return found
-    way = _Way(clean[some], attacked[some], labels[some], points)
+    way = _Way(clean[some], hostile[some], labels[some], points)
     rows = seen(taps, way, batch_size).features
     cosines = found.vertices.cosines(rows).view(points, some.numel(), -1).transpose(0, 1)
     return regrouped(found, found.groups, some, cosines)
+
+
+def robust_accuracy(
+    model: nn.Module,
+    attacks: Sequence[Attack],
+    inputs: Tensor,
+    labels: Int[Tensor, " samples"],
+    *,
+    batch_size: int = 256,
+    seed: int = 0,
+) -> float:
+    """Share of samples that a model decides rightly clean and under every one of the attacks, in
+    [0, 1]: each sample faces the attack that is worst for it. Raises ValueError without samples,
+    and as `attacked` does."""
+    if not labels.numel():
+        raise ValueError("no sample was passed; accuracy is a share of at least one")
+    right = torch.ones(labels.shape[0], dtype=torch.bool)
+    for attack in (None, *attacks):
+        found = inputs
+        if attack is not None:
+            found = attacked(model, attack, inputs, labels, batch_size=batch_size, seed=seed)
+        right &= decided(model, found, batch_size) == labels.cpu()
+    return float(right.double().mean())
+
+
+def decided(model: nn.Module, inputs: Tensor, batch_size: int = 256) -> Int[Tensor, " samples"]:
+    """The class that a model decides for every input, in eval mode; its mode is put back."""
+    first = next(iter(model.parameters()), inputs)
+    with preserved(model), torch.no_grad():
+        parts = [logits(model, part.to(first.device)) for part in inputs.split(batch_size)]
+    return torch.cat([part.argmax(1).cpu() for part in parts])
 
 
 def regrouped(

@@ -129,6 +129,11 @@ def mean_angle(twins: Twins, centred: bool = True) -> Float[Tensor, ""]:
     K = twins.vertices.means.shape[0]
     first = Vertices(class_means(twins.clean, twins.labels, K))
     second = Vertices(class_means(twins.attacked, twins.groups, K))
+    return angle_between(first, second, centred=centred)
+
+
+def angle_between(first: Vertices, second: Vertices, *, centred: bool = True) -> Float[Tensor, ""]:
+    """Mean angle in degrees of the class means that both have, in [0, 180]; NaN where none is."""
     rows = (first.edges, second.edges) if centred else (first.means, second.means)
     cosines = functional.cosine_similarity(*rows, dim=1)
     return torch.rad2deg(cosines.clamp(-1, 1).acos()).nanmean()
