@@ -4,46 +4,43 @@ measurement."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, is_dataclass, replace
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ncollapse.collect.ranks.ranks import Ranks
-from ncollapse.collect.tap.batches import Unpack, as_loader, describe, unpack_batch
+from ncollapse.collect.tap.batches import Unpack
 from ncollapse.collect.tap.taps import HEAD, Taps
-from ncollapse.downstream.attacks import L2, NORMS, PGD, Attack, Clip, Noise, attacked, with_clip
+from ncollapse.downstream.attacks import NORMS, PGD, Attack, Clip, Noise, attacked, with_clip
 from ncollapse.downstream.robustness import (
     GROUPS,
     POINTS,
     WALKED,
-    Seen,
     leap_plane,
     regrouped,
     seen,
     twins_of,
     way_curves,
 )
+from ncollapse.measuring.attack_data import (
+    Pairs,
+    Unpacked,
+    bounds_of,
+    collected,
+    largest_move,
+    reference_seen,
+)
 from ncollapse.measuring.loaders import split_loaders
-from ncollapse.measuring.measure import measure
+from ncollapse.measuring.measure import MODEL_KEYWORDS, measure
 from ncollapse.measuring.measurement import Measurement
+from ncollapse.measuring.options import options_of
 from ncollapse.metrics.catalog import of_task
-from ncollapse.metrics.leap import Twins
 from ncollapse.record.readings import Reading, Results, reference_of
 
 AT, NOISE = "@", "noise"
 AUTO = "auto"
-
-
-@dataclass(frozen=True, eq=False)
-class _Pairs:
-    """Samples of a split, and what became of their inputs."""
-
-    inputs: Tensor
-    labels: Tensor
-    twins: Twins | None = None
 
 
 def measure_attack(
@@ -80,16 +77,16 @@ def measure_attack(
     family `leap` too (`ncollapse explain leap_predicted`): who flips, where flipped features leap
     to, the angle of clean and attacked class means.
 
-    attack: "pgd" with `eps`, `norm` ("linf", "l2"), `steps`, `step_size` and `random_start` (see
-    `ncollapse.downstream.attacks.PGD`), or any function attack(model, inputs, labels) → inputs;
-    then noise has `eps`, or the largest size that it moved an input by. targeted: labels handed to
-    the attack are (y + 1) mod K. clip: bounds of valid entries, None for none; by default the
-    lowest and the highest entry of the clean inputs. groups: by what attacked samples are grouped
-    into classes: "true" (their labels), "target", "predicted"; the last two are splits of their
-    own (`test@pgd:predicted`). By default "true", and "target" too where attacks have one. splits:
-    which are attacked, by default all. Inputs of these are held in memory: bound them by `limit`.
-    points, walked: steps of the way from x to its twin, and for how many flipped samples. Other
-    keywords are those of `measure`.
+    attack: "noise" alone, "pgd" with `eps`, `norm` ("linf", "l2"), `steps`, `step_size` and
+    `random_start` (see `ncollapse.downstream.attacks.PGD`), or any function attack(model, inputs,
+    labels) → inputs; then noise has `eps`, or the largest size that it moved an input by. targeted:
+    labels handed to the attack are (y + 1) mod K. clip: bounds of valid entries, None for none; by
+    default the lowest and the highest entry of the clean inputs. groups: by what attacked samples
+    are grouped into classes: "true" (their labels), "target", "predicted"; the last two are splits
+    of their own (`test@pgd:predicted`). By default "true", and "target" too where attacks have one.
+    splits: which are attacked, by default all. Inputs of these are held in memory: bound them by
+    `limit`. points, walked: steps of the way from x to its twin, and for how many flipped samples.
+    Other keywords are those of `measure`.
 
     The model is attacked and read in eval mode; its mode, buffers, gradients and the global random
     states are put back. Raises ValueError for eps that is not positive, inputs outside `clip`,
@@ -99,10 +96,16 @@ def measure_attack(
     >>> m = measure_attack(model, test=loader, eps=8 / 255, clip=(0, 1))     # doctest: +SKIP
     >>> m.value("accuracy", "test@pgd"), m.value("leap_predicted", "test@pgd")  # doctest: +SKIP
     """
+    options_of(
+        "measure_attack",
+        {key: value for key, value in options.items() if key not in MODEL_KEYWORDS},
+        MODEL_KEYWORDS,
+    )
     if Ranks.current() is not None:
         raise ValueError("attacks run in one process; call measure_attack without torchrun")
     chosen = _chosen(attack, eps, norm, steps, step_size, random_start, targeted, seed)
-    name = "pgd" if isinstance(chosen, PGD) else _name(chosen)
+    name = _name(chosen)
+    noise = noise and name != NOISE
     wanted = _groups(groups, targeted)
     loaders = split_loaders(data, train, test)
     missing = [split for split in splits or () if split not in loaders]
@@ -110,7 +113,7 @@ def measure_attack(
         raise ValueError(f"splits names {missing[0]!r}; there are {', '.join(loaders)}")
     ignored = options.get("ignore_index", -100)
     held = {
-        split: _collected(loader, split, unpack, limit, batch_size, ignored)
+        split: collected(loader, split, unpack, limit, batch_size, ignored)
         for split, loader in loaders.items()
         if splits is None or split in splits
     }
@@ -118,7 +121,7 @@ def measure_attack(
     if model.training:
         said.append("the model was in training mode; it was attacked and read in eval mode")
     if clip == AUTO:
-        clip = _bounds(held)
+        clip = bounds_of(held)
         said.append(
             f"attacked inputs are kept between the lowest and the highest entry of the clean ones "
             f"({clip[0]:.4g} to {clip[1]:.4g}); pass clip for other bounds"
@@ -129,22 +132,15 @@ def measure_attack(
     taps = Taps(model, head=head)
     clean = {split: seen(taps, (pair.inputs, pair.labels)) for split, pair in held.items()}
     reference = reference_of(tuple(loaders), options.get("reference"))
-    first = clean.get(reference) or _reference(taps, loaders[reference], unpack, limit, batch_size)
-    told = options.get("progress")
-    told = told if callable(told) else None
-    made: dict[str, _Pairs] = {}
+    first = clean.get(reference) or reference_seen(
+        taps, loaders[reference], unpack, limit, batch_size
+    )
+    made: dict[str, Pairs] = {}
     for split, pair in held.items():
         goal = (pair.labels + 1) % first.num_classes if targeted else pair.labels
-        total, done = len(goal), 0
-
-        def step(count: int, total: int = total) -> None:
-            nonlocal done
-            done += count
-            if told is not None:
-                told("attack", done, total)
-
+        told = _telling(options.get("progress"), split, len(goal))
         hostile = attacked(
-            model, chosen, pair.inputs, goal, batch_size=batch_size, seed=seed, progress=step
+            model, chosen, pair.inputs, goal, batch_size=batch_size, seed=seed, progress=told
         )
         twins = twins_of(
             taps, pair.inputs, hostile, pair.labels, first.vertices, points=points, walked=walked
@@ -152,19 +148,19 @@ def measure_attack(
         by = {"true": pair.labels, "target": goal, "predicted": twins.predicted}
         for group in wanted:
             key = f"{split}{AT}{name}" + ("" if group == "true" else f":{group}")
-            made[key] = _Pairs(hostile, by[group], regrouped(twins, by[group]))
+            made[key] = Pairs(hostile, by[group], regrouped(twins, by[group]))
         if noise:
-            size = eps or getattr(chosen, "eps", None) or _moved(pair.inputs, hostile, norm)
+            size = eps or getattr(chosen, "eps", None) or largest_move(pair.inputs, hostile, norm)
             calm = Noise(size, norm, clip, seed)
             noisy = attacked(model, calm, pair.inputs, pair.labels, seed=seed)
             twins = twins_of(
                 taps, pair.inputs, noisy, pair.labels, first.vertices, points=points, walked=walked
             )
-            made[f"{split}{AT}{NOISE}"] = _Pairs(noisy, pair.labels, twins)
+            made[f"{split}{AT}{NOISE}"] = Pairs(noisy, pair.labels, twins)
     whole: dict[str, Any] = {
         split: (held[split].inputs, held[split].labels)
         if split in held
-        else _Unpacked(loader, unpack, batch_size)
+        else Unpacked(loader, unpack, batch_size)
         for split, loader in loaders.items()
     }
     whole |= {split: (pair.inputs, pair.labels) for split, pair in made.items()}
@@ -183,6 +179,46 @@ def measure_attack(
         **_said(chosen),
     }
     return _with_leaps(found, made, how, said, options.get("keys"))
+
+
+def again(m: Measurement, model: nn.Module, data: Any, **how: Any) -> Measurement:
+    """`measure_attack` with the options that `m` was measured with, unless others are given; warns
+    where the clean accuracy is another than it was."""
+    config = m.document.config
+    head = config.get("head") or {}
+    names = {row.index: row.name for row in m.classes if row.layer == HEAD}
+    options: dict[str, Any] = {
+        key: config[key]
+        for key in ("weighting", "ignore_index", "null", "intervals", "seed")
+        if key in config
+    }
+    if config.get("definition") not in (None, "macro", "micro"):
+        options["definition"] = config["definition"]
+    options["layers"] = [name for name in config.get("layers", {}) if name != HEAD] or None
+    if head.get("origin") == "named":
+        options["head"] = head["name"]
+    if sorted(names) == list(range(m.document.num_classes)):
+        options["class_names"] = [names[k] for k in range(len(names))]
+    found = measure_attack(model, data, **{**options, **how})
+    unlike = [
+        split
+        for split in found.document.given_splits
+        if split in m.results and _accuracy(m, split) != _accuracy(found, split)
+    ]
+    if not unlike:
+        return found
+    said = (
+        f"accuracy on {unlike[0]} is {_accuracy(found, unlike[0])} and was "
+        f"{_accuracy(m, unlike[0])} in the measurement that this one goes on from; is it the same "
+        "model and data?"
+    )
+    changed = replace(found.document, warnings=(*found.warnings, said))
+    return Measurement(changed, found.classes, found.geometries, found.trace)
+
+
+def _accuracy(m: Measurement, split: str) -> float | None:
+    reading = m.results[split].get(HEAD, {}).get("accuracy")
+    return None if reading is None else reading.value
 
 
 def _chosen(
@@ -206,18 +242,36 @@ def _chosen(
         if eps is not None and not eps > 0:
             raise ValueError(f"eps={eps}; an attack needs a positive finite size")
         return attack
-    if attack != "pgd":
+    if attack not in ("pgd", NOISE):
         raise ValueError(
-            f"attack {attack!r} is unknown; 'pgd', or a function attack(model, inputs, labels), is "
-            "needed"
+            f"attack {attack!r} is unknown; 'pgd', 'noise', or a function attack(model, inputs, "
+            "labels), is needed"
         )
     if eps is None:
-        raise ValueError("the attack 'pgd' needs its size: pass eps=…, in units of the inputs")
+        raise ValueError(f"the attack {attack!r} needs its size: pass eps=…, in units of inputs")
+    if attack == NOISE:
+        return Noise(eps, norm, None, seed)
     return PGD(eps, norm, steps, step_size, targeted, random_start, None, seed)
+
+
+def _telling(progress: Any, split: str, total: int) -> Callable[[int], None] | None:
+    """Who is told after each batch how far the attack on a split has come."""
+    if not callable(progress):
+        return None
+    done = 0
+
+    def step(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(f"attack on {split}", done, total)
+
+    return step
 
 
 def _name(attack: Any) -> str:
     """A word for a split: what the function or its class is called."""
+    if isinstance(attack, (PGD, Noise)):
+        return "pgd" if isinstance(attack, PGD) else NOISE
     name = getattr(attack, "__name__", type(attack).__name__)
     return "".join(c if c.isalnum() or c in "-_" else "-" for c in name).strip("-").lower()
 
@@ -235,93 +289,17 @@ def _groups(groups: Sequence[str] | None, targeted: bool) -> tuple[str, ...]:
     return tuple(dict.fromkeys(("true", *chosen)))
 
 
-# ---- data -----------------------------------------------------------------------------------
-def _collected(
-    loader: Any,
-    split: str,
-    unpack: Unpack | None,
-    limit: int | None,
-    batch_size: int,
-    ignored: int | None,
-) -> _Pairs:
-    """Inputs and labels of a split in memory."""
-    parts: list[tuple[Tensor, Tensor]] = []
-    count = 0
-    for raw in as_loader(loader, batch_size):
-        batch = unpack_batch(raw, unpack)
-        x = batch.inputs
-        if not isinstance(x, Tensor) or not x.is_floating_point():
-            raise ValueError(
-                f"split {split!r} has inputs that are {describe(x)}; an attack moves one tensor "
-                "(samples, …) of real numbers"
-            )
-        y = batch.labels.cpu()
-        kept = torch.ones_like(y, dtype=torch.bool) if ignored is None else y != ignored
-        parts.append((x.detach().cpu()[kept], y[kept]))
-        count += len(parts[-1][1])
-        if limit is not None and count >= limit:
-            break
-    if not count:
-        raise ValueError(f"split {split!r} is empty; no sample to attack")
-    inputs, labels = (torch.cat([part[i] for part in parts])[:limit] for i in range(2))
-    return _Pairs(inputs, labels)
-
-
-@dataclass(frozen=True, eq=False)
-class _Unpacked:
-    """A loader of pairs, whatever the loader behind it yields."""
-
-    loader: Any
-    unpack: Unpack | None
-    batch_size: int
-
-    def __iter__(self) -> Iterator[tuple[Any, Tensor]]:
-        for raw in as_loader(self.loader, self.batch_size):
-            batch = unpack_batch(raw, self.unpack)
-            yield batch.inputs, batch.labels
-
-
-def _reference(
-    taps: Taps, loader: Any, unpack: Unpack | None, limit: int | None, batch_size: int
-) -> Seen:
-    if iter(as_loader(loader, batch_size)) is loader:
-        raise ValueError(
-            "the reference split is read twice, and its loader can be read once only; pass a "
-            "DataLoader, or attack that split too"
-        )
-    return seen(taps, _Unpacked(loader, unpack, batch_size))
-
-
-def _bounds(held: Mapping[str, _Pairs]) -> tuple[float, float]:
-    low = min(float(pair.inputs.min()) for pair in held.values())
-    high = max(float(pair.inputs.max()) for pair in held.values())
-    if not low < high or not math.isfinite(high - low):
-        raise ValueError(
-            f"inputs go from {low:.4g} to {high:.4g}, which bounds nothing; pass clip=(low, high)"
-        )
-    return low, high
-
-
-def _moved(clean: Tensor, hostile: Tensor, norm: str) -> float:
-    """The largest size by which an input was moved."""
-    rows = (hostile - clean).flatten(1)
-    size = rows.norm(dim=1).max() if norm == L2 else rows.abs().max()
-    if not float(size) > 0:
-        raise ValueError("the attack moved no input, so no noise is of its size; pass noise=False")
-    return float(size)
-
-
 # ---- what is read ------------------------------------------------------------------------------
 def _with_leaps(
     found: Measurement,
-    made: Mapping[str, _Pairs],
+    made: Mapping[str, Pairs],
     how: dict[str, Any],
     said: list[str],
     keys: Any,
 ) -> Measurement:
     document = found.document
     results: Results = {split: dict(layers) for split, layers in document.results.items()}
-    details = dict(document.config.get("details") or {})
+    leaps: dict[str, Any] = {}
     notes = [*said]
     for split, pair in made.items():
         assert pair.twins is not None
@@ -339,8 +317,8 @@ def _with_leaps(
                 n=int(pair.twins.flipped.sum()) if flips else len(pair.labels),
             )
         results[split][HEAD] = readings
-        details[split] = {"leap": leap_plane(pair.twins), "way": way_curves(pair.twins)}
-    config = {**document.config, "attack": how, "details": details}
+        leaps[split] = {"leap": leap_plane(pair.twins), "way": way_curves(pair.twins)}
+    config = {**document.config, "attack": {**how, "leaps": leaps}}
     changed = replace(
         document, results=results, config=config, warnings=(*document.warnings, *notes)
     )

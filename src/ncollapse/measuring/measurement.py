@@ -15,6 +15,7 @@ from ncollapse.record.trace import Trace
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import nn
 
     from ncollapse.theory.prediction import Prediction
     from ncollapse.theory.subjects.overlay import Overlay
@@ -105,6 +106,16 @@ class Measurement:
         formed (the warnings say why)."""
         found: dict[str, Any] | None = self.document.paths.get(split or self.document.reference)
         return found
+
+    def under_attack(self, model: nn.Module, data: Any = None, **how: Any) -> Measurement:
+        """The same model and data under attack, read with the options of this measurement: see
+        `nc.measure_attack`, whose keywords `how` are (a measurement keeps no model).
+
+        >>> m.under_attack(model, test=loader, eps=8 / 255)            # doctest: +SKIP
+        """
+        from ncollapse.measuring.attacked import again
+
+        return again(self, model, data, **how)
 
     def summary(self) -> str:
         """The terminal table, 24 lines of 80 columns at most."""
