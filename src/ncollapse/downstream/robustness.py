@@ -20,7 +20,7 @@ from ncollapse.metrics.leap import Twins, Vertices, class_means
 
 # By what attacked samples are grouped into classes.
 GROUPS = ("true", "target", "predicted")
-POINTS, WALKED, DRAWN = 50, 64, 60
+POINTS, WALKED, DRAWN = 50, 64, 36
 
 
 @dataclass(frozen=True, eq=False)

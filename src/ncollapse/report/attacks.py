@@ -157,7 +157,7 @@ def section(run: Run) -> dict[str, Any] | None:
     figures: Sequence[tuple[str, str, str | None, str]] = (
         (
             "Leaps",
-            "plane of three vertices; arrows: flipped samples, from x to its twin",
+            "three vertices; arrows from x to its twin, flipped",
             drawn.leap_plot(leaps.get("leap"), names, said),
             "No plane was found: three classes and a flipped sample among them are needed.",
         ),

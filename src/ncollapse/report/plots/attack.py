@@ -50,9 +50,9 @@ def leap_plot(plane: Mapping[str, Any] | None, names: Mapping[int, str], alt: st
                 (to_x, to_y),
                 (x, y),
                 arrowprops={
-                    "arrowstyle": "-|>,head_length=.28,head_width=.14",
+                    "arrowstyle": "-|>,head_length=.4,head_width=.18",
                     "color": colour,
-                    "alpha": 0.45,
+                    "alpha": 0.55,
                     "linewidth": 0.9,
                     "shrinkA": 0,
                     "shrinkB": 0,
@@ -108,7 +108,7 @@ def way_plot(way: Mapping[str, Any] | None, alt: str) -> str | None:
             ends.append((values[-1], key, colour))
         axes.axhline(BETWEEN, color=FAINT, linewidth=1, linestyle=(0, (0.8, 1.6)))
         axes.set_xlim(0, 1)
-        low = min(0.0, *(value for value, *_ in ends if value == value)) - 0.05
+        low = min(0.0, *(v for key, *_ in lines for v in way[key] if v is not None)) - 0.05
         axes.set_ylim(low, 1.05)
         _names(axes, ends, low, 1.05)
         axes.grid(axis="y")
