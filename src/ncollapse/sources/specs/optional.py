@@ -13,6 +13,7 @@ EXTRAS = {
     "torchmetrics": "torchmetrics",
     "lightning": "lightning",
     "ot": "ot",
+    "art": "attacks",
 }
 # These import torchvision wherever it is installed.
 IMPORT_TORCHVISION = ("torchvision", "timm", "transformers", "torchmetrics", "lightning")
