@@ -208,6 +208,7 @@ BAD = {
     "range": (lambda: PGD(0.1, clip=(0, 0.5))(small(), *GOOD), r"outside clip=\(0, 0.5\)"),
     "whole numbers": (lambda: PGD(0.1)(small(), GOOD[0].long(), GOOD[1]), "real numbers"),
     "labels": (lambda: PGD(0.1)(small(), GOOD[0], GOOD[1][:-1]), "one class number a sample"),
+    "class": (lambda: PGD(0.1)(small(), GOOD[0], GOOD[1] + 1), "label 3 has no logit among 3"),
     "no logits": (lambda: PGD(0.1)(nn.Unflatten(1, (1, 5)), *GOOD), "logits"),
     "shape": (lambda: attacked(small(), lambda m, x, y: x[:, :2], *GOOD), "same shape"),
     "nothing": (lambda: attacked(small(), lambda m, x, y: None, *GOOD), "NoneType"),

@@ -106,9 +106,12 @@ class PGD:
             found = self.inside(clean + self._drawn(clean, _seeded(generator, self.seed)), clean)
         sign = -1.0 if self.targeted else 1.0
         with evaluating(model), torch.enable_grad():
-            for _ in range(self.steps):
+            for number in range(self.steps):
                 at = found.clone().requires_grad_()
-                loss = LOSSES[self.loss](logits(model, at), labels.to(at.device))
+                made = logits(model, at)
+                if not number:
+                    _check_classes(made, labels)
+                loss = LOSSES[self.loss](made, labels.to(at.device))
                 (slope,) = torch.autograd.grad(loss, at)
                 found = self.moved(found, sign * slope, clean)
         return found
@@ -194,6 +197,15 @@ def logits(model: nn.Module, inputs: Tensor) -> Float[Tensor, "samples classes"]
         flat = found.reshape(-1, 1)
         found = torch.cat([-flat / 2, flat / 2], 1)
     return found if found.dtype == torch.float64 else found.float()
+
+
+def _check_classes(found: Tensor, labels: Tensor) -> None:
+    wrong = (labels < 0) | (labels >= found.shape[1])
+    if bool(wrong.any()):
+        raise ValueError(
+            f"label {int(labels[wrong][0])} has no logit among {found.shape[1]}; an attack follows "
+            "a classifier with one logit a class (or one for two)"
+        )
 
 
 def _cross_entropy(found: Tensor, labels: Tensor) -> Tensor:
