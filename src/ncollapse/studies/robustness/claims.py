@@ -7,7 +7,7 @@ from ncollapse.lab.claims import Bar, ids, mean, noted, worst
 from ncollapse.lab.settings import By, sizes
 from ncollapse.lab.study import Part, Study
 
-SU = "Su et al. 2024 (abstract and code read); the setting and bar are ours"
+SU = "Su et al. 2024 (code read); the setting and bar are ours"
 OURS = "this library; the bar is ours"
 
 LEAP = (
