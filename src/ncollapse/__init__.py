@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ncollapse import control, losses, studies, theory
     from ncollapse.collect.statistics.classes import ClassMoments
     from ncollapse.geometry import Geometry
+    from ncollapse.measuring.attacked import measure_attack
     from ncollapse.measuring.gufm_gap import gufm_gap
     from ncollapse.measuring.kernel import measure_kernel
     from ncollapse.measuring.measure import measure, measure_features, measure_source
@@ -44,6 +45,7 @@ _NAMES = {
     "Tracker": "ncollapse.tracking.tracker",
     "gufm_gap": "ncollapse.measuring.gufm_gap",
     "measure": "ncollapse.measuring.measure",
+    "measure_attack": "ncollapse.measuring.attacked",
     "measure_features": "ncollapse.measuring.measure",
     "measure_kernel": "ncollapse.measuring.kernel",
     "measure_pixels": "ncollapse.measuring.pixels",
@@ -69,6 +71,7 @@ __all__ = [
     "gufm_gap",
     "losses",
     "measure",
+    "measure_attack",
     "measure_features",
     "measure_kernel",
     "measure_pixels",

@@ -135,6 +135,35 @@ def measure(
     directional: Annotated[
         bool, typer.Option("--directional", help="Directions and lengths of features too.")
     ] = False,
+    attack: Annotated[
+        str | None,
+        typer.Option(
+            help="pgd, noise, or package.module:function, your own attack(model, inputs, labels); "
+            "adds splits such as test@pgd and test@noise."
+        ),
+    ] = None,
+    eps: Annotated[
+        float | None, typer.Option(help="Size of the attack, in units of the inputs.")
+    ] = None,
+    norm: Annotated[str, typer.Option(help="Norm of the attack: linf or l2.")] = "linf",
+    steps: Annotated[int, typer.Option(help="Steps of pgd.")] = 20,
+    step_size: Annotated[
+        float | None, typer.Option(help="Of a step of pgd; 2.5 eps/steps by default.")
+    ] = None,
+    targeted: Annotated[
+        bool, typer.Option("--targeted", help="Attack towards the next class number.")
+    ] = False,
+    clip: Annotated[
+        str | None,
+        typer.Option(help="LOW,HIGH of valid inputs, or none; what the data hold by default."),
+    ] = None,
+    attack_split: Annotated[
+        list[str] | None, typer.Option(help="Splits to attack; all by default.")
+    ] = None,
+    group: Annotated[
+        list[str] | None,
+        typer.Option(help="Group attacked inputs by target or predicted too, as splits."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the comparators.")] = 0,
     memory_budget: Annotated[str, typer.Option(help="For class scatters, e.g. 2GB.")] = "2GB",
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
@@ -152,6 +181,7 @@ def measure(
     |  ncollapse measure --model timm:resnet18 --weights best.pt --data imagefolder:data/
     |  ncollapse measure --model hf:my-gpt/ --data texts/
     |  ncollapse measure --model my.code:build --data my.code:loaders --layers '*' -o out/
+    |  ncollapse measure --model my.code:build --data my.code:loaders --attack pgd --eps 0.15
     |  torchrun --nproc-per-node=2 -m ncollapse measure features.npz
     """
     quiet = quiet or not speaks()
@@ -166,6 +196,31 @@ def measure(
         raise ValueError(f"--weighting {weighting!r} is unknown; macro or micro is needed")
     if pixels_per_image is not None and (model is None or layers or tokens is not None):
         raise ValueError("--pixels-per-image goes with --model, without --layers and --tokens")
+    hostile = None
+    if attack is not None:
+        from ncollapse.cli.attack import attack_of
+
+        unfit = {
+            "a feature file": file is not None,
+            "--resume": resume,
+            "--tokens": tokens is not None,
+            "--no-decisions": no_decisions,
+            "--head none": head == "none",
+        }
+        hostile = attack_of(
+            attack,
+            unfit=[name for name, asked in unfit.items() if asked],
+            eps=eps,
+            norm=norm,
+            steps=steps,
+            step_size=step_size,
+            targeted=targeted,
+            clip=clip,
+            splits=attack_split,
+            groups=group,
+        )
+    elif eps is not None or targeted or clip is not None:
+        raise ValueError("--eps, --targeted and --clip belong to --attack, which is missing")
     began = time.monotonic()
     options: dict[str, Any] = {
         "num_classes": num_classes if file is not None else None,
@@ -220,6 +275,7 @@ def measure(
                         output=output,
                         snapshot=snapshot,
                         resume=resume,
+                        attack=hostile,
                     )
         except KeyboardInterrupt:
             if snapshot is not None and _began(snapshot):
@@ -280,10 +336,11 @@ def _began(snapshot: Path) -> bool:
 
 
 def _print(result: Measurement, seconds: float) -> None:
+    from ncollapse.report.attacks import render_attack
     from ncollapse.report.terminal import render, render_layers
 
     say(render(result.document, result.classes, seconds=seconds))
-    table = render_layers(result.document)
-    if table:
-        say("")
-        say(table)
+    for table in (render_layers(result.document), render_attack(result.document)):
+        if table:
+            say("")
+            say(table)

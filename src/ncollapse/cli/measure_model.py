@@ -39,6 +39,7 @@ def measure_spec(
     output: Path | None = None,
     snapshot: Path | None = None,
     resume: bool = False,
+    attack: dict[str, Any] | None = None,
 ) -> Measurement:
     """Build the model and the data, say which device runs, and measure in one forward pass; with
     a pattern of checkpoints, one pass each and their trace."""
@@ -119,6 +120,13 @@ def measure_spec(
         "description": f"{loaded.description} · {found.description} · {where}",
         **options,
     }
+    if attack is not None:
+        if many:
+            raise ValueError("--attack goes with one checkpoint; --weights names several")
+        from ncollapse.measuring.attacked import measure_attack
+
+        said.pop("tokens")
+        return measure_attack(loaded.model, splits, **said, **attack)
     if not many:
         kept = snapshot if resume or _ordered(splits) else None
         kept = kept if cache else None

@@ -15,6 +15,7 @@ from ncollapse.record.trace import Trace
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import nn
 
     from ncollapse.answers.advice import Advice
     from ncollapse.theory.prediction import Prediction
@@ -116,6 +117,16 @@ class Measurement:
         from ncollapse.answers.advice import advise
 
         return advise(self.results, goal, list(self.document.config.get("layers", {})))
+
+    def under_attack(self, model: nn.Module, data: Any = None, **how: Any) -> Measurement:
+        """The same model and data under attack, read with the options of this measurement: see
+        `nc.measure_attack`, whose keywords `how` are (a measurement keeps no model).
+
+        >>> m.under_attack(model, test=loader, eps=8 / 255)            # doctest: +SKIP
+        """
+        from ncollapse.measuring.attacked import again
+
+        return again(self, model, data, **how)
 
     def summary(self) -> str:
         """The terminal table, 24 lines of 80 columns at most."""

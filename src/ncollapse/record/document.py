@@ -91,6 +91,12 @@ class Document:
             return ""
         return reference_of(self.results, chosen if isinstance(chosen, str) else None)
 
+    @property
+    def given_splits(self) -> list[str]:
+        """The splits without those that an attack made of others (`test@pgd`)."""
+        made = "attack" in self.config
+        return [split for split in self.results if not (made and "@" in split)]
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data without NaN or infinity: those become null, and a warning says so."""
         data = asdict(self)

@@ -19,8 +19,8 @@ from ncollapse.record.folder import REPORT
 from ncollapse.record.readings import Reading
 from ncollapse.record.run import Run
 from ncollapse.record.trace import Trace
+from ncollapse.report import attacks, words
 from ncollapse.report import prediction as theory
-from ncollapse.report import words
 from ncollapse.report.terminal import number
 
 LARGEST = 2_000_000
@@ -64,6 +64,7 @@ def render_page(
         "theory": theory.section(run.prediction) if run.prediction and classes else None,
         "theory_text": theory.as_text(run.prediction) if run.prediction and not classes else None,
         "dial": _dial(run.trace),
+        "attack": attacks.section(run),
         "film": film,
         "gif": None,
         "readings": _readings(document),
@@ -78,7 +79,7 @@ def render_page(
             "layer",
             *(row.key for row, _ in shown("layers", document.task)),
         ],
-        "config": _flat(document.config),
+        "config": _flat(_settings(document.config)),
         "environment": _flat(document.environment),
     }
     environment = Environment(
@@ -121,7 +122,8 @@ def header(document: Document) -> list[str]:
     parts = []
     counts = document.config.get("splits") or {}
     if counts:
-        parts.append(" / ".join(f"{name} {_count(size)}" for name, size in counts.items()))
+        known = {name: size for name, size in counts.items() if name in document.given_splits}
+        parts.append(" / ".join(f"{name} {_count(size)}" for name, size in known.items()))
     else:
         parts.append(f"{_count(document.num_samples)} samples")
     parts.append(f"{_count(document.num_classes)} {document.counted}")
@@ -133,8 +135,8 @@ def header(document: Document) -> list[str]:
         parts.append(f"head ‘{head}’")
     found = [
         f"{100 * reading.value:.1f}"
-        for layers in document.results.values()
-        if (reading := layers.get(document.layer, {}).get("accuracy")) is not None
+        for split in document.given_splits
+        if (reading := document.results[split].get(document.layer, {}).get("accuracy")) is not None
         and reading.value is not None
     ]
     if found:
@@ -232,6 +234,14 @@ def _layers(document: Document) -> list[tuple[str, ...]]:
         for layer, readings in layers.items()
     ]
     return rows[:400]
+
+
+def _settings(config: dict[str, Any]) -> dict[str, Any]:
+    """The config without what figures of attacks are drawn from."""
+    attack = config.get("attack")
+    if not isinstance(attack, dict):
+        return config
+    return {**config, "attack": {key: value for key, value in attack.items() if key != "leaps"}}
 
 
 def _flat(data: Any, place: str = "") -> list[tuple[str, str]]:

@@ -26,7 +26,7 @@ def render(
     seconds: float | None = None,
 ) -> str:
     """The table as plain text: at most 24 lines of `width` columns."""
-    splits = list(document.results)[:2]
+    splits = document.given_splits[:2]
     lines = [_fit(f"ncollapse {document.ncollapse_version} · {document.source}", width)]
     lines.append(_fit(_data_line(document), width))
     head = document.config.get("head")
@@ -51,10 +51,13 @@ def render(
             said += _bound(readings, row.direction)
         lines.append(_fit(line + f"{said:>20}", width))
     lines.append("")
+    hidden = {split for split in document.results if split not in document.given_splits}
     for verdict in document.verdicts:
         if crowded and identified(verdict) == "frame":
             continue  # It cannot be, which the question before it says.
-        if verdict.answer != "not measured":
+        # What an attack made of a split has a table of its own.
+        made = verdict.id.partition(":")[2] in hidden
+        if verdict.answer != "not measured" and not made:
             lines.append(_fit(f" {verdict.question:<52}{verdict.answer}", width))
     lines += [_fit(line, width) for line in _closing(document, classes, seconds)]
     return "\n".join(lines[:24])
@@ -77,9 +80,11 @@ def _data_line(document: Document) -> str:
         f"d={document.num_features}",
     ]
     counts = document.config.get("splits", {})
-    parts += [f"{name} {number:,}".replace(",", " ") for name, number in counts.items()]
+    given = document.given_splits
+    parts += [f"{k} {size:,}".replace(",", " ") for k, size in counts.items() if k in given]
     accuracies = []
-    for layers in document.results.values():
+    for split in given:
+        layers = document.results[split]
         reading = layers.get(document.layer, {}).get("accuracy")
         if reading is not None and reading.value is not None:
             accuracies.append(f"{100 * reading.value:.1f}")
@@ -123,7 +128,7 @@ def render_layers(document: Document, width: int = 80) -> str:
     and, of a single split, what else the catalog shows by layer; how the layer was pooled, and
     where the network is finished. Below it what the layers say together. Empty where one layer was
     measured."""
-    splits = list(document.results)[:2]
+    splits = document.given_splits[:2]
     layers = list(document.results[splits[0]])
     if len(layers) < 2:
         return ""

@@ -48,6 +48,12 @@ def sentence(document: Document, *ids: str) -> str:
     return document.verdicts[0].sentence if document.verdicts else "No verdict was written."
 
 
+def _of_attack(document: Document, verdict: Verdict) -> bool:
+    """Whether a verdict is about a split that an attack made, which has a section of its own."""
+    split = identified(verdict).partition(":")[2]
+    return split in document.results and split not in document.given_splits
+
+
 def kind(key: str) -> str:
     """percent or number, as the catalog says."""
     row = METRICS.get(key)
@@ -58,6 +64,8 @@ def cards(document: Document) -> list[Card]:
     """Verdicts in their order, each with number, comparator and what the number is."""
     found = []
     for verdict in document.verdicts:
+        if _of_attack(document, verdict):
+            continue
         first = next((n for n in verdict.numbers if n.value is not None), None)
         reading: Reading | None = None
         if first is not None:
@@ -127,7 +135,7 @@ def _phrase(document: Document, name: str, split: str = "", *, other: bool = Fal
 
 
 def _about_spread(document: Document, asked: str = "collapsed") -> str:
-    names = list(document.results)
+    names = document.given_splits
     first = document.reference
     said = _phrase(document, asked, first)
     for name in names:

@@ -14,6 +14,7 @@ EXTRAS = {
     "torchmetrics": "torchmetrics",
     "lightning": "lightning",
     "ot": "ot",
+    "art": "attacks",
 }
 # These import torchvision wherever it is installed.
 IMPORT_TORCHVISION = ("torchvision", "timm", "transformers", "torchmetrics", "lightning")
