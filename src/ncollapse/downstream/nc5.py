@@ -10,7 +10,7 @@ from ncollapse.linalg import unit_rows
 
 def nc5(
     means: Float[Tensor, "classes dim"],
-    foreign: Float[Tensor, " dim"],
+    foreign: Float[Tensor, " wide"],
     centre: Float[Tensor, " dim"] | None = None,
 ) -> Float[Tensor, ""]:
     """Mean over classes of |cos(μ_c, μ_out)|, in [0, 1], ideal 0.

@@ -60,7 +60,8 @@ def auroc_interval(scores: Any, labels: Any) -> tuple[float, float, float]:
     below = 1 - _placements(outside, inside)
     area = float(above.mean())
     variance = sum(
-        float(part.var(ddof=1)) / part.size if part.size > 1 else math.inf for part in (above, below)
+        float(part.var(ddof=1)) / part.size if part.size > 1 else math.inf
+        for part in (above, below)
     )
     half = 1.959963984540054 * math.sqrt(variance)
     return area, max(area - half, 0.0), min(area + half, 1.0)

@@ -21,7 +21,11 @@ MOST = 50_000
 class NearestMean(Detector):
     """min_c ‖h - μ_c‖, c over the classes that were seen. Range ≥ 0."""
 
-    name, title, source = "nearest_mean", "Nearest mean", "the plain distance to compare others with"
+    name, title, source = (
+        "nearest_mean",
+        "Nearest mean",
+        "the plain distance to compare others with",
+    )
     needs_labels = True
 
     def _learn(self, reference: Reference) -> None:

@@ -113,15 +113,13 @@ class Reference:
         moments = ClassMoments(size, self.num_features, mode="full", memory_budget=0)
         for features, labels in self.blocks():
             moments.update(features, labels)
-        found, geometry = moments.statistics(), moments.geometry()
-        means, within = geometry.means, found.micro
-        assert means is not None and within is not None and found.present is not None
+        found = moments.statistics()
+        assert found.micro is not None and found.present is not None
+        means, within = moments.means[found.present], found.micro
         shares = found.counts.to(torch.float64) / found.counts.sum()
         mean = shares @ means
         apart = (means - mean) * shares.sqrt()[:, None]
-        return Summary(
-            found.counts, means, mean, within, within + apart.T @ apart, found.present
-        )
+        return Summary(found.counts, means, mean, within, within + apart.T @ apart, found.present)
 
 
 def checked_features(features: Any, num_features: int, name: str) -> Float[Tensor, "samples dim"]:

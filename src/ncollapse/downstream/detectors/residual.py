@@ -13,14 +13,17 @@ from ncollapse.downstream.detectors.reference import Reference
 
 # Training features that leave less than this share of their length outside leave rounding only.
 NOTHING = 1e-12
+# Second moments below this share of the largest are of no direction.
+OCCUPIED = 1e-12
 
 
-def usual_dims(num_features: int) -> int:
-    """How many principal directions ViM takes: 1000 from 2048 features on, 512 from 768 on, else
-    half of them (remembered from the authors' code, not read)."""
-    if num_features >= 2048:
+def usual_dims(occupied: int) -> int:
+    """How many principal directions ViM takes: 1000 from 2048 on, 512 from 768 on, else half of
+    them (remembered from the authors' code, not read). Ours is to count the directions that
+    training features have, so that dead units change nothing."""
+    if occupied >= 2048:
         return 1000
-    return 512 if num_features >= 768 else max(num_features // 2, 1)
+    return 512 if occupied >= 768 else max(occupied // 2, 1)
 
 
 class Residual(Detector):
@@ -49,16 +52,17 @@ class Residual(Detector):
     def _learn(self, reference: Reference) -> None:
         assert self.weight is not None
         width = reference.num_features
-        self.kept = usual_dims(width) if self.dims is None else self.dims
+        self.origin = torch.zeros(width, dtype=torch.float64)
+        if self.bias is not None:
+            self.origin = -(torch.linalg.pinv(self.weight) @ self.bias)
+        values, vectors = torch.linalg.eigh(reference.summary.about(self.origin))
+        occupied = int((values > OCCUPIED * values[-1].clamp_min(0)).sum())
+        self.kept = usual_dims(occupied) if self.dims is None else self.dims
         if not 1 <= self.kept < width:
             raise ValueError(
                 f"dims={self.kept} of {width} features; {self.title} needs at least one direction "
                 "and one outside"
             )
-        self.origin = torch.zeros(width, dtype=torch.float64)
-        if self.bias is not None:
-            self.origin = -(torch.linalg.pinv(self.weight) @ self.bias)
-        _, vectors = torch.linalg.eigh(reference.summary.about(self.origin))
         self.outside = vectors[:, : width - self.kept]
 
     def left(self, features: Float[Tensor, "samples dim"]) -> Float[Tensor, " samples"]:
