@@ -131,7 +131,7 @@ def test_scores_are_their_formulas_row_by_row(case) -> None:
 def test_residual_and_vim(case) -> None:
     features, _, weight, bias, other = case
     u = -torch.linalg.pinv(weight) @ bias
-    values, vectors = np.linalg.eigh(((features - u).T @ (features - u)).numpy())
+    _, vectors = np.linalg.eigh(((features - u).T @ (features - u)).numpy())
     R = torch.from_numpy(vectors[:, :4])
     left = ((other - u) @ R).norm(dim=1)
     torch.testing.assert_close(fit(ood.Residual, case, dims=3).predict_features(other), left)

@@ -17,7 +17,7 @@ def nc5(
 
     As published nothing is centred: features that are never negative then share an offset, which
     alone keeps the cosine up. centre: taken off both; the mean of the class means gives the centred
-    reading. About √(2/(π d)) for directions that have nothing to do with each other. Differentiable.
+    reading. About √(2/(π d)) for unrelated directions. Differentiable.
     Source: Ammar et al., NECO, ICLR 2024, arXiv 2310.06823, eq. 5. Raises ValueError where widths
     disagree.
     """

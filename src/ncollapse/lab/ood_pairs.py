@@ -1,4 +1,4 @@
-"""Pairs of a trained network and foreign data: what is read of the network, AUROC of every score."""
+"""Pairs of a trained network and foreign data: what the network reads, AUROC of every score."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _foreign(data: Dataset, unseen: Tensor, generator: torch.Generator) -> dict[
 
 
 def _mixture(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Eight normal classes in 16 dimensions, 150 samples each, one covariance of uneven spectrum."""
+    """Eight normal classes in 16 dimensions, 150 samples each, of one uneven covariance."""
     labels = torch.arange(8).repeat_interleave(150)
     means = 1.2 * torch.randn((8, 16), generator=generator)
     spread = torch.linspace(0.4, 1.6, 16) * torch.eye(16)

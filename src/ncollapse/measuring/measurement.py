@@ -16,6 +16,7 @@ from ncollapse.record.trace import Trace
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ncollapse.downstream.advice import Advice
     from ncollapse.theory.prediction import Prediction
     from ncollapse.theory.subjects.overlay import Overlay
     from ncollapse.theory.targets import TargetOverlay
@@ -105,6 +106,19 @@ class Measurement:
         formed (the warnings say why)."""
         found: dict[str, Any] | None = self.document.paths.get(split or self.document.reference)
         return found
+
+    @property
+    def ood(self) -> dict[str, Any]:
+        """What `measure(…, ood=…)` found, by name of the foreign data: `scores` by detector with
+        AUROC, its 95 % `interval`, AUPR-IN, AUPR-OUT, FPR95TPR, AUTC, `nc5`, `advice`; empty where
+        none was given."""
+        return self.document.ood
+
+    def advise_ood(self) -> Advice:
+        """Which score to tell foreign inputs apart by, from readings alone, and why."""
+        from ncollapse.downstream.advice import advise
+
+        return advise(self.document)
 
     def summary(self) -> str:
         """The terminal table, 24 lines of 80 columns at most."""

@@ -19,8 +19,8 @@ from ncollapse.record.folder import REPORT
 from ncollapse.record.readings import Reading
 from ncollapse.record.run import Run
 from ncollapse.record.trace import Trace
+from ncollapse.report import foreign, words
 from ncollapse.report import prediction as theory
-from ncollapse.report import words
 from ncollapse.report.terminal import number
 
 LARGEST = 2_000_000
@@ -65,6 +65,7 @@ def render_page(
         "theory_text": theory.as_text(run.prediction) if run.prediction and not classes else None,
         "dial": _dial(run.trace),
         "film": film,
+        "foreign": foreign.section(document),
         "gif": None,
         "readings": _readings(document),
         "worst": words.worst(run.classes, run.split, document.layer),

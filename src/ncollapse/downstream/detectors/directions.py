@@ -62,7 +62,7 @@ class FDBD(_Centred):
     """-mean over c ≠ k of (z_k - z_c)/‖w_k - w_c‖, over ‖h - μ‖; k the predicted class.
 
     The mean distance to the decision boundaries, for the distance to the mean of training features.
-    Does not depend on the scale of W. Classes whose rows coincide have no boundary and are left out.
+    Does not depend on the scale of W. Classes whose rows coincide have no boundary: left out.
     Source: Liu & Qin, ICML 2024, arXiv 2312.11536 (code of OpenOOD and pytorch-ood read).
     """
 

@@ -143,7 +143,7 @@ def ledoit_wolf(reference: Reference) -> float:
 
 
 class KNN(Detector):
-    """Distance of h/‖h‖ to its k-th nearest neighbour among the training features, normalised alike.
+    """Distance of h/‖h‖ to its k-th nearest neighbour among training features, normalised alike.
 
     Search by scikit-learn's NearestNeighbors. normalize=False: plain features. most: so many
     training samples are kept; of more, some are drawn by `seed`, and `notes` says so. Range [0, 2].

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ncollapse.collect.keep.cache import FeatureCache
-from ncollapse.collect.tap.batches import Unpack, rows_of
+from ncollapse.collect.tap.batches import as_labels, rows_of
 from ncollapse.collect.tap.heads import Head
 from ncollapse.collect.tap.stream import ModelStream
 from ncollapse.collect.tap.taps import HEAD, Taps
@@ -18,26 +19,40 @@ FOREIGN = -1
 
 
 class ForeignStream(ModelStream):
-    """A forward pass over samples of classes that the head does not know: labels are not looked at."""
+    """A forward pass over samples that the head does not know: labels are not looked at."""
 
     def _check_labels(self, labels: Tensor, split: str, place: int) -> None:
         pass
 
 
-def unlabelled(batch: Any) -> tuple[Any, Tensor]:
-    """A batch of inputs without labels, or (inputs, labels), with -1 in the labels' place."""
-    inputs = batch
+def foreign_batch(batch: Any) -> tuple[Any, Tensor]:
+    """Inputs with or without labels: (inputs, labels), -1 in the place of labels that are no class
+    numbers or not there. Raises ValueError for a batch without a tensor."""
+    inputs, labels = batch, None
     if isinstance(batch, (tuple, list)) and len(batch) == 2:
-        inputs = batch[0]
-    elif isinstance(batch, dict):
-        inputs = {k: v for k, v in batch.items() if k not in ("labels", "label")}
+        inputs, labels = batch
+    elif isinstance(batch, Mapping):
+        name = next((key for key in ("labels", "label") if key in batch), None)
+        inputs = {key: value for key, value in batch.items() if key != name}
+        labels = None if name is None else batch[name]
     rows = rows_of(inputs)
     if rows is None:
         raise ValueError(
             f"a batch is a {type(batch).__name__} without a tensor; inputs of the model, or pairs "
             "(inputs, labels), are needed"
         )
-    return inputs, torch.full((rows,), FOREIGN)
+    return inputs, _numbers(labels, rows)
+
+
+def _numbers(labels: Any, rows: int) -> Tensor:
+    try:
+        found = as_labels(labels)
+    except (TypeError, ValueError, RuntimeError):
+        found = torch.zeros(0)
+    whole = not found.is_floating_point() and not found.is_complex()
+    if whole and found.shape == (rows,) and found.dtype != torch.bool:
+        return found.to(torch.int64)
+    return torch.full((rows,), FOREIGN)
 
 
 class Encoder:
@@ -66,11 +81,10 @@ class Encoder:
             raise ValueError("the model's classifier is not known yet; run a batch through it")
         return self.taps.head
 
-    def cached(self, loader: Any, unpack: Unpack | None = None) -> FeatureCache:
-        """The features of a loader; a context manager that lets them go."""
-        loaders = {"train": loader}
-        kind = ModelStream if unpack is None else ForeignStream
-        stream = kind(self.taps, loaders, unpack=unpack, batch_size=self._batch_size)
+    def cached(self, loader: Any) -> FeatureCache:
+        """The features of a loader; a context manager that lets them go. Its samples are labelled
+        as the head knows them, or below 0."""
+        stream = ForeignStream(self.taps, {"train": loader}, batch_size=self._batch_size)
         return FeatureCache(self._budget).fill(stream)
 
     def source(self, cache: FeatureCache) -> FeatureSource:
@@ -79,7 +93,7 @@ class Encoder:
 
     def features(self, inputs: Any) -> Tensor:
         """Features (samples, d) of one batch of inputs."""
-        inputs, labels = unlabelled(inputs)
+        inputs, labels = foreign_batch(inputs)
         batches = [(inputs, labels)]
         stream = ForeignStream(self.taps, {"ood": batches}, batch_size=self._batch_size)
         (batch,) = stream
