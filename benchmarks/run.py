@@ -23,6 +23,7 @@ NAMES = {
     "page": "page",
     "prediction": "prediction",
     "vocabulary": "vocabulary",
+    "ood": "ood",
     "online": "online",
     "control": "control",
     "peer": "against_peer",

@@ -51,6 +51,8 @@ def auroc_interval(scores: Any, labels: Any) -> tuple[float, float, float]:
     """AUROC and the ends of its 95 % interval by DeLong's variance: with the placements
     v_i = P(outlier i above an inlier) and u_j likewise, var v/n_out + var u/n_in; cut to [0, 1].
 
+    Where no pair is in the wrong order (or all are) the variance is 0, and the ends are those of
+    min(n_in, n_out) independent pairs that all agree: 1 - .025^(1/n) (Clopper & Pearson).
     Of the samples at hand, the model and detector fixed. Source: DeLong et al. 1988 (remembered,
     not read). Raises ValueError as `ood_metrics`.
     """
@@ -64,6 +66,8 @@ def auroc_interval(scores: Any, labels: Any) -> tuple[float, float, float]:
         for part in (above, below)
     )
     half = 1.959963984540054 * math.sqrt(variance)
+    if area in (0.0, 1.0):
+        half = 1 - 0.025 ** (1 / min(inside.size, outside.size))
     return area, max(area - half, 0.0), min(area + half, 1.0)
 
 

@@ -165,17 +165,20 @@ def read(scored: Scored) -> Any:
     )
 
 
-def plans(wide: bool = True) -> list[dict[str, Any]]:
-    """Networks of several widths, with and without batch normalisation, decay and patience."""
-    widths = [[256, 256, 256], [64, 64], [32]] if wide else [[16]]
+def plans(small: bool = False) -> list[dict[str, Any]]:
+    """Networks of several widths, with and without batch normalisation, decay and patience; small:
+    one that is trained for two epochs."""
+    wide, middle, narrow = [256, 256, 256], [64, 64], [32]
+    if small:
+        return [{"widths": [16], "batch_norm": True, "epochs": 2, "decay": 5e-4}]
     return [
-        {"widths": w, "batch_norm": norm, "epochs": epochs, "decay": decay}
-        for w, norm, epochs, decay in (
-            (widths[0], True, 60, 5e-3),
-            (widths[0], True, 8, 0.0),
-            (widths[-2:][0], True, 40, 5e-4),
-            (widths[-2:][0], False, 40, 5e-4),
-            (widths[-1], True, 60, 1e-2),
-            (widths[-1], False, 20, 0.0),
+        {"widths": widths, "batch_norm": norm, "epochs": epochs, "decay": decay}
+        for widths, norm, epochs, decay in (
+            (wide, True, 60, 5e-3),
+            (wide, True, 8, 0.0),
+            (middle, True, 40, 5e-4),
+            (middle, False, 40, 5e-4),
+            (narrow, True, 60, 1e-2),
+            (narrow, False, 20, 0.0),
         )
     ]

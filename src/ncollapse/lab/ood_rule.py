@@ -1,7 +1,7 @@
 """How the rule of `advise_ood` is set, on pairs that no claim is judged on.
 
-`python -m ncollapse.lab.ood_rule FILE` writes advice.json anew; how it did on held-out pairs is filled
-in from study `ood`.
+`python -m ncollapse.lab.ood_rule FILE` writes advice.json anew; how it did on held-out pairs is
+filled in from study `ood`.
 """
 
 from __future__ import annotations

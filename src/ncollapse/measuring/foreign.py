@@ -137,9 +137,9 @@ def with_ood(
             f"ood: detectors were fitted to {inside.fitted} and judged on it, for there is no "
             "other split; new samples of the known classes score worse, pass test="
         )
-    notes += [f"ood: {title}" for title in _said(inside)]
     for said in notes:
         log.warning(said)
+    notes += [f"ood: {said}" for said in _said(inside)]
     changed = replace(document, ood=section, warnings=(*document.warnings, *notes))
     changed = replace(changed, verdicts=answered_again(changed, QUESTION))
     return replace(found, document=changed)

@@ -178,7 +178,7 @@ class Document:
                 verdicts=tuple(Verdict.from_dict(v) for v in records(data, "verdicts")),
                 warnings=texts(data, "warnings"),
                 paths=record(data, "paths") if "paths" in data else {},
-                ood=record(data, "ood") if "ood" in data else {},
+                ood=_foreign(record(data, "ood")) if "ood" in data else {},
             )
         except ValueError as error:
             raise ValueError(f"{origin} is damaged: {error}") from None
@@ -226,6 +226,19 @@ def _results(data: dict[str, Any]) -> Results:
         }
         for split in data
     }
+
+
+def _foreign(data: dict[str, Any]) -> dict[str, Any]:
+    """The section on foreign data, each set with what pages and terminal show of it."""
+    for name in data:
+        one = record(data, name)
+        whole(one, "n_in"), whole(one, "n_out"), text(one, "split"), text(one, "fitted")
+        text(record(one, "advice"), "score"), text(record(one, "advice"), "why")
+        record(one, "nc5"), record(one, "left_out")
+        for score in record(one, "scores"):
+            found = record(record(one, "scores"), score)
+            text(found, "title"), record(found, "histogram")
+    return data
 
 
 def json_schema() -> dict[str, Any]:

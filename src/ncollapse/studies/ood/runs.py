@@ -92,7 +92,7 @@ def advice(settings: Plan, seed: int) -> Outcome:
     plan, rows = settings["advice"], []
     number = plan["first"]
     for data in plan["data"]:
-        for one in plans(wide=not plan["small"]):
+        for one in plans(plan["small"]):
             for _ in range(plan["each"]):
                 rows += rows_of({**one, "data": data}, number)
                 number += 1
