@@ -48,7 +48,7 @@ def pairs(seed: int = 0) -> list[dict[str, object]]:
     """Pairs on which the width decides: narrow ones want one score, wide ones another."""
     rng = np.random.default_rng(seed)
     rows: list[dict[str, object]] = []
-    for number in range(40):
+    for number in range(20):
         width = 4 if number % 2 else 40
         case = rng.standard_normal((30, width)).astype(np.float32)
         split = ["train"] * 15 + ["test"] * 15

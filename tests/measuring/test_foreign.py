@@ -183,7 +183,7 @@ def test_advice_is_of_readings_alone_and_says_why() -> None:
 
 def test_the_rule_is_followed_and_a_missing_reading_falls_back(monkeypatch) -> None:
     rule = {
-        "reading": "width", "cut": 10.0,
+        "reading": "width", "cut": 1.0,
         "below": {"score": "knn"}, "above": {"score": "vim"},
     }  # fmt: skip
     fake = {**advising.evidence(), "rule": rule, "used": "rule"}
@@ -191,7 +191,7 @@ def test_the_rule_is_followed_and_a_missing_reading_falls_back(monkeypatch) -> N
     monkeypatch.setattr(advising, "evidence", lambda: fake)
     document = of_features().document
     assert advising.advise(document).score == "knn"
-    rule["cut"] = 2.0
+    rule["cut"] = 0.30103
     found = advising.advise(document)
     assert (found.score, found.by) == ("vim", "rule")
     assert "the number of features is 6, above 2" in found.why

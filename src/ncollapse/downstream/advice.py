@@ -19,6 +19,8 @@ from ncollapse.record.document import Document
 
 # A score that is this near to the best one is as good.
 NEAR = 0.01
+# Readings that are looked at as they are; of all others the logarithm, and words show the number.
+PLAIN = ("class_share", "class_share_test", "condition")
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ def rule_of(document: Document) -> Advice:
             return always()
         side = "below" if value < node["cut"] else "above"
         words = found["words"][node["reading"]]
-        path.append(f"{words} is {value:.3g}, {side} {node['cut']:.3g}")
+        seen, cut = (_shown(node["reading"], one) for one in (value, node["cut"]))
+        path.append(f"{words} is {seen}, {side} {cut}")
         node = node[side]
     name = node["score"]
     title, held = found["titles"][name], found["held_out"]
@@ -89,7 +92,7 @@ def rule_of(document: Document) -> Advice:
 
 def readings(document: Document) -> dict[str, float]:
     """What a rule may look at: collapse, width and spectrum at the layer that verdicts are about,
-    those that are known; logarithms to base 10."""
+    those that are known; all but the PLAIN ones as logarithms to base 10."""
     layers = document.results.get(document.reference, {})
     other = next((s for s in document.results if s != document.reference), None)
     found: dict[str, float] = {}
@@ -137,6 +140,11 @@ def _asked(node: Mapping[str, Any]) -> set[str]:
     if "reading" not in node:
         return set()
     return {node["reading"]} | _asked(node["below"]) | _asked(node["above"])
+
+
+def _shown(key: str, value: float) -> str:
+    """A reading as words show it."""
+    return f"{value if key in PLAIN else 10**value:.3g}"
 
 
 def _log(value: float) -> float:

@@ -26,17 +26,17 @@ LEAF = 0.2
 # Cuts that are tried: shares of the values.
 SHARES = np.linspace(0.1, 0.9, 17)
 WORDS = {
-    "nc1_ratio": "log10 of tr Σ_W/tr Σ_B on the training samples",
-    "nc1_ratio_test": "log10 of tr Σ_W/tr Σ_B on held-out samples",
-    "nc1_fisher": "log10 of tr(Σ_W Σ_B⁺)/K on the training samples",
-    "nc1_fisher_test": "log10 of tr(Σ_W Σ_B⁺)/K on held-out samples",
+    "nc1_ratio": "tr Σ_W/tr Σ_B on the training samples",
+    "nc1_ratio_test": "tr Σ_W/tr Σ_B on held-out samples",
+    "nc1_fisher": "tr(Σ_W Σ_B⁺)/K on the training samples",
+    "nc1_fisher_test": "tr(Σ_W Σ_B⁺)/K on held-out samples",
     "class_share": "the share of variance from class",
     "class_share_test": "the share of variance from class on held-out samples",
-    "condition": "the smallest over the largest singular value of the class means",
-    "width": "log10 of the number of features",
-    "classes_per_feature": "log10 of classes per feature",
-    "off_means": "log10 of spread off the class means over spread along them",
-    "loosening": "log10 of NC1 held out over NC1 in training",
+    "condition": "the least over the largest singular value of the class means",
+    "width": "the number of features",
+    "classes_per_feature": "classes per feature",
+    "off_means": "spread off the class means over spread along them",
+    "loosening": "NC1 held out over NC1 in training",
 }
 
 
