@@ -84,7 +84,9 @@ def rule_of(document: Document) -> Advice:
     why = f"{' and '.join(path)}, where {title} lay nearest to the best score"
     if held:
         why += (
-            f" (within .01 AUROC on {100 * held['rule']:.0f} % of {held['pairs']} held-out pairs)"
+            f"; on {held['pairs']} held-out pairs the rule was within .01 AUROC of the best on "
+            f"{100 * held['rule']:.0f} %, always {found['titles'][found['always']['score']]} on "
+            f"{100 * held['always']:.0f} %"
         )
     kept = {key: value for key, value in values.items() if key in _asked(found["rule"])}
     return Advice(name, title, f"{why}.", "rule", kept)
