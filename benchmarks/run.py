@@ -24,6 +24,7 @@ NAMES = {
     "prediction": "prediction",
     "vocabulary": "vocabulary",
     "language": "language",
+    "ood": "ood",
     "online": "online",
     "control": "control",
     "peer": "against_peer",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from ncollapse.answers.cuts import cuts as cuts
 from ncollapse.record.readings import (
@@ -62,8 +63,8 @@ class Seen:
 @dataclass(frozen=True)
 class Asking:
     """What answers are made of: readings by split and layer, rows of classes, sizes, the layer that
-    is asked about, readings along training, the reference split if one was chosen, and how many
-    directions the class means span, if that is known."""
+    is asked about, readings along training, the reference split if one was chosen, how many
+    directions the class means span, if that is known, and what foreign data said."""
 
     results: Results
     classes: Sequence[ClassRow]
@@ -73,6 +74,7 @@ class Asking:
     trace: Trace | None = None
     chosen: str | None = None
     directions: int | None = None
+    ood: Mapping[str, Any] = field(default_factory=dict)
 
     def headless(self, seen: Seen) -> bool:
         """Whether no classifier was measured beside the features."""

@@ -47,6 +47,22 @@ def judge(
     return tuple(verdict for question in asked for verdict in question.answered(asking))
 
 
+def answered_again(document: Document, name: str) -> tuple[Verdict, ...]:
+    """The verdicts of a document, with the question of this id answered anew from its foreign data
+    and readings."""
+    asking = Asking(
+        document.results,
+        (),
+        document.num_classes,
+        document.num_features,
+        document.layer,
+        chosen=document.reference,
+        ood=document.ood,
+    )
+    (answer,) = questions()[name].answered(asking)
+    return tuple(answer if verdict.id == name else verdict for verdict in document.verdicts)
+
+
 def question_of(verdict: Verdict) -> Question | None:
     """The question that a verdict answers; by its text in documents older than ids."""
     known = questions()

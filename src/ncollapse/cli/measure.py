@@ -61,6 +61,13 @@ def measure(
             "texts (a folder, a .txt or .jsonl file, texts:PATTERN) for a language model."
         ),
     ] = None,
+    ood: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Data of other classes, as --data (or a feature file beside one): how well scores "
+            "tell it apart. May be repeated."
+        ),
+    ] = None,
     layers: Annotated[
         list[str] | None,
         typer.Option(help="Layers beside the head: names, globs, '*' for every block."),
@@ -182,6 +189,7 @@ def measure(
     |  ncollapse measure --model hf:my-gpt/ --data texts/
     |  ncollapse measure --model my.code:build --data my.code:loaders --layers '*' -o out/
     |  ncollapse measure --model my.code:build --data my.code:loaders --attack pgd --eps 0.15
+    |  ncollapse measure --model my.code:build --data my.code:loaders --ood my.code:strangers
     |  torchrun --nproc-per-node=2 -m ncollapse measure features.npz
     """
     quiet = quiet or not speaks()
@@ -245,7 +253,7 @@ def measure(
             with process_group() as shared, progress_bars(quiet, verbose) as progress:
                 options["progress"] = progress
                 if file is not None:
-                    result = _file(file, snapshot, resume, quiet, shared, options)
+                    result = _file(file, snapshot, resume, quiet, shared, options, ood or [])
                 else:
                     from ncollapse.cli.measure_model import measure_spec
 
@@ -276,6 +284,7 @@ def measure(
                         snapshot=snapshot,
                         resume=resume,
                         attack=hostile,
+                        ood=ood or [],
                     )
         except KeyboardInterrupt:
             if snapshot is not None and _began(snapshot):
@@ -300,11 +309,17 @@ def _file(
     quiet: bool,
     shared: bool,
     options: dict[str, Any],
+    ood: list[str],
 ) -> Measurement:
+    from ncollapse.measuring.foreign import with_ood
     from ncollapse.measuring.measure import measure_source, state_estimate
+    from ncollapse.measuring.options import Options
     from ncollapse.sources.features.files import open_source
 
     source = open_source(file)
+    foreign = {Path(path).stem: open_source(Path(path)) for path in ood}
+    if foreign and shared:
+        raise ValueError("--ood is read by one process; start it without torchrun")
     estimate = state_estimate(source, **options)
     if estimate > LARGE_STATE and not quiet:
         note(f"state: about {estimate / 1e6:.0f} MB beside the features")
@@ -313,7 +328,8 @@ def _file(
         if resume:
             raise ValueError("--resume over files needs one process; start it without torchrun")
         snapshot = None
-    return measure_source(source, **options, share=shared, snapshot=snapshot, resume=resume)
+    found = measure_source(source, **options, share=shared, snapshot=snapshot, resume=resume)
+    return with_ood(found, source, foreign, Options(**options)) if foreign else found
 
 
 def _save(result: Measurement, output: Path, snapshot: Path | None) -> None:
@@ -337,10 +353,12 @@ def _began(snapshot: Path) -> bool:
 
 def _print(result: Measurement, seconds: float) -> None:
     from ncollapse.report.attacks import render_attack
+    from ncollapse.report.foreign import render_ood
     from ncollapse.report.terminal import render, render_layers
 
-    say(render(result.document, result.classes, seconds=seconds))
-    for table in (render_layers(result.document), render_attack(result.document)):
+    document = result.document
+    say(render(document, result.classes, seconds=seconds))
+    for table in (render_layers(document), render_attack(document), render_ood(document)):
         if table:
             say("")
             say(table)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ def measure_spec(
     snapshot: Path | None = None,
     resume: bool = False,
     attack: dict[str, Any] | None = None,
+    ood: Sequence[str] = (),
 ) -> Measurement:
     """Build the model and the data, say which device runs, and measure in one forward pass; with
     a pattern of checkpoints, one pass each and their trace."""
@@ -53,6 +54,8 @@ def measure_spec(
     from ncollapse.sources.specs.texts import names_texts
 
     first, many = weights, is_pattern(weights)
+    if many and ood:
+        raise ValueError("--ood goes with one checkpoint, and --weights names several; pass one")
     if many:
         assert weights is not None
         from ncollapse.tracking.sweep import checkpoints, sweep
@@ -81,18 +84,19 @@ def measure_spec(
             image_size=image_size or 224,
         )
     loaded.model.to(where)
-    parts = {split: _spread(part, limit) for split, part in found.splits.items()}
     if texts:
+        parts = {split: _spread(part, limit) for split, part in found.splits.items()}
         say_size(parts, loaded.model, options)
-    splits = {
-        split: DataLoader(part, batch_size=batch_size, num_workers=workers)
-        if isinstance(part, Dataset) and not isinstance(part, torch.utils.data.IterableDataset)
-        else part
-        for split, part in parts.items()
-    }
+
+    def loader(part: Any) -> Any:
+        if not isinstance(part, Dataset) or isinstance(part, torch.utils.data.IterableDataset):
+            return part
+        return DataLoader(_spread(part, limit), batch_size=batch_size, num_workers=workers)
+
+    splits = {split: loader(part) for split, part in found.splits.items()}
     if pixels is not None:
-        if many:
-            raise ValueError("--pixels-per-image reads one file of --weights, not a pattern")
+        if many or ood:
+            raise ValueError("--pixels-per-image reads one file of --weights, and no --ood")
         from ncollapse.measuring.pixels import measure_pixels
 
         return measure_pixels(
@@ -105,6 +109,19 @@ def measure_spec(
             description=f"{loaded.description} · {found.description} · {where}",
             **options,
         )
+    foreign: dict[str, Any] = {}
+    for spec in ood:
+        other = load_data(
+            spec,
+            transform=loaded.transform,
+            tokenizer=tokenizer or _tokenizer(model),
+            image_size=image_size or 224,
+        )
+        _check_other(spec, found.class_names, other.class_names)
+        # Samples that nobody trained on, where there are such.
+        foreign[_called(spec, foreign)] = loader(
+            other.splits.get("test", [*other.splits.values()][-1])
+        )
     said: dict[str, Any] = {
         "layers": list(layers) if layers else None,
         "head": False if head == "none" else head,
@@ -116,6 +133,7 @@ def measure_spec(
         "cache": cache,
         "cache_budget": cache_budget,
         "geodesic": geodesic,
+        **({"ood": foreign} if foreign else {}),
         "class_names": found.class_names,
         "description": f"{loaded.description} · {found.description} · {where}",
         **options,
@@ -142,6 +160,22 @@ def measure_spec(
         say=note,
         **said,
     )
+
+
+def _check_other(spec: str, known: Sequence[str] | None, other: Sequence[str] | None) -> None:
+    """Raise ValueError where foreign data has classes that the model was trained on."""
+    both = [name for name in other or () if name in (known or ())]
+    if both:
+        raise ValueError(
+            f"--ood {spec!r} has classes of --data ({', '.join(both[:5])}"
+            f"{', …' if len(both) > 5 else ''}), which are not foreign; leave those out"
+        )
+
+
+def _called(spec: str, taken: Mapping[str, Any]) -> str:
+    """A name for foreign data: the end of its spec, numbered where it comes again."""
+    name = Path(spec.partition(":")[2] or spec).name or spec
+    return name if name not in taken else f"{name}-{len(taken) + 1}"
 
 
 def _ordered(splits: dict[str, Any]) -> bool:

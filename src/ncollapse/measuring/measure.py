@@ -30,9 +30,11 @@ from ncollapse.measuring.bars import shown
 from ncollapse.measuring.deep import steps_of, with_depth
 from ncollapse.measuring.embedders import check_classifier
 from ncollapse.measuring.following import Following
+from ncollapse.measuring.foreign import Foreign, unlabelled, with_ood
 from ncollapse.measuring.ids import numbered, whole
 from ncollapse.measuring.layers import measure_layers
 from ncollapse.measuring.loaders import split_loaders
+from ncollapse.measuring.made import as_made, check_names, head_of
 from ncollapse.measuring.measurement import Measurement
 from ncollapse.measuring.options import MeasureOptions, Options, SourceOptions, as_dtype, options_of
 from ncollapse.record.trace import Trace
@@ -47,11 +49,12 @@ log = logging.getLogger("ncollapse")
 SHORTEST = 3
 # Keywords of the verbs that are no options of reading; for the error that names the nearest.
 ARRAY_KEYWORDS = (
-    "weight", "bias", "split", "class_names", "thresholds", "link", "trace", "share",
+    "weight", "bias", "split", "class_names", "thresholds", "link", "trace", "share", "ood",
 )  # fmt: skip
 MODEL_KEYWORDS = (
     "train", "test", "layers", "head", "pool", "unpack", "limit", "batch_size", "autocast",
     "tokens", "cache", "cache_budget", "class_names", "description", "trace", "geodesic",
+    "ood",
 )  # fmt: skip
 
 
@@ -75,6 +78,7 @@ def measure(
     description: str | None = None,
     trace: Trace | None = None,
     geodesic: bool | None = None,
+    ood: Any = None,
     **options: Unpack[MeasureOptions],
 ) -> Measurement:
     """Neural collapse of a model on its data, in one forward pass.
@@ -87,8 +91,9 @@ def measure(
     on disk; `cache=False` runs the model again instead. `limit` bounds the samples a split,
     `autocast` sets mixed precision, `trace` adds readings along training. `geodesic` compares three
     or more layers of one width with the straight line between the first and the last of them
-    (`Measurement.path`); by default where layers are asked for and features are kept. Other
-    keywords are those of `measure_source`.
+    (`Measurement.path`); by default where layers are asked for and features are kept. `ood` is data
+    of other classes, or such data by name, labelled or not: `Measurement.ood` says how well scores
+    tell it apart. Other keywords are those of `measure_source`.
 
     `tokens=True` measures a causal language model: every token position is a sample, its class
     the next token (see `ncollapse.collect.tap.tokens`), which makes the task "language"; unasked so
@@ -116,6 +121,8 @@ def measure(
         "description": description or type(taps.model).__name__,
     }
     with shown(given) as chosen:
+        how = {"batch_size": batch_size, "autocast": as_dtype(autocast), "budget": cache_budget}
+        foreign = Foreign.of(ood, loaders, ranks, unpack=unpack, limit=limit, **how)
         stream = ModelStream(
             taps,
             loaders,
@@ -137,12 +144,12 @@ def measure(
                 )
             with together(ranks):
                 check_order(loaders)
-            how = (stream.tokens, limit, pool, head, str(stream.autocast), chosen.ignore_index)
+            kind = (stream.tokens, limit, pool, head, str(stream.autocast), chosen.ignore_index)
             kept = KeptCache(
                 Path(chosen.snapshot),
                 every=chosen.snapshot_every,
                 splits=tuple(loaders),
-                fingerprint=fingerprint(taps.model, taps.modules, how),
+                fingerprint=fingerprint(taps.model, taps.modules, kind),
                 ranks=ranks,
             )
             stream.done = kept.begin(chosen.resume)
@@ -153,15 +160,15 @@ def measure(
                     kept.save()
                 following.kind = stream.tokens
                 said |= {"ranks": ranks, "geodesic": geodesic, "following": following}
-                return measure_cache(kept, taps, chosen, trace=trace, **said)
+                return measure_cache(kept, taps, chosen, trace=trace, foreign=foreign, **said)
         if not cache:
-            return _recomputed(stream, chosen, said, trace, geodesic is True, following)
+            return _recomputed(stream, chosen, said, trace, geodesic is True, following, foreign)
         with FeatureCache(cache_budget, splits=() if ranks is None else tuple(loaders)) as features:
             with together(ranks):
                 features.fill(stream)
             following.kind = stream.tokens
             said |= {"ranks": ranks, "geodesic": geodesic, "following": following}
-            return measure_cache(features, taps, chosen, trace=trace, **said)
+            return measure_cache(features, taps, chosen, trace=trace, foreign=foreign, **said)
 
 
 def measure_cache(
@@ -175,6 +182,7 @@ def measure_cache(
     trace: Trace | None = None,
     ranks: Ranks | None = None,
     geodesic: bool | None = False,
+    foreign: Foreign | None = None,
 ) -> Measurement:
     """The layers of a filled cache → Measurement; the taps say which head made them; following:
     what the pass told where tokens are samples.
@@ -183,15 +191,15 @@ def measure_cache(
     """
     if ranks is not None:
         fill_gaps(cache, taps, ranks)
-    _check_names(class_names, taps)
+    check_names(class_names, taps)
     said = {"class_names": class_names, "description": description}
     sources: dict[str, FeatureSource] = {
-        layer: _as_made(cache.source(layer, **_head(taps, layer), **said), taps)
+        layer: as_made(cache.source(layer, **head_of(taps, layer), **said), taps)
         for layer in taps.layers
     }
     where = "disk" if cache.on_disk else "memory"
     walk = len(steps_of(taps)) >= SHORTEST if geodesic is None else geodesic
-    return _finish(sources, taps, options, trace, where, ranks, walk, following)
+    return _finish(sources, taps, options, trace, where, ranks, walk, following, foreign)
 
 
 def _recomputed(
@@ -201,6 +209,7 @@ def _recomputed(
     trace: Trace | None,
     geodesic: bool,
     following: Following,
+    foreign: Foreign | None,
 ) -> Measurement:
     """Without a cache: labels first, then a forward pass at every look at every layer."""
     if stream.one_shot:
@@ -214,11 +223,11 @@ def _recomputed(
     for batch in stream:  # The first batch finds the head.
         layers = tuple(batch.features)
         break
-    _check_names(said["class_names"], stream.taps)
+    check_names(said["class_names"], stream.taps)
     sources: dict[str, FeatureSource] = {
-        layer: _as_made(
+        layer: as_made(
             RecomputedSource(
-                stream, layer, labels, codes, splits, **_head(stream.taps, layer), **said
+                stream, layer, labels, codes, splits, **head_of(stream.taps, layer), **said
             ),
             stream.taps,
         )
@@ -226,38 +235,9 @@ def _recomputed(
     }
     for source in sources.values():
         source.order = torch.cat(orders) if orders else None
-    return _finish(sources, stream.taps, options, trace, "off", stream.ranks, geodesic, following)
-
-
-def _check_names(class_names: Any, taps: Taps) -> None:
-    if class_names is None or taps.head is None:
-        return
-    ordered = thresholds_of(taps.model, taps.head.name)
-    K = taps.head.weight.shape[0] if ordered is None else ordered[0].numel() - 1
-    if len(class_names) != K:
-        raise ValueError(
-            f"the data has {len(class_names)} classes and the head {taps.head.name!r} is {K} wide; "
-            "a model trained on these classes is needed (num_classes, --num-classes and weights "
-            "say which), or data with the model's own class numbers"
-        )
-
-
-def _head(taps: Taps, layer: str) -> dict[str, Any]:
-    if layer != HEAD or taps.head is None:
-        return {}
-    return {"weight": taps.head.weight, "bias": taps.head.bias}
-
-
-def _as_made(source: FeatureSource, taps: Taps) -> FeatureSource:
-    """The source with a head of one output as it is, where that makes a number and no class."""
-    if source.targets is not None and source.weight is not None and _one_number(taps):
-        source.weight = 2 * source.weight[1:]
-        source.bias = None if source.bias is None else 2 * source.bias[1:]
-    return source
-
-
-def _one_number(taps: Taps) -> bool:
-    return taps.head is not None and taps.head.binary
+    return _finish(
+        sources, stream.taps, options, trace, "off", stream.ranks, geodesic, following, foreign
+    )
 
 
 def _finish(
@@ -269,6 +249,7 @@ def _finish(
     ranks: Ranks | None,
     geodesic: bool,
     following: Following | None = None,
+    foreign: Foreign | None = None,
 ) -> Measurement:
     sources = with_depth(sources, taps, options)
     if following is not None:
@@ -287,7 +268,7 @@ def _finish(
         ordered = thresholds_of(taps.model, taps.head.name)
         if ordered is not None:
             sources[HEAD].thresholds, sources[HEAD].link = ordered
-    return measure_layers(
+    found = measure_layers(
         sources,
         options,
         pooling=taps.pooling,
@@ -300,6 +281,7 @@ def _finish(
         optional=taps.by_pattern,
         steps=steps_of(taps) if geodesic else (),
     )
+    return found if foreign is None else foreign.judged(found, taps, sources, options)
 
 
 def measure_features(
@@ -312,6 +294,7 @@ def measure_features(
     class_names: Any = None,
     thresholds: Any = None,
     link: str = "logit",
+    ood: Any = None,
     **options: Unpack[SourceOptions],
 ) -> Measurement:
     """Neural collapse of features (samples, dim) with integer labels (samples), or with the targets
@@ -319,7 +302,8 @@ def measure_features(
 
     `weight` (classes, dim) and `bias` (classes) are the classifier; `split` names the split of
     each sample. Ordered grades have a weight (1, dim) and `thresholds` (grades + 1) with their
-    `link`, which makes the task "ordinal". Every other keyword is one of `measure_source`. Nothing
+    `link`, which makes the task "ordinal". `ood` are features of foreign samples, or such by name
+    (`Measurement.ood`). Every other keyword is one of `measure_source`. Nothing
     is copied or changed.
 
     >>> m = measure_features(features, labels, weight=W, bias=b)   # doctest: +SKIP
@@ -338,7 +322,8 @@ def measure_features(
         link=link,
     )
     with shown(given) as chosen:
-        return _measured(source, chosen, trace, share)
+        found = _measured(source, chosen, trace, share)
+        return found if ood is None else with_ood(found, source, unlabelled(ood), chosen)
 
 
 def measure_source(

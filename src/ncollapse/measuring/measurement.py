@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ncollapse.answers.advice import Advice
+    from ncollapse.downstream.advice import Advice as ScoreAdvice
     from ncollapse.theory.prediction import Prediction
     from ncollapse.theory.subjects.overlay import Overlay
     from ncollapse.theory.targets import TargetOverlay
@@ -127,6 +128,19 @@ class Measurement:
         from ncollapse.measuring.attacked import again
 
         return again(self, model, data, **how)
+
+    @property
+    def ood(self) -> dict[str, Any]:
+        """What `measure(…, ood=…)` found, by name of the foreign data: `scores` by detector with
+        AUROC, its 95 % `interval`, AUPR-IN, AUPR-OUT, FPR95TPR, AUTC, `nc5`, `advice`; empty where
+        none was given."""
+        return self.document.ood
+
+    def advise_ood(self) -> ScoreAdvice:
+        """Which score to tell foreign inputs apart by, from readings alone, and why."""
+        from ncollapse.downstream.advice import advise
+
+        return advise(self.document)
 
     def summary(self) -> str:
         """The terminal table, 24 lines of 80 columns at most."""

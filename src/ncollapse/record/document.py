@@ -35,7 +35,7 @@ __all__ = [
     "ANSWERS", "ClassRow", "Document", "Null", "Number", "Reading", "Results", "Verdict",
     "json_schema", "read_document",
 ]  # fmt: skip
-SCHEMA_VERSION = "1.3"
+SCHEMA_VERSION = "1.4"
 # What documents older than tasks are of.
 USUAL, COUNTED = "classification", "classes"
 # What every version of the file has held.
@@ -48,7 +48,8 @@ FIELDS = (
 @dataclass(frozen=True)
 class Document:
     """Everything that results.json holds. paths: by split, how its samples walk through layers of
-    one width (`ncollapse.metrics.geodesic`); since schema 1.3."""
+    one width (`ncollapse.metrics.geodesic`); since schema 1.3. ood: by name of foreign data, how
+    well scores tell it apart (`ncollapse.downstream.section`); since schema 1.4."""
 
     schema_version: str
     ncollapse_version: str
@@ -64,6 +65,7 @@ class Document:
     verdicts: tuple[Verdict, ...] = ()
     warnings: tuple[str, ...] = field(default=())
     paths: dict[str, Any] = field(default_factory=dict)
+    ood: dict[str, Any] = field(default_factory=dict)
 
     @property
     def layer(self) -> str:
@@ -182,6 +184,7 @@ class Document:
                 verdicts=tuple(Verdict.from_dict(v) for v in records(data, "verdicts")),
                 warnings=texts(data, "warnings"),
                 paths=record(data, "paths") if "paths" in data else {},
+                ood=_foreign(record(data, "ood")) if "ood" in data else {},
             )
         except ValueError as error:
             raise ValueError(f"{origin} is damaged: {error}") from None
@@ -229,6 +232,19 @@ def _results(data: dict[str, Any]) -> Results:
         }
         for split in data
     }
+
+
+def _foreign(data: dict[str, Any]) -> dict[str, Any]:
+    """The section on foreign data, each set with what pages and terminal show of it."""
+    for name in data:
+        one = record(data, name)
+        whole(one, "n_in"), whole(one, "n_out"), text(one, "split"), text(one, "fitted")
+        text(record(one, "advice"), "score"), text(record(one, "advice"), "why")
+        record(one, "nc5"), record(one, "left_out")
+        for score in record(one, "scores"):
+            found = record(record(one, "scores"), score)
+            text(found, "title"), record(found, "histogram")
+    return data
 
 
 def json_schema() -> dict[str, Any]:

@@ -19,7 +19,7 @@ from ncollapse.record.folder import REPORT
 from ncollapse.record.readings import Reading
 from ncollapse.record.run import Run
 from ncollapse.record.trace import Trace
-from ncollapse.report import attacks, words
+from ncollapse.report import attacks, foreign, words
 from ncollapse.report import prediction as theory
 from ncollapse.report.terminal import number
 
@@ -66,6 +66,7 @@ def render_page(
         "dial": _dial(run.trace),
         "attack": attacks.section(run),
         "film": film,
+        "foreign": foreign.section(document),
         "gif": None,
         "readings": _readings(document),
         "worst": words.worst(run.classes, run.split, document.layer),

@@ -15,9 +15,12 @@ EXTRAS = {
     "lightning": "lightning",
     "ot": "ot",
     "art": "attacks",
+    "pytorch_ood": "ood",
 }
 # These import torchvision wherever it is installed.
-IMPORT_TORCHVISION = ("torchvision", "timm", "transformers", "torchmetrics", "lightning")
+IMPORT_TORCHVISION = (
+    "torchvision", "timm", "transformers", "torchmetrics", "lightning", "pytorch_ood",
+)  # fmt: skip
 # Kept alive: operators vanish with the library object that defined them.
 _placeholders: list[Any] = []
 

@@ -1,0 +1,1 @@
+"""Detectors of out-of-distribution inputs, one file a family."""
