@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ncollapse.measuring.kernel import measure_kernel
     from ncollapse.measuring.measure import measure, measure_features, measure_source
     from ncollapse.measuring.measurement import Measurement
+    from ncollapse.measuring.transfer import measure_transfer, with_transfer
     from ncollapse.record.document import Document
     from ncollapse.record.readings import Reading, Verdict
     from ncollapse.record.trace import Trace
@@ -46,8 +47,10 @@ _NAMES = {
     "measure_features": "ncollapse.measuring.measure",
     "measure_kernel": "ncollapse.measuring.kernel",
     "measure_source": "ncollapse.measuring.measure",
+    "measure_transfer": "ncollapse.measuring.transfer",
     "open_source": "ncollapse.sources.features.files",
     "predict": "ncollapse.theory.predict",
+    "with_transfer": "ncollapse.measuring.transfer",
 }
 _MODULES = ("control", "losses", "studies", "theory")
 
@@ -70,10 +73,12 @@ __all__ = [
     "measure_features",
     "measure_kernel",
     "measure_source",
+    "measure_transfer",
     "open_source",
     "predict",
     "studies",
     "theory",
+    "with_transfer",
 ]
 
 

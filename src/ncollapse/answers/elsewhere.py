@@ -1,12 +1,8 @@
-"""What collapse does to other data: asked, and said to be unmeasured where nothing of it was."""
+"""What collapse does to foreign data: asked, and said to be unmeasured where nothing of it was."""
 
 from __future__ import annotations
 
 from ncollapse.answers.question import NOT_MEASURED, Answer, Asking, Question, Seen
-
-
-def transfer(asking: Asking, seen: Seen) -> Answer:
-    return Answer(NOT_MEASURED, "No other task was measured; collapse alone does not say.")
 
 
 def out_of_distribution(asking: Asking, seen: Seen) -> Answer:
@@ -14,7 +10,6 @@ def out_of_distribution(asking: Asking, seen: Seen) -> Answer:
 
 
 QUESTIONS = (
-    Question("transfer", 7, "Will it transfer?", (), transfer),
     Question(
         "out_of_distribution",
         8,

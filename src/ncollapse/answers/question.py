@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from ncollapse.answers.cuts import cuts as cuts
 from ncollapse.record.readings import (
@@ -62,8 +63,9 @@ class Seen:
 @dataclass(frozen=True)
 class Asking:
     """What answers are made of: readings by split and layer, rows of classes, sizes, the layer that
-    is asked about, readings along training, the reference split if one was chosen, and how many
-    directions the class means span, if that is known."""
+    is asked about, readings along training, the reference split if one was chosen, how many
+    directions the class means span, if that is known, and what the model does with other data
+    (`Document.elsewhere`)."""
 
     results: Results
     classes: Sequence[ClassRow]
@@ -73,6 +75,7 @@ class Asking:
     trace: Trace | None = None
     chosen: str | None = None
     directions: int | None = None
+    elsewhere: Mapping[str, Any] = field(default_factory=dict)
 
     def headless(self, seen: Seen) -> bool:
         """Whether no classifier was measured beside the features."""
@@ -114,6 +117,7 @@ class Question:
     every split, under the id `id:split`. needs: the readings that the rule looks at. rule: (what
     is known, the split) → Answer. phrases: by answer, what a report says in running text; others:
     the same of a split that is not the reference; unasked: why a second split has no answer.
+    basis: what an answer without numbers rests on.
     """
 
     id: str
@@ -126,6 +130,7 @@ class Question:
     unasked: str = ""
     task: str = "classification"
     several_layers: bool = False
+    basis: str = "Class counts alone; no reading was needed."
 
     @property
     def each_split(self) -> bool:

@@ -47,6 +47,30 @@ def judge(
     return tuple(verdict for question in asked for verdict in question.answered(asking))
 
 
+def answered_again(
+    document: Document, classes: Sequence[ClassRow], ids: Sequence[str]
+) -> tuple[Verdict, ...]:
+    """The verdicts of a document, those of some questions asked anew: by what is known of other
+    data since."""
+    asking = Asking(
+        document.results,
+        classes,
+        document.num_classes,
+        document.num_features,
+        document.layer,
+        None,
+        document.reference,
+        elsewhere=document.elsewhere,
+    )
+    anew = {
+        verdict.id: verdict
+        for name in ids
+        if (question := questions().get(name)) is not None and question.task == document.task
+        for verdict in question.answered(asking)
+    }
+    return tuple(anew.get(identified(verdict), verdict) for verdict in document.verdicts)
+
+
 def question_of(verdict: Verdict) -> Question | None:
     """The question that a verdict answers; by its text in documents older than ids."""
     known = questions()

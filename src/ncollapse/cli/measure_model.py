@@ -37,17 +37,19 @@ def measure_spec(
     output: Path | None = None,
     snapshot: Path | None = None,
     resume: bool = False,
+    transfer: str | None = None,
+    shots: tuple[int, ...] = (5,),
 ) -> Measurement:
     """Build the model and the data, say which device runs, and measure in one forward pass; with
-    a pattern of checkpoints, one pass each and their trace."""
-    import torch
-    from torch.utils.data import DataLoader, Dataset
-
+    a pattern of checkpoints, one pass each and their trace. transfer: data of other classes that
+    the same model is then run over."""
     from ncollapse.measuring.measure import measure
     from ncollapse.sources.specs.datasets import load_data
     from ncollapse.sources.specs.models import load_model
 
     first, many = weights, is_pattern(weights)
+    if many and transfer is not None:
+        raise ValueError("--transfer looks at one model; name one file in --weights")
     if many:
         assert weights is not None
         from ncollapse.tracking.sweep import checkpoints, sweep
@@ -71,10 +73,7 @@ def measure_spec(
     where = _device(device)
     loaded.model.to(where)
     splits = {
-        split: DataLoader(_spread(part, limit), batch_size=batch_size, num_workers=workers)
-        if isinstance(part, Dataset) and not isinstance(part, torch.utils.data.IterableDataset)
-        else part
-        for split, part in found.splits.items()
+        split: _batched(part, limit, batch_size, workers) for split, part in found.splits.items()
     }
     said: dict[str, Any] = {
         "layers": list(layers) if layers else None,
@@ -94,7 +93,36 @@ def measure_spec(
     if not many:
         kept = snapshot if resume or _ordered(splits) else None
         kept = kept if cache else None
-        return measure(loaded.model, splits, **said, snapshot=kept, resume=resume)
+        result = measure(loaded.model, splits, **said, snapshot=kept, resume=resume)
+        if transfer is None:
+            return result
+        from ncollapse.measuring.transfer import measure_transfer, with_transfer
+
+        other = load_data(
+            transfer,
+            transform=loaded.transform,
+            tokenizer=tokenizer or _tokenizer(model),
+            image_size=image_size or 224,
+        )
+        parts = {
+            split: _batched(part, limit, batch_size, workers)
+            for split, part in other.splits.items()
+        }
+        seen = measure_transfer(
+            loaded.model,
+            parts,
+            source=splits[result.document.reference],
+            layers=said["layers"] or "*",
+            shots=shots,
+            head=said["head"],
+            pool=pool,
+            limit=limit,
+            batch_size=batch_size,
+            seed=options["seed"],
+            description=other.description,
+            progress=options.get("progress"),
+        )
+        return with_transfer(result, seen)
     assert weights is not None
     return sweep(
         loaded.model,
@@ -106,6 +134,15 @@ def measure_spec(
         say=note,
         **said,
     )
+
+
+def _batched(part: Any, limit: int | None, batch_size: int, workers: int) -> Any:
+    """A loader of what is a data set; anything else as it is."""
+    from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+    if isinstance(part, Dataset) and not isinstance(part, IterableDataset):
+        return DataLoader(_spread(part, limit), batch_size=batch_size, num_workers=workers)
+    return part
 
 
 def _ordered(splits: dict[str, Any]) -> bool:

@@ -35,7 +35,7 @@ __all__ = [
     "ANSWERS", "ClassRow", "Document", "Null", "Number", "Reading", "Results", "Verdict",
     "json_schema", "read_document",
 ]  # fmt: skip
-SCHEMA_VERSION = "1.3"
+SCHEMA_VERSION = "1.4"
 # What documents older than tasks are of.
 USUAL, COUNTED = "classification", "classes"
 # What every version of the file has held.
@@ -48,7 +48,8 @@ FIELDS = (
 @dataclass(frozen=True)
 class Document:
     """Everything that results.json holds. paths: by split, how its samples walk through layers of
-    one width (`ncollapse.metrics.geodesic`); since schema 1.3."""
+    one width (`ncollapse.metrics.geodesic`); since schema 1.3. elsewhere: by name, what the model
+    does with other data ("transfer": `ncollapse.downstream.transfer`); since schema 1.4."""
 
     schema_version: str
     ncollapse_version: str
@@ -64,6 +65,7 @@ class Document:
     verdicts: tuple[Verdict, ...] = ()
     warnings: tuple[str, ...] = field(default=())
     paths: dict[str, Any] = field(default_factory=dict)
+    elsewhere: dict[str, Any] = field(default_factory=dict)
 
     @property
     def layer(self) -> str:
@@ -176,6 +178,7 @@ class Document:
                 verdicts=tuple(Verdict.from_dict(v) for v in records(data, "verdicts")),
                 warnings=texts(data, "warnings"),
                 paths=record(data, "paths") if "paths" in data else {},
+                elsewhere=record(data, "elsewhere") if "elsewhere" in data else {},
             )
         except ValueError as error:
             raise ValueError(f"{origin} is damaged: {error}") from None

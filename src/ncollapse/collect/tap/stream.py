@@ -51,10 +51,10 @@ class ModelStream:
     `limit` stops each split after so many samples; `autocast` is a dtype for mixed precision;
     `unpack` maps unusual batches to (inputs, labels). With `tokens` ("next", "same") every token is
     a sample, and `limit` counts sequences. With `ranks` each runs its share; `done` holds what an
-    interrupted pass has read already; with `numbers` labels may be real-valued targets. The model
-    runs in eval mode, without gradients but not in inference mode: tables that it makes in its
-    forward pass must serve the next training step. Its mode and buffers and the global random
-    states are put back.
+    interrupted pass has read already; with `numbers` labels may be real-valued targets; labels of
+    a `foreign` data set are not held against the head. The model runs in eval mode, without
+    gradients but not in inference mode: tables that it makes in its forward pass must serve the
+    next training step. Its mode and buffers and the global random states are put back.
 
     Raises ValueError for empty loaders, unexpected batches and labels beyond the head's width.
     """
@@ -71,6 +71,7 @@ class ModelStream:
     ranks: Ranks | None = None
     done: Done | None = None
     numbers: bool = False
+    foreign: bool = False
 
     def __post_init__(self) -> None:
         if not self.loaders:
@@ -194,7 +195,7 @@ class ModelStream:
         return total
 
     def _check_labels(self, labels: Tensor, split: str, place: int) -> None:
-        if self.taps.head is None:
+        if self.taps.head is None or self.foreign:
             return
         K = self.taps.head.weight.shape[0]
         if labels.is_floating_point():
