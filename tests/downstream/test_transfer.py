@@ -149,7 +149,7 @@ def test_a_document_holds_it_additively_and_a_report_shows_it(found, tmp_path) -
     jsonschema.validate(json.loads(whole.document.to_json()), json_schema())
     whole.save(tmp_path)
     again = read_document(tmp_path)
-    assert again.elsewhere["transfer"]["best"] == found.best
+    assert again.transfer["best"] == found.best
     assert whole.results == m.results
     kept = {v.id: v for v in m.verdicts if v.id != "transfer"}
     assert {v.id: v for v in whole.verdicts if v.id != "transfer"} == kept
@@ -176,8 +176,8 @@ def said(gain=(0.0, -0.01, 0.01), *, best="head", over=None, top=0.9, input_=Non
     }  # fmt: skip
     from dataclasses import replace
 
-    document = replace(m.document, elsewhere={"transfer": data})
-    verdicts = answered_again(document, m.classes, ("transfer",))
+    document = replace(m.document, transfer=data)
+    verdicts = answered_again(document, "transfer")
     return verdict_on(replace(document, verdicts=verdicts), "transfer")
 
 
@@ -204,7 +204,7 @@ def test_the_command_shows_the_layers_and_answers(capsys, tmp_path) -> None:
     assert code == 0
     assert "On other classes: others · 3 classes · 84 samples · 2 shots" in out
     assert "Will it transfer?" in out and "◂ best" in out
-    assert "transfer" in json.loads((tmp_path / "results.json").read_text("utf-8"))["elsewhere"]
+    assert json.loads((tmp_path / "results.json").read_text("utf-8"))["transfer"]["main"] == 2
 
 
 @pytest.mark.parametrize(

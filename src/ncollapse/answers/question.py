@@ -64,8 +64,8 @@ class Seen:
 class Asking:
     """What answers are made of: readings by split and layer, rows of classes, sizes, the layer that
     is asked about, readings along training, the reference split if one was chosen, how many
-    directions the class means span, if that is known, and what the model does with other data
-    (`Document.elsewhere`)."""
+    directions the class means span, if that is known, and what a target set of other classes found
+    (`Document.transfer`)."""
 
     results: Results
     classes: Sequence[ClassRow]
@@ -75,7 +75,7 @@ class Asking:
     trace: Trace | None = None
     chosen: str | None = None
     directions: int | None = None
-    elsewhere: Mapping[str, Any] = field(default_factory=dict)
+    transfer: Mapping[str, Any] = field(default_factory=dict)
 
     def headless(self, seen: Seen) -> bool:
         """Whether no classifier was measured beside the features."""

@@ -47,28 +47,22 @@ def judge(
     return tuple(verdict for question in asked for verdict in question.answered(asking))
 
 
-def answered_again(
-    document: Document, classes: Sequence[ClassRow], ids: Sequence[str]
-) -> tuple[Verdict, ...]:
-    """The verdicts of a document, those of some questions asked anew: by what is known of other
-    data since."""
+def answered_again(document: Document, name: str) -> tuple[Verdict, ...]:
+    """The verdicts of a document, with the question of this id answered anew from what it holds of
+    other data; unchanged where its task does not ask it."""
     asking = Asking(
         document.results,
-        classes,
+        (),
         document.num_classes,
         document.num_features,
         document.layer,
-        None,
-        document.reference,
-        elsewhere=document.elsewhere,
+        chosen=document.reference,
+        transfer=document.transfer,
     )
-    anew = {
-        verdict.id: verdict
-        for name in ids
-        if (question := questions().get(name)) is not None and question.task == document.task
-        for verdict in question.answered(asking)
-    }
-    return tuple(anew.get(identified(verdict), verdict) for verdict in document.verdicts)
+    if questions()[name].task != document.task:
+        return document.verdicts
+    (answer,) = questions()[name].answered(asking)
+    return tuple(answer if verdict.id == name else verdict for verdict in document.verdicts)
 
 
 def question_of(verdict: Verdict) -> Question | None:

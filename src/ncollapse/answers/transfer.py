@@ -26,7 +26,7 @@ INPUT = "input"
 def transfer(asking: Asking, seen: Seen) -> Answer:
     """No where inputs do as well or no layer beats chance; partly where an earlier layer is better,
     or classes are mixed with what lies around them; yes where neither is so."""
-    found: Found | None = asking.elsewhere.get("transfer")
+    found: Found = asking.transfer
     if not found:
         return Answer(NOT_MEASURED, "No other task was measured; collapse alone does not say.")
     best, last, cut = found["best"], found["last"], cuts()

@@ -288,8 +288,8 @@ def _print(result: Measurement, seconds: float) -> None:
     if table:
         say("")
         say(table)
-    if "transfer" in result.document.elsewhere:
+    if result.document.transfer:
         from ncollapse.report.transfer import render_transfer
 
         say("")
-        say(render_transfer(result.document.elsewhere["transfer"]))
+        say(render_transfer(result.document.transfer))

@@ -216,7 +216,7 @@ class Transfer:
         return shots_needed(self.layers[layer or self.best].moments, error)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data: what results.json holds in `elsewhere["transfer"]`."""
+        """Plain data: what results.json holds in `transfer`."""
         ranked = self.ncti()
         return {
             "target": self.target,

@@ -135,14 +135,18 @@ def measure_transfer(
 
 
 def with_transfer(measurement: Measurement, found: Transfer) -> Measurement:
-    """The measurement with a target set beside it: `elsewhere["transfer"]` of its document, and the
-    question whether it will transfer answered anew."""
-    document = measurement.document
-    elsewhere = {**document.elsewhere, "transfer": found.to_dict()}
-    document = replace(document, elsewhere=elsewhere)
-    verdicts = answered_again(document, measurement.classes, ("transfer",))
-    warnings = (*document.warnings, *(f"transfer: {note}" for note in found.notes))
-    return replace(measurement, document=replace(document, verdicts=verdicts, warnings=warnings))
+    """The measurement with a target set beside it: `transfer` of its document, and the question
+    whether it will transfer answered anew."""
+    document = replace(
+        measurement.document,
+        transfer=found.to_dict(),
+        warnings=(
+            *measurement.document.warnings,
+            *(f"transfer: {note}" for note in found.notes),
+        ),
+    )
+    document = replace(document, verdicts=answered_again(document, "transfer"))
+    return replace(measurement, document=document)
 
 
 class _Inputs:

@@ -48,8 +48,8 @@ FIELDS = (
 @dataclass(frozen=True)
 class Document:
     """Everything that results.json holds. paths: by split, how its samples walk through layers of
-    one width (`ncollapse.metrics.geodesic`); since schema 1.3. elsewhere: by name, what the model
-    does with other data ("transfer": `ncollapse.downstream.transfer`); since schema 1.4."""
+    one width (`ncollapse.metrics.geodesic`); since schema 1.3. transfer: what a target set of
+    other classes found in every layer (`ncollapse.downstream.transfer`); since schema 1.4."""
 
     schema_version: str
     ncollapse_version: str
@@ -65,7 +65,7 @@ class Document:
     verdicts: tuple[Verdict, ...] = ()
     warnings: tuple[str, ...] = field(default=())
     paths: dict[str, Any] = field(default_factory=dict)
-    elsewhere: dict[str, Any] = field(default_factory=dict)
+    transfer: dict[str, Any] = field(default_factory=dict)
 
     @property
     def layer(self) -> str:
@@ -178,7 +178,7 @@ class Document:
                 verdicts=tuple(Verdict.from_dict(v) for v in records(data, "verdicts")),
                 warnings=texts(data, "warnings"),
                 paths=record(data, "paths") if "paths" in data else {},
-                elsewhere=record(data, "elsewhere") if "elsewhere" in data else {},
+                transfer=_target(record(data, "transfer")) if "transfer" in data else {},
             )
         except ValueError as error:
             raise ValueError(f"{origin} is damaged: {error}") from None
@@ -226,6 +226,21 @@ def _results(data: dict[str, Any]) -> Results:
         }
         for split in data
     }
+
+
+def _target(data: dict[str, Any]) -> dict[str, Any]:
+    """The section on a target set, with what pages and terminal show of it; or nothing."""
+    if not data:
+        return data
+    main = str(whole(data, "main"))
+    text(data, "target"), whole(data, "num_classes"), texts(data, "notes")
+    layers = record(data, "layers")
+    for name in (text(data, "best"), text(data, "last"), *layers):
+        few = record(record(record(layers, name), "few_shot"), main)
+        record(few, "centres"), record(few, "linear"), record(few, "error")
+        record(record(layers, name), "probe"), record(record(layers, name), "scores")
+    record(data, "over_collapse"), record(data, "kept")
+    return data
 
 
 def json_schema() -> dict[str, Any]:

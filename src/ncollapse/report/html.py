@@ -162,7 +162,7 @@ def _transfer(document: Document) -> dict[str, Any] | None:
     """What a target set of other classes found in the layers."""
     from ncollapse.report import plots, transfer
 
-    found = document.elsewhere.get("transfer")
+    found = document.transfer
     if not found:
         return None
     said = words.sentence(document, "transfer")
