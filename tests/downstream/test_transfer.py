@@ -249,3 +249,13 @@ def test_source_without_real_numbers_is_a_note(found) -> None:
     seen = nc.measure_transfer(Embedded(), (tokens, labels), source=(tokens, labels), layers=None)
     assert list(seen.layers) == ["head"] and not seen.over
     assert any("over-collapse was not read" in note for note in seen.notes)
+
+
+def test_a_damaged_section_is_one_sentence(found, tmp_path) -> None:
+    m = nc.with_transfer(nc.measure(net(), (INPUTS, LABELS), null=False, intervals=False), found)
+    place = m.save(tmp_path) / "results.json"
+    data = json.loads(place.read_text("utf-8"))
+    del data["transfer"]["layers"]["head"]["few_shot"]
+    place.write_text(json.dumps(data), "utf-8")
+    with pytest.raises(ValueError, match="is damaged"):
+        read_document(tmp_path)

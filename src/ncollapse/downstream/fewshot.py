@@ -5,8 +5,8 @@ u = D/d of a pair. The centres of m shots miss the means by e_i, e_j. A test sam
 j where g = ‖h - m_j‖² - ‖h - m_i‖² < 0, and g has the exact moments
 
     E g   = d² + (v_j - v_i)/m
-    Var g = 4 d² uᵀS_iu + (4/m) tr S_i(S_i + S_j) + var‖e_i‖² + var‖e_j‖² + 4 d² uᵀS_ju/m
-            - 4 E[(D·ξ_j)‖ξ_j‖²]/m²,          var‖e‖² = (M4 - v² + 2(m-1) tr S²)/m³
+    Var g = 4 d² uᵀS_iu + (4/m) tr S_i(S_i + S_j) + 4 d² uᵀS_ju/m - 4 E[(D·ξ_j)‖ξ_j‖²]/m²
+    + var‖e_i‖² + var‖e_j‖²,    var‖e‖² = (M4 - v² + 2(m-1) tr S²)/m³
 
 so that Cantelli's inequality bounds the error of the pair by Var/(Var + E²), and 1 where E ≤ 0
 (`bound_sharp`). A union over j and the mean over i bound that of all classes. Three other numbers

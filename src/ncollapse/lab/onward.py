@@ -57,12 +57,12 @@ def out_of_distribution(model: nn.Sequential, digits: Transfer) -> tuple[float, 
 
 
 def onward(
-    model: nn.Sequential, digits: Transfer, *, draws: int, seed: int
+    model: nn.Sequential, digits: Transfer, *, draws: int, seed: int, around: int = 0
 ) -> dict[str, float | dict[str, float]]:
     """Of a network trained on the seen digits: collapse on them (nc1), 5-shot accuracy on unseen
     ones by layer, bounds on that error, AUROC of both scores, geometric complexity (and over the
     variance of features), target NC1, over-collapse (AUC lost to adjacent regions, entropy of
-    directions)."""
+    directions). around: how many test samples are moved, all for 0."""
     there = layers_of(model, digits.unseen_x)
     accuracy = {
         name: few_shot_accuracy(rows, digits.unseen_y, shots=SHOTS, draws=draws, seed=seed).accuracy
@@ -74,7 +74,7 @@ def onward(
     assert few.sharp is not None and few.normal is not None and many.sharp is not None
     energy, neco = out_of_distribution(model, digits)
     complexity = geometric_complexity(model[:-1], digits.seen.train_x[:PROBED], probes=8, seed=seed)
-    inputs, labels = digits.seen.test_x, digits.seen.test_y
+    inputs, labels = (part[: around or None] for part in digits.seen.loader("test"))
     away = moved(inputs, seed=seed)
     pair = layers_of(model, inputs)[last], layers_of(model, away)[last]
     over = over_collapse((inputs, away), {last: pair}, labels, seed=seed)[last]

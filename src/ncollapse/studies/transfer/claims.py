@@ -132,6 +132,7 @@ STUDY = Study(
         point=0.3,
         share=0.95,
         draws=By(4, 50, 200),
+        around=By(40, 0, 0),
     ),
     parts=(
         Part("split", f"{RUNS}:split", ids((*LEVELS, *REMEDIES, *BOUNDS))),

@@ -28,12 +28,12 @@ def split(settings: Plan, seed: int) -> Outcome:
     digits, draws = transfer(settings["seen"], seed), settings["draws"]
     rows = []
     for epochs, decay in settings["degrees"]:
-        model, row = _network(digits, epochs, decay, draws, seed)
+        model, row = _network(digits, epochs, decay, settings, seed)
         rows.append(row)
     strong, (epochs, decay) = rows[-1], settings["degrees"][-1]
     after = remedied(model, digits, share=settings["share"], draws=draws, seed=seed)
     arms = {
-        arm: _network(digits, epochs, decay, draws, seed, arm, settings)[1]
+        arm: _network(digits, epochs, decay, settings, seed, arm)[1]
         for arm in ("koleo", "coding", "thermostat")
     }
     every = [*rows, *arms.values()]
@@ -88,7 +88,7 @@ def rates(settings: Plan, seed: int) -> Outcome:
             epochs=settings["rate_epochs"], learning_rate=rate, weight_decay=5e-4, seed=seed
         )
         last = train(model, digits.seen, how).history[-1]
-        row: dict[str, Any] = onward(model, digits, draws=settings["draws"], seed=seed)
+        row = _read(model, digits, settings, seed)
         rows.append({"rate": rate, "source": 1 - last.test_error, **row})
     errors = [1 - row["unseen"] for row in rows]
     values = {"transfer-complexity-rate": _ranked([row["complexity"] for row in rows], errors)}
@@ -99,29 +99,31 @@ def _network(
     digits: Transfer,
     epochs: int,
     decay: float,
-    draws: int,
+    settings: Plan,
     seed: int,
     arm: str = "",
-    settings: Plan | None = None,
 ) -> tuple[Any, dict[str, Any]]:
     """A trained network and what it reads; arm: what is pushed against collapse."""
     model = source_network(digits, seed)
     loss: str | Loss = "ce"
-    if settings is not None:
-        if arm == "koleo":
-            loss = penalised(model, KoLeo(settings["koleo"]))
-        elif arm == "coding":
-            loss = penalised(model, CodingRate(settings["coding"]))
-        else:
-            loss = Dial(model, Thermostat(settings["point"])).loss
+    if arm == "koleo":
+        loss = penalised(model, KoLeo(settings["koleo"]))
+    elif arm == "coding":
+        loss = penalised(model, CodingRate(settings["coding"]))
+    elif arm:
+        loss = Dial(model, Thermostat(settings["point"])).loss
     how = Settings(epochs=epochs, weight_decay=decay, loss=loss, seed=seed)
     with warnings.catch_warnings():
         # A set point out of reach is a result here.
         warnings.simplefilter("ignore", NCollapseWarning)
         last = train(model, digits.seen, how).history[-1]
-    row: dict[str, Any] = onward(model, digits, draws=draws, seed=seed)
+    row = _read(model, digits, settings, seed)
     found = {"epochs": epochs, "decay": decay, "source": 1 - last.test_error, **row}
     return model, found
+
+
+def _read(model: Any, digits: Transfer, settings: Plan, seed: int) -> dict[str, Any]:
+    return onward(model, digits, draws=settings["draws"], seed=seed, around=settings["around"])
 
 
 def _ranked(first: list[float], second: list[float]) -> float:
