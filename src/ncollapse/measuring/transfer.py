@@ -161,7 +161,7 @@ class _Inputs:
         held = batch.inputs
         plain = isinstance(held, Tensor) and held.is_floating_point() and held.dim() > 1
         if self._rows is not None:
-            if plain and held[0].numel() <= SMALL:
+            if plain and held[:1].numel() <= SMALL:
                 self._rows.append(held.detach().flatten(1).cpu())
             else:
                 self._rows = None
@@ -265,6 +265,8 @@ def _some(source: Any, unpack: Unpack | None, most: int) -> tuple[Tensor, Tensor
         places.append(batch.labels.cpu()[chosen])
         if sum(map(len, places)) >= 4 * most:
             break
+    if not rows:
+        raise ValueError("the source gave no batch; pass a loader that can be read again")
     inputs, labels = torch.cat(rows), torch.cat(places)
     kept = _shares(labels, max(most // len(seen), LEAST))
     return inputs[kept], labels[kept]
