@@ -12,7 +12,7 @@ TUNED = "Li et al. 2024 on tuning few layers (abstract read); the setting and ba
 
 
 def _claims(groups: int) -> tuple[Claim, ...]:
-    name = f"coarse-{groups}"
+    name = f"coarse-to-fine-{groups}"
     return (
         mean(f"{name}-probe", FINE, Bar(high=0.0), "points", seeds=SPLITS)(
             f"Taught {groups} super-classes of digits to four degrees of collapse: a linear probe "
