@@ -29,9 +29,9 @@ BLOCK = (f"linear{LAST}", f"norm{LAST}", "head")
 def source(
     digits: Transfer, degree: Sequence[Any], settings: Plan, seed: int, arm: str = ""
 ) -> tuple[nn.Sequential, dict[str, Any]]:
-    """A network trained on the seen digits and what it reads on the others (`onward`). degree: epochs and
-    weight decay; arm: what is pushed against collapse, with the weights or the set point of the
-    settings."""
+    """A network trained on the seen digits and what it reads on the others (`onward`). degree:
+    epochs and weight decay; arm: what is pushed against collapse, with the weights or the set point
+    of the settings."""
     epochs, decay = degree
     model = source_network(digits, seed)
     loss: str | Loss = "ce"
