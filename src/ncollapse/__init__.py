@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ncollapse.measuring.measure import measure, measure_features, measure_source
     from ncollapse.measuring.measurement import Measurement
     from ncollapse.measuring.pixels import measure_pixels
+    from ncollapse.measuring.transfer import measure_transfer, with_transfer
     from ncollapse.record.document import Document
     from ncollapse.record.readings import Reading, Verdict
     from ncollapse.record.trace import Trace
@@ -50,8 +51,10 @@ _NAMES = {
     "measure_kernel": "ncollapse.measuring.kernel",
     "measure_pixels": "ncollapse.measuring.pixels",
     "measure_source": "ncollapse.measuring.measure",
+    "measure_transfer": "ncollapse.measuring.transfer",
     "open_source": "ncollapse.sources.features.files",
     "predict": "ncollapse.theory.predict",
+    "with_transfer": "ncollapse.measuring.transfer",
 }
 _MODULES = ("control", "losses", "studies", "theory")
 
@@ -76,10 +79,12 @@ __all__ = [
     "measure_kernel",
     "measure_pixels",
     "measure_source",
+    "measure_transfer",
     "open_source",
     "predict",
     "studies",
     "theory",
+    "with_transfer",
 ]
 
 

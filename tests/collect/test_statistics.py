@@ -20,6 +20,7 @@ from ncollapse.collect.statistics.counts import LabelCounts
 from ncollapse.collect.statistics.decisions import Decisions
 from ncollapse.collect.statistics.directions import Directions
 from ncollapse.collect.statistics.forgetting import ForgettingMoments
+from ncollapse.collect.statistics.fourth import FourthMoments
 from ncollapse.collect.statistics.leftover import Leftover, TargetSample
 from ncollapse.collect.statistics.predictions import Predictions
 from ncollapse.collect.statistics.protocol import NEEDS, Batch, Statistic, added
@@ -79,6 +80,8 @@ MAKERS: dict[str, Callable[[], Any]] = {
         target_moments().result(), torch.eye(D, dtype=torch.float64)[:, :2], WEIGHT[:2]
     ),
     "target sample": lambda: TargetSample(N, D, 2, FEATURES.dtype),
+    "fourth": lambda: FourthMoments(whole_moments()),
+    "fourth, traces": lambda: FourthMoments(whole_moments(), "trace"),
     "target sample, some": lambda: TargetSample(N, D, 2, FEATURES.dtype, rows=N // 3),
 }
 

@@ -1,4 +1,4 @@
-"""What collapse does to other data: asked, and said to be unmeasured where nothing of it was."""
+"""What collapse does to foreign data: asked, and said to be unmeasured where nothing of it was."""
 
 from __future__ import annotations
 
@@ -17,10 +17,6 @@ from ncollapse.answers.question import (
     Seen,
     cuts,
 )
-
-
-def transfer(asking: Asking, seen: Seen) -> Answer:
-    return Answer(NOT_MEASURED, "No other task was measured; collapse alone does not say.")
 
 
 def out_of_distribution(asking: Asking, seen: Seen) -> Answer:
@@ -61,7 +57,6 @@ def _auroc(score: Mapping[str, Any]) -> float:
 
 
 QUESTIONS = (
-    Question("transfer", 7, "Will it transfer?", (), transfer),
     Question(
         "out_of_distribution",
         8,

@@ -64,7 +64,8 @@ class Seen:
 class Asking:
     """What answers are made of: readings by split and layer, rows of classes, sizes, the layer that
     is asked about, readings along training, the reference split if one was chosen, how many
-    directions the class means span, if that is known, and what foreign data said."""
+    directions the class means span, if that is known, what foreign data said, and what a target set
+    of other classes found (`Document.transfer`)."""
 
     results: Results
     classes: Sequence[ClassRow]
@@ -75,6 +76,7 @@ class Asking:
     chosen: str | None = None
     directions: int | None = None
     ood: Mapping[str, Any] = field(default_factory=dict)
+    transfer: Mapping[str, Any] = field(default_factory=dict)
 
     def headless(self, seen: Seen) -> bool:
         """Whether no classifier was measured beside the features."""
@@ -121,7 +123,8 @@ class Question:
     every split, under the id `id:split`. needs: the readings that the rule looks at. rule: (what
     is known, the split) → Answer. phrases: by answer, what a report says in running text; others:
     the same of a split that is not the reference; unasked: why a second split has no answer;
-    crowded: asked only where more classes are present than a simplex can hold.
+    crowded: asked only where more classes are present than a simplex can hold. basis: what an
+    answer without numbers rests on.
     """
 
     id: str
@@ -135,6 +138,7 @@ class Question:
     task: str = "classification"
     several_layers: bool = False
     crowded: bool = False
+    basis: str = "Class counts alone; no reading was needed."
 
     @property
     def each_split(self) -> bool:

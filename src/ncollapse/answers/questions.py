@@ -48,8 +48,8 @@ def judge(
 
 
 def answered_again(document: Document, name: str) -> tuple[Verdict, ...]:
-    """The verdicts of a document, with the question of this id answered anew from its foreign data
-    and readings."""
+    """The verdicts of a document, with the question of this id answered anew from what it holds of
+    other data; unchanged where its task does not ask it."""
     asking = Asking(
         document.results,
         (),
@@ -58,7 +58,10 @@ def answered_again(document: Document, name: str) -> tuple[Verdict, ...]:
         document.layer,
         chosen=document.reference,
         ood=document.ood,
+        transfer=document.transfer,
     )
+    if questions()[name].task != document.task:
+        return document.verdicts
     (answer,) = questions()[name].answered(asking)
     return tuple(answer if verdict.id == name else verdict for verdict in document.verdicts)
 

@@ -72,6 +72,17 @@ def measure(
         list[str] | None,
         typer.Option(help="Layers beside the head: names, globs, '*' for every block."),
     ] = None,
+    transfer: Annotated[
+        str | None,
+        typer.Option(
+            help="Data of other classes, as --data: what they find in every layer, and whether the "
+            "model will transfer."
+        ),
+    ] = None,
+    shots: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Samples a class for --transfer, 5 by default; may be repeated."),
+    ] = None,
     head: Annotated[str | None, typer.Option(help="Name of the classifier, or 'none'.")] = None,
     pool: Annotated[
         str,
@@ -190,6 +201,7 @@ def measure(
     |  ncollapse measure --model my.code:build --data my.code:loaders --layers '*' -o out/
     |  ncollapse measure --model my.code:build --data my.code:loaders --attack pgd --eps 0.15
     |  ncollapse measure --model my.code:build --data my.code:loaders --ood my.code:strangers
+    |  ncollapse measure --model my.code:build --data digits --transfer my.code:others
     |  torchrun --nproc-per-node=2 -m ncollapse measure features.npz
     """
     quiet = quiet or not speaks()
@@ -198,6 +210,10 @@ def measure(
         raise ValueError("either a feature file, or --model and --data, is needed")
     if (model is None) != (data is None):
         raise ValueError("--model and --data belong together: one of them is missing")
+    if transfer is not None and model is None:
+        raise ValueError("--transfer runs a model over other data; pass --model and --data")
+    if shots and transfer is None:
+        raise ValueError("--shots belongs to --transfer, the data of other classes")
     if resume and output is None:
         raise ValueError("--resume needs --output, the folder of the interrupted run")
     if weighting not in ("macro", "micro"):
@@ -285,6 +301,8 @@ def measure(
                         resume=resume,
                         attack=hostile,
                         ood=ood or [],
+                        transfer=transfer,
+                        shots=tuple(shots or (5,)),
                     )
         except KeyboardInterrupt:
             if snapshot is not None and _began(snapshot):
@@ -358,7 +376,12 @@ def _print(result: Measurement, seconds: float) -> None:
 
     document = result.document
     say(render(document, result.classes, seconds=seconds))
-    for table in (render_layers(document), render_attack(document), render_ood(document)):
+    tables = [render_layers(document), render_attack(document), render_ood(document)]
+    if document.transfer:
+        from ncollapse.report.transfer import render_transfer
+
+        tables.append(render_transfer(document.transfer))
+    for table in tables:
         if table:
             say("")
             say(table)

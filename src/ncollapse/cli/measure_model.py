@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,12 +42,12 @@ def measure_spec(
     resume: bool = False,
     attack: dict[str, Any] | None = None,
     ood: Sequence[str] = (),
+    transfer: str | None = None,
+    shots: tuple[int, ...] = (5,),
 ) -> Measurement:
     """Build the model and the data, say which device runs, and measure in one forward pass; with
-    a pattern of checkpoints, one pass each and their trace."""
-    import torch
-    from torch.utils.data import DataLoader, Dataset
-
+    a pattern of checkpoints, one pass each and their trace. transfer: data of other classes that
+    the same model is then run over."""
     from ncollapse.cli.measure_texts import say_size, sequences_at_once, texts_for
     from ncollapse.measuring.measure import measure
     from ncollapse.sources.specs.datasets import load_data
@@ -56,6 +57,8 @@ def measure_spec(
     first, many = weights, is_pattern(weights)
     if many and ood:
         raise ValueError("--ood goes with one checkpoint, and --weights names several; pass one")
+    if many and transfer is not None:
+        raise ValueError("--transfer looks at one model; name one file in --weights")
     if many:
         assert weights is not None
         from ncollapse.tracking.sweep import checkpoints, sweep
@@ -88,15 +91,13 @@ def measure_spec(
         parts = {split: _spread(part, limit) for split, part in found.splits.items()}
         say_size(parts, loaded.model, options)
 
-    def loader(part: Any) -> Any:
-        if not isinstance(part, Dataset) or isinstance(part, torch.utils.data.IterableDataset):
-            return part
-        return DataLoader(_spread(part, limit), batch_size=batch_size, num_workers=workers)
-
+    loader = partial(_batched, limit=limit, batch_size=batch_size, workers=workers)
     splits = {split: loader(part) for split, part in found.splits.items()}
     if pixels is not None:
-        if many or ood:
-            raise ValueError("--pixels-per-image reads one file of --weights, and no --ood")
+        if many or ood or transfer is not None:
+            raise ValueError(
+                "--pixels-per-image reads one file of --weights, without --ood and --transfer"
+            )
         from ncollapse.measuring.pixels import measure_pixels
 
         return measure_pixels(
@@ -141,6 +142,8 @@ def measure_spec(
     if attack is not None:
         if many:
             raise ValueError("--attack goes with one checkpoint; --weights names several")
+        if ood or transfer is not None:
+            raise ValueError("--attack goes without --ood and --transfer; measure those apart")
         from ncollapse.measuring.attacked import measure_attack
 
         said.pop("tokens")
@@ -148,7 +151,33 @@ def measure_spec(
     if not many:
         kept = snapshot if resume or _ordered(splits) else None
         kept = kept if cache else None
-        return measure(loaded.model, splits, **said, snapshot=kept, resume=resume)
+        result = measure(loaded.model, splits, **said, snapshot=kept, resume=resume)
+        if transfer is None:
+            return result
+        from ncollapse.measuring.transfer import measure_transfer, with_transfer
+
+        other = load_data(
+            transfer,
+            transform=loaded.transform,
+            tokenizer=tokenizer or _tokenizer(model),
+            image_size=image_size or 224,
+        )
+        parts = {split: loader(part) for split, part in other.splits.items()}
+        seen = measure_transfer(
+            loaded.model,
+            parts,
+            source=splits[result.document.reference],
+            layers=said["layers"] or "*",
+            shots=shots,
+            head=said["head"],
+            pool=pool,
+            limit=limit,
+            batch_size=batch_size,
+            seed=options["seed"],
+            description=other.description,
+            progress=options.get("progress"),
+        )
+        return with_transfer(result, seen)
     assert weights is not None
     return sweep(
         loaded.model,
@@ -176,6 +205,15 @@ def _called(spec: str, taken: Mapping[str, Any]) -> str:
     """A name for foreign data: the end of its spec, numbered where it comes again."""
     name = Path(spec.partition(":")[2] or spec).name or spec
     return name if name not in taken else f"{name}-{len(taken) + 1}"
+
+
+def _batched(part: Any, limit: int | None, batch_size: int, workers: int) -> Any:
+    """A loader of what is a data set; anything else as it is."""
+    from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+    if isinstance(part, Dataset) and not isinstance(part, IterableDataset):
+        return DataLoader(_spread(part, limit), batch_size=batch_size, num_workers=workers)
+    return part
 
 
 def _ordered(splits: dict[str, Any]) -> bool:

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from ncollapse.downstream.probes import few_shot_accuracy
 from ncollapse.measuring.measure import measure, measure_features
 from ncollapse.measuring.measurement import Measurement
 
@@ -64,23 +65,7 @@ def few_shot(
 ) -> float:
     """Accuracy of nearest centroids of `shots` samples a class on all other samples, the mean over
     `draws` by an own generator. Raises ValueError where a class has no sample left to decide."""
-    classes, place = labels.unique(return_inverse=True)
-    wide = features.double()
-    if int(torch.bincount(place).min()) <= shots:
-        raise ValueError(f"shots={shots}; every class needs more samples than that")
-    generator = torch.Generator().manual_seed(seed)
-    members = [(place == k).nonzero().flatten() for k in range(classes.numel())]
-    total = 0.0
-    for _ in range(draws):
-        rest = torch.ones(place.numel(), dtype=torch.bool)
-        centres = []
-        for there in members:
-            drawn = there[torch.randperm(there.numel(), generator=generator)[:shots]]
-            rest[drawn] = False
-            centres.append(wide[drawn].mean(0))
-        nearest = torch.cdist(wide[rest], torch.stack(centres)).argmin(1)
-        total += float((nearest == place[rest]).double().mean())
-    return total / draws
+    return few_shot_accuracy(features, labels, shots=shots, draws=draws, seed=seed).accuracy
 
 
 def recalls(decided: Int[Tensor, " samples"], labels: Int[Tensor, " samples"]) -> list[float]:

@@ -49,7 +49,8 @@ FIELDS = (
 class Document:
     """Everything that results.json holds. paths: by split, how its samples walk through layers of
     one width (`ncollapse.metrics.geodesic`); since schema 1.3. ood: by name of foreign data, how
-    well scores tell it apart (`ncollapse.downstream.section`); since schema 1.4."""
+    well scores tell it apart (`ncollapse.downstream.section`); transfer: what a target set of
+    other classes found in every layer (`ncollapse.downstream.transfer`); since schema 1.4."""
 
     schema_version: str
     ncollapse_version: str
@@ -66,6 +67,7 @@ class Document:
     warnings: tuple[str, ...] = field(default=())
     paths: dict[str, Any] = field(default_factory=dict)
     ood: dict[str, Any] = field(default_factory=dict)
+    transfer: dict[str, Any] = field(default_factory=dict)
 
     @property
     def layer(self) -> str:
@@ -185,6 +187,7 @@ class Document:
                 warnings=texts(data, "warnings"),
                 paths=record(data, "paths") if "paths" in data else {},
                 ood=_foreign(record(data, "ood")) if "ood" in data else {},
+                transfer=_target(record(data, "transfer")) if "transfer" in data else {},
             )
         except ValueError as error:
             raise ValueError(f"{origin} is damaged: {error}") from None
@@ -244,6 +247,21 @@ def _foreign(data: dict[str, Any]) -> dict[str, Any]:
         for score in record(one, "scores"):
             found = record(record(one, "scores"), score)
             text(found, "title"), record(found, "histogram")
+    return data
+
+
+def _target(data: dict[str, Any]) -> dict[str, Any]:
+    """The section on a target set, with what pages and terminal show of it; or nothing."""
+    if not data:
+        return data
+    main = str(whole(data, "main"))
+    text(data, "target"), whole(data, "num_classes"), texts(data, "notes")
+    layers = record(data, "layers")
+    for name in (text(data, "best"), text(data, "last"), *layers):
+        few = record(record(record(layers, name), "few_shot"), main)
+        record(few, "centres"), record(few, "linear"), record(few, "error")
+        record(record(layers, name), "probe"), record(record(layers, name), "scores")
+    record(data, "over_collapse"), record(data, "kept")
     return data
 
 

@@ -63,6 +63,7 @@ def render_page(
         "unknown": words.unknown(document),
         "theory": theory.section(run.prediction) if run.prediction and classes else None,
         "theory_text": theory.as_text(run.prediction) if run.prediction and not classes else None,
+        "transfer": _transfer(document),
         "dial": _dial(run.trace),
         "attack": attacks.section(run),
         "film": film,
@@ -158,6 +159,24 @@ def _theory(run: Run) -> dict[str, Markup | None]:
     }
     # matplotlib has escaped every text of the drawing, `to_svg` its label.
     return {name: None if svg is None else Markup(svg) for name, svg in found.items()}
+
+
+def _transfer(document: Document) -> dict[str, Any] | None:
+    """What a target set of other classes found in the layers."""
+    from ncollapse.report import plots, transfer
+
+    found = document.transfer
+    if not found:
+        return None
+    said = words.sentence(document, "transfer")
+    return {
+        "target": found["target"],
+        "sentence": said,
+        "figure": Markup(plots.transfer_curve(found, said)),
+        "head": transfer.HEAD,
+        "rows": transfer.rows(found),
+        "note": transfer.note(found),
+    }
 
 
 def _dial(trace: Trace | None) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ncollapse.answers.cuts import calibrated
 from ncollapse.answers.question import NOT_MEASURED
-from ncollapse.answers.questions import identified, questions, verdict_on
+from ncollapse.answers.questions import identified, question_of, questions, verdict_on
 from ncollapse.metrics.catalog import METRICS
 from ncollapse.record.document import USUAL, Document
 from ncollapse.record.readings import HEAD, ClassRow, Reading, Verdict
@@ -37,6 +37,7 @@ class Card:
     source: str
     definition: str
     n: int
+    basis: str = ""
 
 
 def sentence(document: Document, *ids: str) -> str:
@@ -87,6 +88,7 @@ def cards(document: Document) -> list[Card]:
                 "" if row is None else row.source,
                 "" if reading is None else reading.definition,
                 0 if reading is None else reading.n,
+                "" if (question := question_of(verdict)) is None else question.basis,
             )
         )
     return found

@@ -63,10 +63,10 @@ class ModelStream:
     `unpack` maps unusual batches to (inputs, labels). With `tokens` ("next", "same") every token is
     a sample, and `limit` counts sequences; "auto" asks model and first batch. With `ranks` each
     runs its share; `done` holds what an interrupted pass has read already; with `numbers` labels
-    may be real-valued targets; `heard` is told of every batch as it is read. The model
-    runs in eval mode, without gradients but not in inference mode: tables that it makes in its
-    forward pass must serve the next training step. Its mode and buffers and the global random
-    states are put back.
+    may be real-valued targets; labels of a `foreign` data set are not held against the head;
+    `heard` is told of every batch as it is read. The model runs in eval mode, without gradients
+    but not in inference mode: tables that it makes in its forward pass must serve the next training
+    step. Its mode and buffers and the global random states are put back.
 
     Raises ValueError for empty loaders, unexpected batches and labels beyond the head's width.
     """
@@ -84,6 +84,7 @@ class ModelStream:
     done: Done | None = None
     numbers: bool = False
     heard: Heard | None = None
+    foreign: bool = False
 
     def __post_init__(self) -> None:
         if not self.loaders:
@@ -221,7 +222,7 @@ class ModelStream:
         return total
 
     def _check_labels(self, labels: Tensor, split: str, place: int) -> None:
-        if self.taps.head is None:
+        if self.taps.head is None or self.foreign:
             return
         K = self.taps.head.weight.shape[0]
         if labels.is_floating_point():

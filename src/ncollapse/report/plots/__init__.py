@@ -8,6 +8,7 @@ from ncollapse.report.plots.gram import gram_map, gram_note
 from ncollapse.report.plots.line import latent_line
 from ncollapse.report.plots.prediction import cosine_maps, norms_and_margins
 from ncollapse.report.plots.strip import collapse_strip
+from ncollapse.report.plots.transfer import transfer_curve
 
 __all__ = [
     "class_scatter",
@@ -23,4 +24,5 @@ __all__ = [
     "norms_and_margins",
     "scatter_note",
     "training_curve",
+    "transfer_curve",
 ]
