@@ -1,0 +1,106 @@
+"""Runs of the information study: along training with decay and without, and at collapse."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ncollapse.downstream.information import Information, information, residual_gaussianity
+from ncollapse.downstream.plane import KEYS, NHSIC_INPUT, NHSIC_LABEL, InformationPlane
+from ncollapse.geometry import Geometry
+from ncollapse.lab.grokking import HEAD, curves_of, follow, large_digits
+from ncollapse.lab.models import penultimate
+from ncollapse.lab.networks import bare, train_network
+from ncollapse.lab.study import Outcome, Plan, outcome
+from ncollapse.metrics.interpolation import Split
+from ncollapse.metrics.nc2 import nc2_etf
+
+# Noise over the smallest distance between class means.
+NOISE = 0.1
+
+
+def along_training(settings: Plan, seed: int) -> Outcome:
+    """The information plane of held-out samples, with decay and without."""
+    plan = settings["training"]
+    data = {name: _followed(plan, decay, seed) for name, decay in _arms(plan)}
+    falls = {name: {key: _fall(row[key]) for key in KEYS[:2]} for name, row in data.items()}
+    mine = falls["decay"]
+    values = {
+        "information-falls": mine[NHSIC_INPUT],
+        "information-apart": mine[NHSIC_INPUT] - 2 * mine[NHSIC_LABEL],
+        "information-undecayed": falls["none"][NHSIC_INPUT],
+    }
+    return outcome(values, falls=falls, **data)
+
+
+def _arms(plan: Any) -> tuple[tuple[str, float], ...]:
+    return ("decay", plan["decay"]), ("none", 0.0)
+
+
+def _followed(plan: Any, decay: float, seed: int) -> dict[str, list[float]]:
+    model, data = large_digits(plan["samples"], plan["width"], seed)
+    plane = InformationPlane({"test": data.loader("test")}, layers=(HEAD,))
+    how = {name: plan[name] for name in ("steps", "learning_rate")}
+    found = follow(model, data, decay, watch=[plane], **how)
+    keys = {key: ("test", key, HEAD) for key in (*KEYS, "accuracy")}
+    return curves_of(found, keys)
+
+
+def _fall(values: list[float]) -> float:
+    return 1 - values[-1] / values[0]
+
+
+def collapsed(settings: Plan, seed: int) -> Outcome:
+    """A collapsed network, the same residuals about other means, and the network at its start."""
+    plan = settings["collapsed"]
+    found = train_network((plan["samples"],) * 10, plan["decay"], epochs=plan["epochs"], seed=seed)
+    inputs, labels = found.data.loader("train")
+    end = Split.of(penultimate(found.model, inputs), labels)
+    start = Split.of(penultimate(bare(found.data, seed), inputs), labels)
+    moved = _moved(end.means, seed)
+    seen = {
+        "start": _informed(start.means, start),
+        "end": _informed(end.means, end),
+        "distorted": _informed(moved, end),
+    }
+    before = seen["start"].input
+    values = {
+        "information-start": before.lower / before.ceiling,
+        "information-minimal": _gap(seen["end"]),
+        "information-distorted": _gap(seen["distorted"]),
+        "information-distorted-frame": float(nc2_etf(Geometry(moved))),
+    }
+    gaussian = {
+        name: asdict(residual_gaussianity(part.means[labels] + part.rest, labels))
+        for name, part in (("start", start), ("end", end))
+    }
+    data = {name: asdict(one) for name, one in seen.items()}
+    return outcome(values, gaussianity=gaussian, nc1=found.nc1, **data)
+
+
+def _informed(means: Tensor, residuals: Split) -> Information:
+    rows = means[residuals.labels] + residuals.rest
+    return information(rows, residuals.labels, NOISE * _closest(means))
+
+
+def _closest(means: Tensor) -> float:
+    return float(torch.pdist(means).min())
+
+
+def _moved(means: Tensor, seed: int) -> Tensor:
+    """Means stretched by e^±1 and moved by half their size, at the same smallest distance."""
+    generator = torch.Generator().manual_seed(seed)
+    centred = means - means.mean(0)
+    stretch = (2 * torch.rand(len(means), 1, generator=generator, dtype=means.dtype) - 1).exp()
+    drift = torch.randn(means.shape, generator=generator, dtype=means.dtype)
+    size = float(centred.norm(dim=1).mean()) / 2
+    found = centred * stretch + size * drift / means.shape[1] ** 0.5
+    return found * (_closest(means) / _closest(found))
+
+
+def _gap(found: Information) -> float:
+    bounds = found.input
+    return max(abs(bounds.lower - found.entropy), abs(bounds.upper - found.entropy))
