@@ -106,9 +106,10 @@ def _of(sure: Tensor, right: Tensor, bins: int, mass: bool, seed: int) -> Calibr
         parts = torch.tensor_split(order, bins)
         for number, part in enumerate(parts):
             place[part] = number
-        edges = [
-            (float(sure[p].min()), float(sure[p].max())) if len(p) else (0.0, 0.0) for p in parts
-        ]
+        edges = [(0.0, 0.0)] * bins
+        for number, part in enumerate(parts):
+            if len(part):
+                edges[number] = float(sure[part].min()), float(sure[part].max())
     else:
         place = ((sure * bins).ceil().long() - 1).clamp(0, bins - 1)
         edges = [(number / bins, (number + 1) / bins) for number in range(bins)]
@@ -116,14 +117,14 @@ def _of(sure: Tensor, right: Tensor, bins: int, mass: bool, seed: int) -> Calibr
     def sums(values: Tensor) -> Tensor:
         return torch.zeros(bins, dtype=torch.float64).index_add_(0, place, values)
 
-    number, confidence, correct = sums(torch.ones_like(sure)), sums(sure), sums(right)
+    counts, confidence, correct = sums(torch.ones_like(sure)), sums(sure), sums(right)
     gaps = (confidence - correct) / count
     error = float(gaps.abs().sum())
     # Of one sample: its gap in its bin and 0 in the others.
-    share = (correct + 2) / (number + 4)
-    mean = confidence / number.clamp_min(1)
-    spread = (sums(sure**2) / number.clamp_min(1) - mean**2).clamp_min(0)
-    second = number / count * ((mean - share) ** 2 + share * (1 - share) + spread)
+    share = (correct + 2) / (counts + 4)
+    mean = confidence / counts.clamp_min(1)
+    spread = (sums(sure**2) / counts.clamp_min(1) - mean**2).clamp_min(0)
+    second = counts / count * ((mean - share) ** 2 + share * (1 - share) + spread)
     covariance = torch.diag(second) - torch.outer(gaps, gaps)
     half = _quantile(covariance / count, seed)
     chance = sums(sure * (1 - sure))
@@ -132,9 +133,9 @@ def _of(sure: Tensor, right: Tensor, bins: int, mass: bool, seed: int) -> Calibr
     over = float(gaps.sum())
     wide = Z * math.sqrt(max(float(covariance.sum()), 0.0) / count)
     curve = tuple(
-        Bin(*edges[b], int(number[b]), float(mean[b]), float(correct[b] / number[b]))
+        Bin(*edges[b], int(counts[b]), float(mean[b]), float(correct[b] / counts[b]))
         for b in range(bins)
-        if number[b] > 0
+        if counts[b] > 0
     )
     interval = (max(0.0, error - half), min(1.0, error + half))
     return Calibration(error, interval, null, over, (over - wide, over + wide), curve, count)

@@ -72,9 +72,9 @@ def grokking_delay(
     half way. Too short, with a sentence that says why: fewer than 8 readings of accuracy, training
     accuracy that never rose, test accuracy that never did or still moves at the end (by more than a
     tenth of its rise since half of the steps). A trace that ends before the network groks looks
-    like one that never will, so that is never called "no delay". `key` is the reading of collapse, of
-    both splits; class_share, 1 - the share of variance within classes, is bounded, so that half way
-    means the same wherever it began. Raises ValueError where the trace has no accuracy of both.
+    like one that never will, so that is never called "no delay". `key` is the reading of collapse,
+    of both splits; class_share, 1 - the share of variance within classes, is bounded, so that half
+    way means the same wherever it began. Raises ValueError where the trace has no accuracy of both.
     """
     curves = {split: _curve(trace, split, layer, accuracy) for split in (train, test)}
     missing = [split for split, (steps, _) in curves.items() if not steps]
@@ -85,7 +85,7 @@ def grokking_delay(
         )
     times = {name: half_way(*curve, least=SMALL) for name, curve in curves.items()}
     of_collapse = {split: half_way(*_curve(trace, split, layer, key)) for split in (train, test)}
-    found = {
+    found: dict[str, Any] = {
         "key": key,
         "train": times[train],
         "test": times[test],

@@ -8,7 +8,6 @@ alone; nothing is proved of the simplex.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Networks that fit long before they generalise: modular addition, and digits from a large start."""
+"""Networks that fit long before they generalise: modular addition, digits from a large start."""
 
 from __future__ import annotations
 

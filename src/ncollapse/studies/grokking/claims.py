@@ -17,8 +17,8 @@ DIGITS = (
         "of 2 later than training accuracy. Measured: log10 of the two steps' ratio."
     ),
     mean("grokking-exponent", LAW, Bar(-1.15, -0.85))(
-        "The step at which test accuracy is half way is proportional to 1/λ. Measured: fitted power "
-        "of λ."
+        "The step at which test accuracy is half way is proportional to 1/λ. Measured: fitted "
+        "power of λ."
     ),
     worst("grokking-together", LAW, Bar(high=0.15), "decades")(
         "Held-out collapse and test accuracy come together. Measured: largest |log10| over decays "
@@ -68,7 +68,7 @@ STUDY = Study(
         "Is late generalisation late collapse of unseen samples, does its delay go like 1/decay, "
         "and does collapse precede it?"
     ),
-    paper="Sakamoto & Sato 2026, Explaining grokking and information bottleneck through NC emergence",
+    paper="Sakamoto & Sato 2026, on grokking and the information bottleneck by neural collapse",
     claims=noted((*DIGITS, *ADDITION), BASIS, HISTORY),
     settings=sizes(
         seeds=By(1, 3, 5),

@@ -48,7 +48,7 @@ STUDY = Study(
         "Do features forget their inputs as they collapse, rather than the class, and does what is "
         "left tell a simplex from other points?"
     ),
-    paper="Sakamoto & Sato 2026, Explaining grokking and information bottleneck through NC emergence",
+    paper="Sakamoto & Sato 2026, on grokking and the information bottleneck by neural collapse",
     claims=noted((*TRAINING, *COLLAPSED), BASIS, HISTORY),
     settings=sizes(
         seeds=By(1, 3, 5),
