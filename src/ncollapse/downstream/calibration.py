@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from ncollapse.downstream.views import View
@@ -19,7 +18,7 @@ from ncollapse.downstream.views import View
 ECE, OVERCONFIDENCE = "calibration_error", "overconfidence"
 BINS = 15
 Z = 1.959964
-DRAWS = 4000
+DRAWS = 2000
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,8 @@ class Calibration:
 
 
 def calibration(
-    logits: Float[Tensor, "samples classes"],
-    labels: Int[Tensor, " samples"],
+    logits: Tensor,
+    labels: Tensor,
     *,
     bins: int = BINS,
     mass: bool = False,

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from ncollapse.downstream.views import View
@@ -21,7 +20,7 @@ from ncollapse.metrics.interpolation import Split, checked
 RNC1 = "rnc1"
 
 
-def rnc1(features: Float[Tensor, "samples dim"], labels: Int[Tensor, " samples"]) -> float:
+def rnc1(features: Tensor, labels: Tensor) -> float:
     """tr Σ_W/(mean ‖h‖)², samples weigh alike: variance within classes over the squared size of
     features, centred nowhere.
 
@@ -68,10 +67,11 @@ def efold_steps(learning_rate: float, rate: float, momentum: float = 0.0) -> flo
     """Steps in which a squared quantity falls by e where the gradient pulls by `rate` · x.
 
     (1 - β)/(2 η r) to first order in η r: x ← x - η r x without momentum; with it v ← β v + r x,
-    x ← x - η v, whose slow root is 1 - η r/(1 - β). rate: the decay λ for what the loss does not
-    see, such as deviations within classes; decay that is not part of the gradient (AdamW) moves x
-    by -η λ x whatever β, so give momentum 0. Raises ValueError for rates that are not positive
-    and momentum outside [0, 1). Source: derived, checked by simulation.
+    x ← x - η v, whose slow root is 1 - η r/(1 - β) up to a share β η r/(1 - β)² of the exponent.
+    rate: the decay λ for what the loss does not see, such as deviations within classes; decay that
+    is not part of the gradient (AdamW) moves x by -η λ x whatever β, so give momentum 0. Raises
+    ValueError for rates that are not positive and momentum outside [0, 1). Source: derived, checked
+    by simulation.
     """
     if not (learning_rate > 0 and rate > 0 and 0 <= momentum < 1):
         raise ValueError(

@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from ncollapse.metrics.interpolation import Split, checked, double
@@ -61,9 +61,7 @@ class Information:
     entropy: float
 
 
-def information(
-    features: Float[Tensor, "samples dim"], labels: Int[Tensor, " samples"], noise: float
-) -> Information:
+def information(features: Tensor, labels: Tensor, noise: float) -> Information:
     """I(Z;X), I(Z;X|Y) and I(Z;Y) for Z = h + `noise` · E, between bounds by distances of pairs:
 
         -1/N Σ_i log 1/N Σ_j e^(-‖h_i - h_j‖²/(8 s²)) ≤ I(Z;X) ≤ the same with 2 s²,
@@ -116,9 +114,7 @@ class Redundancy:
     variance: float
 
 
-def redundant_information(
-    features: Float[Tensor, "samples dim"], labels: Int[Tensor, " samples"], noise: float
-) -> Redundancy:
+def redundant_information(features: Tensor, labels: Tensor, noise: float) -> Redundancy:
     """Redundant information is bounded by variance within classes. With Z = h + `noise` · E, Σ_c
     the covariance of class c (divisor n_c), v_c its trace, V = Σ p_c v_c:
 
@@ -142,7 +138,7 @@ def redundant_information(
     return Redundancy(gaussian, isotropic, variance)
 
 
-def gaussian_information(features: Float[Tensor, "samples dim"], noise: float) -> float:
+def gaussian_information(features: Tensor, noise: float) -> float:
     """½ log det(I + Σ/s²) of the covariance Σ of all features (divisor N), in nats.
 
     An upper bound on I(Z;X) whatever the law of the features, and equal to it for a Gaussian one.
@@ -154,13 +150,13 @@ def gaussian_information(features: Float[Tensor, "samples dim"], noise: float) -
     return 0.5 * float(values.log1p().sum())
 
 
-def unit_largest(features: Float[Tensor, "samples dim"]) -> Float[Tensor, "samples dim"]:
+def unit_largest(features: Tensor) -> Float[Tensor, "samples dim"]:
     """Features over their largest norm, so that `noise` is a share of it. ValueError for zeros."""
     rows = _rows(features)
     return rows / _length(float(torch.linalg.vector_norm(rows, dim=1).max()))
 
 
-def unit_spread(features: Float[Tensor, "samples dim"]) -> Float[Tensor, "samples dim"]:
+def unit_spread(features: Tensor) -> Float[Tensor, "samples dim"]:
     """Centred features over their root mean square distance from their mean: whatever is read of
     them does not depend on scale or offset. ValueError where all coincide."""
     rows = _rows(features)
@@ -178,9 +174,7 @@ class Gaussianity:
     directions: int
 
 
-def residual_gaussianity(
-    features: Float[Tensor, "samples dim"], labels: Int[Tensor, " samples"], directions: int = 9
-) -> Gaussianity:
+def residual_gaussianity(features: Tensor, labels: Tensor, directions: int = 9) -> Gaussianity:
     """How Gaussian the variation within classes is, along its leading `directions` r.
 
     b = mean (zᵀ Σ⁻¹ z)² over residuals z about their class means, Σ their covariance there; a

@@ -21,7 +21,6 @@ from ncollapse.collect.tap.stream import ModelStream
 from ncollapse.collect.tap.taps import Taps
 from ncollapse.collect.tap.tokens import token_kind
 from ncollapse.control.held import Dial
-from ncollapse.downstream.views import Watcher
 from ncollapse.errors import NCollapseWarning
 from ncollapse.measuring.loaders import split_loaders
 from ncollapse.measuring.measure import measure_cache
@@ -108,7 +107,7 @@ class Tracker:
         seed: int = 0,
         loggers: Sequence[Any] = (),
         tokens: bool | str = False,
-        watch: Sequence[Watcher] = (),
+        watch: Sequence[Any] = (),
     ) -> None:
         if isinstance(every, bool) or not (every in ("epoch", "log") or isinstance(every, int)):
             raise ValueError(f"every={every!r}; 'epoch', 'log' or a number of steps is needed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -13,7 +14,7 @@ from ncollapse.downstream.views import View, Watcher
 from ncollapse.tracking.loggers import Values
 
 
-def checked_watchers(watch: Sequence[Watcher]) -> tuple[Watcher, ...]:
+def checked_watchers(watch: Sequence[Any]) -> tuple[Watcher, ...]:
     """Raises ValueError for one that has no `read`."""
     for one in watch:
         if not isinstance(one, Watcher):
