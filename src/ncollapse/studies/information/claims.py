@@ -52,7 +52,7 @@ STUDY = Study(
     claims=noted((*TRAINING, *COLLAPSED), BASIS, HISTORY),
     settings=sizes(
         seeds=By(1, 3, 5),
-        first_seed=By(0, 100, 100),
+        first_seed=By(0, 200, 200),
         training={
             "samples": By(4, 20, 20),
             "width": By(16, 100, 200),
@@ -60,7 +60,8 @@ STUDY = Study(
             "learning_rate": By(2e-2, 3e-3, 1e-3),
             "steps": By(100, 2000, 6000),
         },
-        collapsed={"samples": By(4, 40, 100), "epochs": By(3, 150, 300), "decay": 5e-3},
+        # 0: all training samples.
+        collapsed={"samples": By(40, 0, 0), "epochs": By(3, 200, 300), "decay": 1e-2},
     ),
     parts=(
         Part("training", f"{RUNS}:along_training", ids(TRAINING)),

@@ -8,13 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ncollapse.downstream.calibration import calibration
 from ncollapse.downstream.information import Information, information, residual_gaussianity
 from ncollapse.downstream.plane import KEYS, NHSIC_INPUT, NHSIC_LABEL, InformationPlane
 from ncollapse.geometry import Geometry
+from ncollapse.lab.data import Dataset, digits
 from ncollapse.lab.grokking import HEAD, curves_of, follow, large_digits
-from ncollapse.lab.models import penultimate
-from ncollapse.lab.networks import bare, train_network
+from ncollapse.lab.models import mlp, penultimate
+from ncollapse.lab.networks import WIDTHS, read
+from ncollapse.lab.samples import subset
 from ncollapse.lab.study import Outcome, Plan, outcome
+from ncollapse.lab.train import Settings, train
 from ncollapse.metrics.interpolation import Split
 from ncollapse.metrics.nc2 import nc2_etf
 
@@ -56,29 +60,42 @@ def _fall(values: list[float]) -> float:
 def collapsed(settings: Plan, seed: int) -> Outcome:
     """A collapsed network, the same residuals about other means, and the network at its start."""
     plan = settings["collapsed"]
-    found = train_network((plan["samples"],) * 10, plan["decay"], epochs=plan["epochs"], seed=seed)
-    inputs, labels = found.data.loader("train")
-    end = Split.of(penultimate(found.model, inputs), labels)
-    start = Split.of(penultimate(bare(found.data, seed), inputs), labels)
+    data = subset(digits(seed=seed), plan["samples"], seed)
+    assert isinstance(data, Dataset)
+    inputs, labels = data.loader("train")
+    model = mlp(data.num_features, WIDTHS, data.num_classes, seed=seed)
+    start = Split.of(penultimate(model, inputs), labels)
+    how = {"epochs": plan["epochs"], "weight_decay": plan["decay"]}
+    last = train(model, data, Settings(seed=seed, **how)).history[-1]
+    end = Split.of(penultimate(model, inputs), labels)
     moved = _moved(end.means, seed)
-    seen = {
+    shown = {
         "start": _informed(start.means, start),
         "end": _informed(end.means, end),
         "distorted": _informed(moved, end),
     }
-    before = seen["start"].input
+    before = shown["start"].input
     values = {
         "information-start": before.lower / before.ceiling,
-        "information-minimal": _gap(seen["end"]),
-        "information-distorted": _gap(seen["distorted"]),
+        "information-minimal": _gap(shown["end"]),
+        "information-distorted": _gap(shown["distorted"]),
         "information-distorted-frame": float(nc2_etf(Geometry(moved))),
     }
     gaussian = {
         name: asdict(residual_gaussianity(part.means[labels] + part.rest, labels))
         for name, part in (("start", start), ("end", end))
     }
-    data = {name: asdict(one) for name, one in seen.items()}
-    return outcome(values, gaussianity=gaussian, nc1=found.nc1, **data)
+    seen = {name: asdict(one) for name, one in shown.items()}
+    found = calibration(model(data.test_x), data.test_y)
+    more = {"nc1": read(model, data)[1], "train_error": last.train_error}
+    return outcome(
+        values,
+        gaussianity=gaussian,
+        calibration=asdict(found),
+        verdict=found.verdict,
+        **more,
+        **seen,
+    )
 
 
 def _informed(means: Tensor, residuals: Split) -> Information:
