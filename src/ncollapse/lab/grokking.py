@@ -27,6 +27,17 @@ HEAD, LOGITS = "head", "logits"
 SPACING = 1.15
 # How much larger than usual digits networks begin.
 LARGE = 8.0
+# What figures show: (split, key, layer) by name.
+ACCURACY = {
+    "training accuracy": ("train", "accuracy", HEAD),
+    "test accuracy": ("test", "accuracy", HEAD),
+}
+NC1 = {
+    f"{split} {layer}": (split, "nc1_ratio", layer)
+    for layer in (HEAD, LOGITS)
+    for split in ("train", "test")
+}
+SHARE = {f"{split} share": (split, "class_share", HEAD) for split in ("train", "test")}
 
 
 class Square(nn.Module):
@@ -162,3 +173,23 @@ def curves_of(
         steps, found[name] = followed.curve(split, key, layer)
         found["steps"] = [float(step) for step in steps]
     return found
+
+
+def late_digits(plan: Mapping[str, Any], decay: float, seed: int) -> dict[str, Any]:
+    """Few digits from a large start at one decay, `times`/(η λ) steps: the delay, curves, and the
+    distance of training class means from a simplex when test accuracy was at nine tenths of its end
+    for the first time."""
+    model, data = large_digits(plan["samples"], plan["width"], seed)
+    rate = plan["learning_rate"]
+    steps = math.ceil(plan["times"] / (rate * decay))
+    found = follow(model, data, decay, steps=steps, learning_rate=rate)
+    delay = found.delay()
+    curves = curves_of(found, {**ACCURACY, **NC1, **SHARE})
+    return {"decay": decay, "frame": _frame(found), "curves": curves, **delay.to_dict()}
+
+
+def _frame(found: Followed) -> float:
+    _, accuracy = found.curve("test", "accuracy")
+    _, frame = found.curve("train", "nc2_etf_means")
+    pairs = zip(accuracy, frame, strict=True)
+    return next(gap for value, gap in pairs if value >= 0.9 * accuracy[-1])

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from ncollapse.downstream.delay import decades
-from ncollapse.lab.grokking import HEAD, LOGITS, Followed, addition, curves_of, follow, large_digits
+from ncollapse.lab.grokking import (
+    ACCURACY,
+    HEAD,
+    LOGITS,
+    NC1,
+    addition,
+    curves_of,
+    follow,
+    late_digits,
+)
 from ncollapse.lab.statistics import slope
 from ncollapse.lab.study import Outcome, Plan, outcome
-
-CURVES = {
-    "training accuracy": ("train", "accuracy", HEAD),
-    "test accuracy": ("test", "accuracy", HEAD),
-}
-NC1 = {
-    f"{split} {layer}": (split, "nc1_ratio", layer)
-    for layer in (HEAD, LOGITS)
-    for split in ("train", "test")
-}
-SHARE = {f"{split} share": (split, "class_share", HEAD) for split in ("train", "test")}
 
 
 def small_data(settings: Plan, seed: int) -> Outcome:
     """Few digits from a large start, at several decays: the same start and samples."""
     plan = settings["digits"]
-    rows = [_digits(plan, decay, seed) for decay in plan["decays"]]
+    rows = [late_digits(plan, decay, seed) for decay in plan["decays"]]
     slowest = min(rows, key=lambda row: float(row["decay"]))
     late = [row["test"] for row in rows]
     logs = [math.nan if step is None else math.log(step) for step in late]
@@ -38,24 +35,6 @@ def small_data(settings: Plan, seed: int) -> Outcome:
         "grokking-simplex": min(row["frame"] for row in rows),
     }
     return outcome(values, rows=rows)
-
-
-def _digits(plan: Any, decay: float, seed: int) -> dict[str, Any]:
-    model, data = large_digits(plan["samples"], plan["width"], seed)
-    rate = plan["learning_rate"]
-    steps = math.ceil(plan["times"] / (rate * decay))
-    found = follow(model, data, decay, steps=steps, learning_rate=rate)
-    delay = found.delay()
-    curves = curves_of(found, {**CURVES, **NC1, **SHARE})
-    return {"decay": decay, "frame": _frame(found), "curves": curves, **delay.to_dict()}
-
-
-def _frame(found: Followed) -> float:
-    """Distance from the simplex when test accuracy was first at nine tenths of its end."""
-    _, accuracy = found.curve("test", "accuracy")
-    _, frame = found.curve("train", "nc2_etf_means")
-    pairs = zip(accuracy, frame, strict=True)
-    return next(gap for value, gap in pairs if value >= 0.9 * accuracy[-1])
 
 
 def modular(settings: Plan, seed: int) -> Outcome:
@@ -74,7 +53,9 @@ def modular(settings: Plan, seed: int) -> Outcome:
         "grokking-addition-precedes": delay.precedes,
         "grokking-addition-together": together,
     }
-    return outcome(values, ends=ends, curves=curves_of(found, {**CURVES, **NC1}), **delay.to_dict())
+    return outcome(
+        values, ends=ends, curves=curves_of(found, {**ACCURACY, **NC1}), **delay.to_dict()
+    )
 
 
 def _number(value: float | None) -> float:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from ncollapse.downstream.calibration import calibration
-from ncollapse.downstream.information import Information, information, residual_gaussianity
+from ncollapse.downstream.information import residual_gaussianity
 from ncollapse.downstream.plane import KEYS, NHSIC_INPUT, NHSIC_LABEL, InformationPlane
 from ncollapse.geometry import Geometry
 from ncollapse.lab.data import Dataset, digits
 from ncollapse.lab.grokking import HEAD, curves_of, follow, large_digits
+from ncollapse.lab.informed import informed, moved_means, off_entropy
 from ncollapse.lab.models import mlp, penultimate
 from ncollapse.lab.networks import WIDTHS, read
 from ncollapse.lab.samples import subset
@@ -21,9 +19,6 @@ from ncollapse.lab.study import Outcome, Plan, outcome
 from ncollapse.lab.train import Settings, train
 from ncollapse.metrics.interpolation import Split
 from ncollapse.metrics.nc2 import nc2_etf
-
-# Noise over the smallest distance between class means.
-NOISE = 0.1
 
 
 def along_training(settings: Plan, seed: int) -> Outcome:
@@ -68,17 +63,17 @@ def collapsed(settings: Plan, seed: int) -> Outcome:
     how = {"epochs": plan["epochs"], "weight_decay": plan["decay"]}
     last = train(model, data, Settings(seed=seed, **how)).history[-1]
     end = Split.of(penultimate(model, inputs), labels)
-    moved = _moved(end.means, seed)
+    moved = moved_means(end.means, seed)
     shown = {
-        "start": _informed(start.means, start),
-        "end": _informed(end.means, end),
-        "distorted": _informed(moved, end),
+        "start": informed(start.means, start),
+        "end": informed(end.means, end),
+        "distorted": informed(moved, end),
     }
     before = shown["start"].input
     values = {
         "information-start": before.lower / before.ceiling,
-        "information-minimal": _gap(shown["end"]),
-        "information-distorted": _gap(shown["distorted"]),
+        "information-minimal": off_entropy(shown["end"]),
+        "information-distorted": off_entropy(shown["distorted"]),
         "information-distorted-frame": float(nc2_etf(Geometry(moved))),
     }
     gaussian = {
@@ -96,28 +91,3 @@ def collapsed(settings: Plan, seed: int) -> Outcome:
         **more,
         **seen,
     )
-
-
-def _informed(means: Tensor, residuals: Split) -> Information:
-    rows = means[residuals.labels] + residuals.rest
-    return information(rows, residuals.labels, NOISE * _closest(means))
-
-
-def _closest(means: Tensor) -> float:
-    return float(torch.pdist(means).min())
-
-
-def _moved(means: Tensor, seed: int) -> Tensor:
-    """Means stretched by e^±1 and moved by half their size, at the same smallest distance."""
-    generator = torch.Generator().manual_seed(seed)
-    centred = means - means.mean(0)
-    stretch = (2 * torch.rand(len(means), 1, generator=generator, dtype=means.dtype) - 1).exp()
-    drift = torch.randn(means.shape, generator=generator, dtype=means.dtype)
-    size = float(centred.norm(dim=1).mean()) / 2
-    found = centred * stretch + size * drift / means.shape[1] ** 0.5
-    return found * (_closest(means) / _closest(found))
-
-
-def _gap(found: Information) -> float:
-    bounds = found.input
-    return max(abs(bounds.lower - found.entropy), abs(bounds.upper - found.entropy))
