@@ -40,6 +40,7 @@ from ncollapse.tracking.loggers import Values, numbers
 from ncollapse.tracking.online import SPLIT
 from ncollapse.tracking.probe import balanced
 from ncollapse.tracking.summary import dial_measurement, online_measurement
+from ncollapse.tracking.watching import checked_watchers, watched
 
 log = logging.getLogger("ncollapse")
 KEYS = followed(None)
@@ -65,10 +66,12 @@ class Tracker:
 
     `every` is "epoch", a number of steps, or "log". Readings (`keys`) go to `trace`, line by line
     to `output`/trace.csv, and to `loggers` (see `ncollapse.tracking.loggers.to`); with `film`,
-    features of 2 to 4 classes go to `output`/frames.safetensors. With `tokens` every token is a
-    sample, and `task` says what labels mean, as in `measure`: probes read regressions and ordered
-    grades too. With the `optimizer` (and `scheduler`) that steps the model, `law` says whether the
-    sum of the classifier's rows follows its law, and what breaks it. NaN features, a head that is
+    features of 2 to 4 classes go to `output`/frames.safetensors. What each of `watch` reads of the
+    probed features (`ncollapse.downstream`: the information plane, calibration) goes to the trace
+    too. With `tokens` every token is a sample, and `task` says what labels mean, as in `measure`:
+    probes read regressions and ordered grades too. With the `optimizer` (and `scheduler`) that
+    steps the model, `law` says whether the sum of the classifier's rows follows its law, and what
+    breaks it. NaN features, a head that is
     replaced, a full disk, a logger that fails and, once training runs, whatever cannot be read are
     said in a NCollapseWarning; training goes on.
 
@@ -113,6 +116,7 @@ class Tracker:
         task: str = "auto",
         optimizer: Optimizer | None = None,
         scheduler: Any = None,
+        watch: Sequence[Any] = (),
     ) -> None:
         if isinstance(every, bool) or not (every in ("epoch", "log") or isinstance(every, int)):
             raise ValueError(f"every={every!r}; 'epoch', 'log' or a number of steps is needed")
@@ -125,6 +129,10 @@ class Tracker:
             raise ValueError(
                 "film needs samples and a head to look at; pass train=…, no head=False"
             )
+        if watch and alone:
+            raise ValueError("watch needs samples to look at; pass train=… or test=…")
+        self._watch = checked_watchers(watch)
+        self._watched: Values = {}
         loaders = {} if alone else split_loaders(data, train, test)
         self.tokens = token_kind(tokens)
         if per_class is not None and self.tokens is not None:
@@ -219,6 +227,9 @@ class Tracker:
             try:
                 looked = self._measure(options, record=True)
                 found = numbers(looked.results, self.keys)
+                for split, layers in self._watched.items():
+                    for name, values in layers.items():
+                        found.setdefault(split, {}).setdefault(name, {}).update(values)
             except ValueError as error:
                 found = self._unread(error)
         primary = self._taps.layers[-1]
@@ -341,6 +352,8 @@ class Tracker:
         with FeatureCache() as cache:
             cache.fill(stream)
             self._laws.settle(self._taps)
+            if record:
+                self._look(cache)
             if record and self._film is not None and self._taps.head is not None:
                 epoch = float(self.epochs) if self.epochs else None
                 goes_on = bool(self.trace.rows)
@@ -359,6 +372,16 @@ class Tracker:
                 description=self.description,
                 trace=trace,
             )
+
+    def _look(self, cache: FeatureCache) -> None:
+        """What watchers read now; those that fail once training runs are asked no more."""
+        try:
+            self._watched = watched(cache, self._taps.head, self._watch)
+        except ValueError as error:
+            if self.steps == self.epochs == 0:
+                raise
+            self._watch, self._watched = (), {}
+            _warn(f"step {self.steps}: nothing is watched from here on: {error}; training goes on")
 
     def _follow_head(self) -> None:
         """Read the head's weights anew, and find it anew where another took its place."""

@@ -1,0 +1,62 @@
+"""Watchers at a tracker's look: what reads features beside the catalog, and its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ncollapse.collect.keep.cache import FeatureCache
+from ncollapse.collect.tap.heads import Head
+from ncollapse.collect.tap.taps import HEAD
+from ncollapse.downstream.views import View, Watcher
+from ncollapse.tracking.loggers import Values
+
+
+def checked_watchers(watch: Sequence[Any]) -> tuple[Watcher, ...]:
+    """Raises ValueError for one that has no `read`."""
+    for one in watch:
+        if not isinstance(one, Watcher):
+            raise ValueError(
+                f"watch holds a {type(one).__name__}; objects with read(view) are needed, such as "
+                "ncollapse.downstream.plane.InformationPlane"
+            )
+    return tuple(watch)
+
+
+def watched(cache: FeatureCache, head: Head | None, watch: Sequence[Watcher]) -> Values:
+    """What every watcher reads of every layer and split with finite features, samples in their own
+    order.
+
+    Raises ValueError as the watchers do, and for two that give numbers of one key.
+    """
+    found: Values = {}
+    for layer in cache.layers if watch else ():
+        source = cache.source(layer)
+        features, labels = torch.cat(list(source.rows(0, 8192))), source.labels
+        for code, split in enumerate(source.splits):
+            mine = labels >= 0
+            if source.split_codes is not None:
+                mine &= source.split_codes == code
+            rows = features[mine]
+            if not len(rows) or not bool(rows.isfinite().all()):
+                continue
+            logits = None
+            if layer == HEAD and head is not None:
+                weight = head.weight.detach().double().cpu()
+                logits = rows.double() @ weight.T
+                if head.bias is not None:
+                    logits = logits + head.bias.detach().double().cpu()
+            view = View(split, layer, rows, labels[mine], logits)
+            for one in watch:
+                new = dict(one.read(view))
+                known = found.setdefault(split, {}).setdefault(layer, {})
+                twice = sorted(set(new) & set(known))
+                if twice:
+                    raise ValueError(f"two watchers read {twice[0]!r}; leave one out")
+                known.update(new)
+    return {
+        split: {layer: values for layer, values in layers.items() if values}
+        for split, layers in found.items()
+    }
