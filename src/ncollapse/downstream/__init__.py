@@ -1,0 +1,1 @@
+"""What collapse does elsewhere: hostile, foreign and new data."""
