@@ -71,6 +71,12 @@ def measure(
             help="auto, mean, cls, last, flatten, channels-first, channels-last or time-first."
         ),
     ] = "auto",
+    old: Annotated[
+        str | None,
+        typer.Option(
+            help="Data of earlier classes, as --data: what the model still knows of them."
+        ),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
     dtype: Annotated[str, typer.Option(help="float32; float16 or bfloat16 is mixed.")] = "float32",
     batch_size: Annotated[int, typer.Option(min=1, help="Samples a forward pass.")] = 128,
@@ -147,6 +153,8 @@ def measure(
         raise ValueError("either a feature file, or --model and --data, is needed")
     if (model is None) != (data is None):
         raise ValueError("--model and --data belong together: one of them is missing")
+    if old is not None and model is None:
+        raise ValueError("--old needs --model and --data: a file holds no model to run on it")
     if resume and output is None:
         raise ValueError("--resume needs --output, the folder of the interrupted run")
     if weighting not in ("macro", "micro"):
@@ -203,6 +211,7 @@ def measure(
                         output=output,
                         snapshot=snapshot,
                         resume=resume,
+                        old=old,
                     )
         except KeyboardInterrupt:
             if snapshot is not None and _began(snapshot):
@@ -263,10 +272,11 @@ def _began(snapshot: Path) -> bool:
 
 
 def _print(result: Measurement, seconds: float) -> None:
+    from ncollapse.report.downstream import render_downstream
     from ncollapse.report.terminal import render, render_layers
 
     say(render(result.document, result.classes, seconds=seconds))
-    table = render_layers(result.document)
-    if table:
-        say("")
-        say(table)
+    for more in (render_layers(result.document), render_downstream(result.document)):
+        if more:
+            say("")
+            say(more)

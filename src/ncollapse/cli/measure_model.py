@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,17 +38,23 @@ def measure_spec(
     output: Path | None = None,
     snapshot: Path | None = None,
     resume: bool = False,
+    old: str | None = None,
 ) -> Measurement:
     """Build the model and the data, say which device runs, and measure in one forward pass; with
-    a pattern of checkpoints, one pass each and their trace."""
+    a pattern of checkpoints, one pass each and their trace. old: data of earlier classes."""
     import torch
     from torch.utils.data import DataLoader, Dataset
 
+    from ncollapse.downstream.forgetting import measure_forgetting
     from ncollapse.measuring.measure import measure
     from ncollapse.sources.specs.datasets import load_data
     from ncollapse.sources.specs.models import load_model
 
     first, many = weights, is_pattern(weights)
+    if old is not None and (many or tokens is not None or head == "none"):
+        raise ValueError(
+            "--old reads one classifier: no pattern of weights, --tokens or --head none"
+        )
     if many:
         assert weights is not None
         from ncollapse.tracking.sweep import checkpoints, sweep
@@ -62,20 +69,25 @@ def measure_spec(
     )
     if weights is None and model.partition(":")[0] in ("torchvision", "timm"):
         note("no --weights: the model is measured as it was initialised")
-    found = load_data(
-        data,
-        transform=loaded.transform,
-        tokenizer=tokenizer or _tokenizer(model),
-        image_size=image_size or 224,
-    )
+    prepared: dict[str, Any] = {
+        "transform": loaded.transform,
+        "tokenizer": tokenizer or _tokenizer(model),
+        "image_size": image_size or 224,
+    }
+    found = load_data(data, **prepared)
     where = _device(device)
     loaded.model.to(where)
-    splits = {
-        split: DataLoader(_spread(part, limit), batch_size=batch_size, num_workers=workers)
-        if isinstance(part, Dataset) and not isinstance(part, torch.utils.data.IterableDataset)
-        else part
-        for split, part in found.splits.items()
-    }
+
+    def loaders(parts: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            split: DataLoader(_spread(part, limit), batch_size=batch_size, num_workers=workers)
+            if isinstance(part, Dataset) and not isinstance(part, torch.utils.data.IterableDataset)
+            else part
+            for split, part in parts.items()
+        }
+
+    splits = loaders(found.splits)
+    earlier = {} if old is None else loaders(load_data(old, **prepared).splits)
     said: dict[str, Any] = {
         "layers": list(layers) if layers else None,
         "head": False if head == "none" else head,
@@ -94,7 +106,23 @@ def measure_spec(
     if not many:
         kept = snapshot if resume or _ordered(splits) else None
         kept = kept if cache else None
-        return measure(loaded.model, splits, **said, snapshot=kept, resume=resume)
+        measured = measure(loaded.model, splits, **said, snapshot=kept, resume=resume)
+        if old is None:
+            return measured
+        known, current = _held_out(earlier), _held_out(splits)
+        note(f"forgetting: {known} of {old} against {current} of {data}")
+        left = measure_forgetting(
+            loaded.model,
+            old=earlier[known],
+            new=splits[current],
+            head=head,
+            limit=limit,
+            batch_size=batch_size,
+            seed=options["seed"],
+            progress=options["progress"],
+        )
+        document = replace(measured.document, downstream={"forgetting": left.to_dict()})
+        return replace(measured, document=document)
     assert weights is not None
     return sweep(
         loaded.model,
@@ -105,6 +133,13 @@ def measure_spec(
         write=speaks(),
         say=note,
         **said,
+    )
+
+
+def _held_out(splits: Mapping[str, Any]) -> str:
+    """The split that was not trained on, where there is one."""
+    return next(
+        (name for name in ("test", "val", "validation") if name in splits), next(iter(splits))
     )
 
 

@@ -35,7 +35,7 @@ __all__ = [
     "ANSWERS", "ClassRow", "Document", "Null", "Number", "Reading", "Results", "Verdict",
     "json_schema", "read_document",
 ]  # fmt: skip
-SCHEMA_VERSION = "1.3"
+SCHEMA_VERSION = "1.4"
 # What documents older than tasks are of.
 USUAL, COUNTED = "classification", "classes"
 # What every version of the file has held.
@@ -48,7 +48,8 @@ FIELDS = (
 @dataclass(frozen=True)
 class Document:
     """Everything that results.json holds. paths: by split, how its samples walk through layers of
-    one width (`ncollapse.metrics.geodesic`); since schema 1.3."""
+    one width (`ncollapse.metrics.geodesic`); since schema 1.3. downstream: by name, what was read
+    of other data, each {"title", "sentences", "numbers", "columns", "rows"}; since schema 1.4."""
 
     schema_version: str
     ncollapse_version: str
@@ -64,6 +65,7 @@ class Document:
     verdicts: tuple[Verdict, ...] = ()
     warnings: tuple[str, ...] = field(default=())
     paths: dict[str, Any] = field(default_factory=dict)
+    downstream: dict[str, Any] = field(default_factory=dict)
 
     @property
     def layer(self) -> str:
@@ -176,6 +178,7 @@ class Document:
                 verdicts=tuple(Verdict.from_dict(v) for v in records(data, "verdicts")),
                 warnings=texts(data, "warnings"),
                 paths=record(data, "paths") if "paths" in data else {},
+                downstream=_downstream(data),
             )
         except ValueError as error:
             raise ValueError(f"{origin} is damaged: {error}") from None
@@ -210,6 +213,19 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} is no valid JSON ({error})") from None
     except RecursionError:
         raise ValueError(f"{path} is no valid JSON (nested too deep)") from None
+
+
+def _downstream(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What was read of other data, {} in older documents; each with its words and its table."""
+    found = record(data, "downstream") if "downstream" in data else {}
+    for name in found:
+        one = record(found, name)
+        text(one, "title")
+        texts(one, "sentences")
+        wide = len(texts(one, "columns"))
+        if any(not isinstance(row, list) or len(row) != wide for row in one.get("rows", ())):
+            raise ValueError(f"rows of {name!r} do not fit its columns")
+    return found
 
 
 def _results(data: dict[str, Any]) -> Results:

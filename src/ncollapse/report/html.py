@@ -21,6 +21,7 @@ from ncollapse.record.run import Run
 from ncollapse.record.trace import Trace
 from ncollapse.report import prediction as theory
 from ncollapse.report import words
+from ncollapse.report.downstream import table
 from ncollapse.report.terminal import number
 
 LARGEST = 2_000_000
@@ -63,6 +64,7 @@ def render_page(
         "unknown": words.unknown(document),
         "theory": theory.section(run.prediction) if run.prediction and classes else None,
         "theory_text": theory.as_text(run.prediction) if run.prediction and not classes else None,
+        "downstream": [{**one, "rows": table(one)} for one in document.downstream.values()],
         "dial": _dial(run.trace),
         "film": film,
         "gif": None,
