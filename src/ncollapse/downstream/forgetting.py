@@ -36,7 +36,7 @@ from ncollapse.downstream.subspace import (
 from ncollapse.sources.features.arrays import ArraySource
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-Labelled = tuple[Any, Any]
+Labelled = Any  # A pair (features, labels); said in a sentence where it is none.
 Progress = Callable[[str, int, int], None]
 __all__ = ["Forgetting", "ForgottenClass", "forgetting_of_features", "measure_forgetting"]
 

@@ -63,7 +63,13 @@ class IncrementalLearner:
 
     # ---- learning -----------------------------------------------------------------------------
     def learn(self, data: Any) -> tuple[int, ...]:
-        """One session: its classes. data: a loader, a dataset, or a pair of tensors."""
+        """One session: its classes. data: a loader, a dataset, or a pair of tensors. The global
+        random state, which dropout and loaders draw from, is put back."""
+        devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+        with torch.random.fork_rng(devices=devices):
+            return self._learn(data)
+
+    def _learn(self, data: Any) -> tuple[int, ...]:
         found = torch.cat([torch.empty(0, dtype=torch.int64), *self._labels(data)])
         classes = tuple(found.unique().tolist())
         if not classes or classes[0] < 0:
@@ -98,7 +104,7 @@ class IncrementalLearner:
             raise ValueError("the first session has one class; at least 2 are needed")
         recipe, device = self.recipe, device_of(self.backbone)
         inputs = next(iter(self._batches(data)))
-        with preserved(self.backbone), torch.no_grad():
+        with preserved(self.backbone), torch.no_grad(), explained(inputs.inputs):
             width = _checked(inputs.run(self.backbone, device)).shape[1]
         head = first_head(recipe, len(classes))
         self.model = IncrementalModel(self.backbone, Neck(width, recipe.width, recipe.seed), head)

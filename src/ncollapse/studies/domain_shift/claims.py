@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ncollapse.lab.claims import Bar, ids, mean
+from ncollapse.lab.claims import Bar, ids, mean, noted
 from ncollapse.lab.settings import By, sizes
 from ncollapse.lab.study import Part, Study
+from ncollapse.studies.bars import BASIS
 
 GANIN = "Ganin et al. 2016 (remembered, not read) for the method; the claim and its bar are ours"
 SEEDS = 5
@@ -35,7 +36,7 @@ STUDY = Study(
         "use in a domain never seen, and rank with it?"
     ),
     paper="Ganin et al. 2016, domain-adversarial training (remembered, not read)",
-    claims=CLAIMS,
+    claims=noted(CLAIMS, BASIS, {}),
     settings=sizes(
         seeds=By(2, SEEDS, 10),
         first_seed=By(0, 100, 100),

@@ -87,6 +87,7 @@ def severity(settings: Plan, seed: int) -> Outcome:
         row |= {
             "forgot": after.test_error - before.test_error,
             "energy": found.energy,
+            "energy_new": found.energy_new,
             "random": found.random,
             "gap": found.gap,
             "inflation": _mean([c.inflation for c in found.classes]),
@@ -100,6 +101,7 @@ def severity(settings: Plan, seed: int) -> Outcome:
 
     values = {
         "incremental-overlap": -ranked("nc1", "cdnv"),
+        "incremental-severe": -ranked("nc1", "forgot"),
         "incremental-forgets": ranked("cdnv", "forgot"),
         "incremental-energy": ranked("energy", "forgot"),
         "incremental-shallow": 100 * _mean([row["gap"] for row in rows]),
