@@ -7,6 +7,7 @@ classes. A reading after each session says what is known of old and of new class
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from ncollapse.linalg import unit_rows
 if TYPE_CHECKING:
     import pandas as pd
 
+log = logging.getLogger("ncollapse")
 __all__ = ["Incremental", "IncrementalLearner", "Recipe", "SessionReading", "learn_incrementally"]
 
 
@@ -90,8 +92,9 @@ def learn_incrementally(
     session, and is then left as it is. sessions: loaders, datasets or pairs of tensors, each with
     classes of its own; test: data with samples of all classes, of which those met so far are read.
     `Recipe` says which head, and how to train. progress(stage, done, total) is called along the
-    way. Loaders are read in their own order; what else is given is shuffled by a generator of
-    recipe.seed. The neck, the head and every draw of this call come from own generators.
+    way, and the logger "ncollapse" is told of every session. Loaders are read in their own order;
+    what else is given is shuffled by a generator of recipe.seed. The neck, the head and every draw
+    of this call come from own generators.
 
     Raises ValueError as `IncrementalLearner` does, and for no sessions.
     Source: Yang et al. 2023 (their code read) for the frame under dot regression, frozen backbone
@@ -112,6 +115,8 @@ def learn_incrementally(
         # The backbone stays as it is from here on.
         seen = learner.features(test) if seen is None else seen
         readings.append(read_session(learner, seen, classes, best, number, began))
+        said = "session %d: accuracy %.3f among %d classes"
+        log.info(said, number, readings[-1].accuracy, len(learner.order))
     assert learner.model is not None
     return Incremental(learner.model, tuple(readings))
 
