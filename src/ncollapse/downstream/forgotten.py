@@ -132,11 +132,12 @@ class Forgetting:
         lines.append(
             f" {'class':>8}{'samples':>9}{'energy':>9}{'head':>9}{'means':>9}{'probe':>9}{'gap':>9}"
         )
-        worst = sorted(self.classes, key=lambda c: -(c.gap or 0.0))[:SHOWN]
+        worst = sorted(self.classes, key=lambda c: c.probe if c.gap is None else -c.gap)[:SHOWN]
         for c in sorted(worst, key=lambda c: c.label):
             cells = (c.energy, c.head, c.centres, c.probe, c.gap)
             shown = "".join(f"{'–' if x is None else f'{x:.3f}':>9}" for x in cells)
             lines.append(f" {c.label:>8}{c.count:>9}{shown}")
         if len(self.classes) > SHOWN:
-            lines.append(f" … the {SHOWN} with the largest gap of {len(self.classes)}")
+            what = "lowest probe" if self.gap is None else "largest gap"
+            lines.append(f" {SHOWN} of {len(self.classes)} classes, those of the {what}")
         return "\n".join(lines)

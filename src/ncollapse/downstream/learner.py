@@ -45,12 +45,13 @@ class IncrementalModel(nn.Sequential):
 
 @dataclass(eq=False)
 class IncrementalLearner:
-    """Learns sessions one by one: `learn(data)`, `decide(inputs)`, `evaluate(test)`.
+    """Learns sessions one by one: `learn(data)`, `evaluate(test)`, `decide(features)`.
 
     backbone: gives features (samples, d) of inputs; trained in place in the first session. order:
     the classes met so far, whose place is their row in the head. Copies (copy.deepcopy) go on from
-    where they were made. Raises ValueError for empty sessions, classes that came before, a first
-    session of one class, and more classes than the frame has rows.
+    where they were made; the model is left in eval mode. Raises ValueError for empty sessions,
+    classes that came before, a first session of one class, and more classes than the frame has
+    rows.
     """
 
     backbone: nn.Module
@@ -91,7 +92,7 @@ class IncrementalLearner:
             )
         if self.model is None:
             self._first(data, classes)
-            new = self.features(data)
+            new = self.features(data)  # Of the backbone as it will be from now on.
         else:
             new = self.features(data)
             self._grow(new, classes)
@@ -116,6 +117,7 @@ class IncrementalLearner:
             if isinstance(head, CosineHead):
                 with torch.no_grad():
                     head.linear.rows.copy_(self._directions(new, classes))
+            self.model.eval()
             self._session(new)
             return
         poc = None
@@ -140,7 +142,6 @@ class IncrementalLearner:
             weight_decay=recipe.weight_decay,
         )
         generator = torch.Generator().manual_seed(recipe.seed)
-        modes = self.model.training
         self.model.train()
         for epoch in range(recipe.epochs):
             for group in optimizer.param_groups:
@@ -158,7 +159,7 @@ class IncrementalLearner:
                 optimizer.step()
             if self.progress is not None:
                 self.progress("first session", epoch + 1, recipe.epochs)
-        self.model.train(modes)
+        self.model.eval()
 
     def _grow(self, new: Features, classes: tuple[int, ...]) -> None:
         assert self.model is not None
