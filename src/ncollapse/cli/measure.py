@@ -90,6 +90,12 @@ def measure(
             help="auto, mean, cls, last, flatten, channels-first, channels-last or time-first."
         ),
     ] = "auto",
+    old: Annotated[
+        str | None,
+        typer.Option(
+            help="Data of earlier classes, as --data: what the model still knows of them."
+        ),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
     dtype: Annotated[str, typer.Option(help="float32; float16 or bfloat16 is mixed.")] = "float32",
     batch_size: Annotated[int, typer.Option(min=1, help="Samples a forward pass.")] = 128,
@@ -214,6 +220,8 @@ def measure(
         raise ValueError("--transfer runs a model over other data; pass --model and --data")
     if shots and transfer is None:
         raise ValueError("--shots belongs to --transfer, the data of other classes")
+    if old is not None and model is None:
+        raise ValueError("--old needs --model and --data: a file holds no model to run on it")
     if resume and output is None:
         raise ValueError("--resume needs --output, the folder of the interrupted run")
     if weighting not in ("macro", "micro"):
@@ -303,6 +311,7 @@ def measure(
                         ood=ood or [],
                         transfer=transfer,
                         shots=tuple(shots or (5,)),
+                        old=old,
                     )
         except KeyboardInterrupt:
             if snapshot is not None and _began(snapshot):
@@ -371,17 +380,17 @@ def _began(snapshot: Path) -> bool:
 
 def _print(result: Measurement, seconds: float) -> None:
     from ncollapse.report.attacks import render_attack
+    from ncollapse.report.downstream import render_downstream
     from ncollapse.report.foreign import render_ood
     from ncollapse.report.terminal import render, render_layers
+    from ncollapse.report.transfer import render_transfer
 
     document = result.document
     say(render(document, result.classes, seconds=seconds))
     tables = [render_layers(document), render_attack(document), render_ood(document)]
     if document.transfer:
-        from ncollapse.report.transfer import render_transfer
-
         tables.append(render_transfer(document.transfer))
-    for table in tables:
+    for table in (*tables, render_downstream(document)):
         if table:
             say("")
             say(table)

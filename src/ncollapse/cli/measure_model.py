@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from ncollapse.cli.ranks import speaks
 
 if TYPE_CHECKING:
     from ncollapse.measuring.measurement import Measurement
+    from ncollapse.sources.specs.datasets import LoadedData
 
 
 def measure_spec(
@@ -44,10 +45,12 @@ def measure_spec(
     ood: Sequence[str] = (),
     transfer: str | None = None,
     shots: tuple[int, ...] = (5,),
+    old: str | None = None,
 ) -> Measurement:
     """Build the model and the data, say which device runs, and measure in one forward pass; with
-    a pattern of checkpoints, one pass each and their trace. transfer: data of other classes that
-    the same model is then run over."""
+    a pattern of checkpoints, one pass each and their trace. ood, transfer, old: foreign data, other
+    classes and classes of before that the same model is then run over."""
+    from ncollapse.cli.measure_elsewhere import foreign, with_earlier, with_target
     from ncollapse.cli.measure_texts import say_size, sequences_at_once, texts_for
     from ncollapse.measuring.measure import measure
     from ncollapse.sources.specs.datasets import load_data
@@ -55,10 +58,14 @@ def measure_spec(
     from ncollapse.sources.specs.texts import names_texts
 
     first, many = weights, is_pattern(weights)
-    if many and ood:
-        raise ValueError("--ood goes with one checkpoint, and --weights names several; pass one")
-    if many and transfer is not None:
-        raise ValueError("--transfer looks at one model; name one file in --weights")
+    if many and (ood or transfer is not None):
+        raise ValueError(
+            "--ood and --transfer look at one model, and --weights names several; pass one"
+        )
+    if old is not None and (many or tokens is not None or head == "none"):
+        raise ValueError(
+            "--old reads one classifier: no pattern of weights, --tokens or --head none"
+        )
     if many:
         assert weights is not None
         from ncollapse.tracking.sweep import checkpoints, sweep
@@ -74,18 +81,22 @@ def measure_spec(
     )
     if weights is None and model.partition(":")[0] in ("torchvision", "timm"):
         note("no --weights: the model is measured as it was initialised")
+
+    def load(spec: str) -> LoadedData:
+        return load_data(
+            spec,
+            transform=loaded.transform,
+            tokenizer=tokenizer or _tokenizer(model),
+            image_size=image_size or 224,
+        )
+
     where = _device(device)
     if texts:
         tokens = tokens or "next"
         found = texts_for(data, loaded.model, tokenizer or _tokenizer(model), max_length, options)
         batch_size = sequences_at_once(found, loaded.model, batch_size)
     else:
-        found = load_data(
-            data,
-            transform=loaded.transform,
-            tokenizer=tokenizer or _tokenizer(model),
-            image_size=image_size or 224,
-        )
+        found = load(data)
     loaded.model.to(where)
     if texts:
         parts = {split: _spread(part, limit) for split, part in found.splits.items()}
@@ -94,9 +105,9 @@ def measure_spec(
     loader = partial(_batched, limit=limit, batch_size=batch_size, workers=workers)
     splits = {split: loader(part) for split, part in found.splits.items()}
     if pixels is not None:
-        if many or ood or transfer is not None:
+        if many or ood or transfer is not None or old is not None:
             raise ValueError(
-                "--pixels-per-image reads one file of --weights, without --ood and --transfer"
+                "--pixels-per-image reads one file of --weights, without --ood, --transfer, --old"
             )
         from ncollapse.measuring.pixels import measure_pixels
 
@@ -110,19 +121,7 @@ def measure_spec(
             description=f"{loaded.description} · {found.description} · {where}",
             **options,
         )
-    foreign: dict[str, Any] = {}
-    for spec in ood:
-        other = load_data(
-            spec,
-            transform=loaded.transform,
-            tokenizer=tokenizer or _tokenizer(model),
-            image_size=image_size or 224,
-        )
-        _check_other(spec, found.class_names, other.class_names)
-        # Samples that nobody trained on, where there are such.
-        foreign[_called(spec, foreign)] = loader(
-            other.splits.get("test", [*other.splits.values()][-1])
-        )
+    strangers = foreign(ood, found.class_names, load, loader)
     said: dict[str, Any] = {
         "layers": list(layers) if layers else None,
         "head": False if head == "none" else head,
@@ -134,7 +133,7 @@ def measure_spec(
         "cache": cache,
         "cache_budget": cache_budget,
         "geodesic": geodesic,
-        **({"ood": foreign} if foreign else {}),
+        **({"ood": strangers} if strangers else {}),
         "class_names": found.class_names,
         "description": f"{loaded.description} · {found.description} · {where}",
         **options,
@@ -142,8 +141,10 @@ def measure_spec(
     if attack is not None:
         if many:
             raise ValueError("--attack goes with one checkpoint; --weights names several")
-        if ood or transfer is not None:
-            raise ValueError("--attack goes without --ood and --transfer; measure those apart")
+        if ood or transfer is not None or old is not None:
+            raise ValueError(
+                "--attack goes without --ood, --transfer and --old; measure those apart"
+            )
         from ncollapse.measuring.attacked import measure_attack
 
         said.pop("tokens")
@@ -152,32 +153,11 @@ def measure_spec(
         kept = snapshot if resume or _ordered(splits) else None
         kept = kept if cache else None
         result = measure(loaded.model, splits, **said, snapshot=kept, resume=resume)
-        if transfer is None:
-            return result
-        from ncollapse.measuring.transfer import measure_transfer, with_transfer
-
-        other = load_data(
-            transfer,
-            transform=loaded.transform,
-            tokenizer=tokenizer or _tokenizer(model),
-            image_size=image_size or 224,
-        )
-        parts = {split: loader(part) for split, part in other.splits.items()}
-        seen = measure_transfer(
-            loaded.model,
-            parts,
-            source=splits[result.document.reference],
-            layers=said["layers"] or "*",
-            shots=shots,
-            head=said["head"],
-            pool=pool,
-            limit=limit,
-            batch_size=batch_size,
-            seed=options["seed"],
-            description=other.description,
-            progress=options.get("progress"),
-        )
-        return with_transfer(result, seen)
+        if transfer is not None:
+            result = with_target(result, loaded.model, splits, load(transfer), loader, said, shots)
+        if old is not None:
+            result = with_earlier(result, loaded.model, splits, load(old), loader, said)
+        return result
     assert weights is not None
     return sweep(
         loaded.model,
@@ -189,22 +169,6 @@ def measure_spec(
         say=note,
         **said,
     )
-
-
-def _check_other(spec: str, known: Sequence[str] | None, other: Sequence[str] | None) -> None:
-    """Raise ValueError where foreign data has classes that the model was trained on."""
-    both = [name for name in other or () if name in (known or ())]
-    if both:
-        raise ValueError(
-            f"--ood {spec!r} has classes of --data ({', '.join(both[:5])}"
-            f"{', …' if len(both) > 5 else ''}), which are not foreign; leave those out"
-        )
-
-
-def _called(spec: str, taken: Mapping[str, Any]) -> str:
-    """A name for foreign data: the end of its spec, numbered where it comes again."""
-    name = Path(spec.partition(":")[2] or spec).name or spec
-    return name if name not in taken else f"{name}-{len(taken) + 1}"
 
 
 def _batched(part: Any, limit: int | None, batch_size: int, workers: int) -> Any:

@@ -50,7 +50,9 @@ class Document:
     """Everything that results.json holds. paths: by split, how its samples walk through layers of
     one width (`ncollapse.metrics.geodesic`); since schema 1.3. ood: by name of foreign data, how
     well scores tell it apart (`ncollapse.downstream.section`); transfer: what a target set of
-    other classes found in every layer (`ncollapse.downstream.transfer`); since schema 1.4."""
+    other classes found in every layer (`ncollapse.downstream.transfer`); downstream: by name, what
+    was read of other data, each {"title", "sentences", "numbers", "columns", "rows"}; since schema
+    1.4."""
 
     schema_version: str
     ncollapse_version: str
@@ -68,6 +70,7 @@ class Document:
     paths: dict[str, Any] = field(default_factory=dict)
     ood: dict[str, Any] = field(default_factory=dict)
     transfer: dict[str, Any] = field(default_factory=dict)
+    downstream: dict[str, Any] = field(default_factory=dict)
 
     @property
     def layer(self) -> str:
@@ -188,6 +191,7 @@ class Document:
                 paths=record(data, "paths") if "paths" in data else {},
                 ood=_foreign(record(data, "ood")) if "ood" in data else {},
                 transfer=_target(record(data, "transfer")) if "transfer" in data else {},
+                downstream=_downstream(data),
             )
         except ValueError as error:
             raise ValueError(f"{origin} is damaged: {error}") from None
@@ -222,6 +226,19 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} is no valid JSON ({error})") from None
     except RecursionError:
         raise ValueError(f"{path} is no valid JSON (nested too deep)") from None
+
+
+def _downstream(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What was read of other data, {} in older documents; each with its words and its table."""
+    found = record(data, "downstream") if "downstream" in data else {}
+    for name in found:
+        one = record(found, name)
+        text(one, "title")
+        texts(one, "sentences")
+        wide = len(texts(one, "columns"))
+        if any(not isinstance(row, list) or len(row) != wide for row in one.get("rows", ())):
+            raise ValueError(f"rows of {name!r} do not fit its columns")
+    return found
 
 
 def _results(data: dict[str, Any]) -> Results:

@@ -21,6 +21,7 @@ from ncollapse.record.run import Run
 from ncollapse.record.trace import Trace
 from ncollapse.report import attacks, foreign, words
 from ncollapse.report import prediction as theory
+from ncollapse.report.downstream import table
 from ncollapse.report.terminal import number
 
 LARGEST = 2_000_000
@@ -64,6 +65,7 @@ def render_page(
         "theory": theory.section(run.prediction) if run.prediction and classes else None,
         "theory_text": theory.as_text(run.prediction) if run.prediction and not classes else None,
         "transfer": _transfer(document),
+        "downstream": [{**one, "rows": table(one)} for one in document.downstream.values()],
         "dial": _dial(run.trace),
         "attack": attacks.section(run),
         "film": film,

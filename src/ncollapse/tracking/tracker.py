@@ -40,7 +40,7 @@ from ncollapse.tracking.loggers import Values, numbers
 from ncollapse.tracking.online import SPLIT
 from ncollapse.tracking.probe import balanced
 from ncollapse.tracking.summary import dial_measurement, online_measurement
-from ncollapse.tracking.watching import checked_watchers, watched
+from ncollapse.tracking.watching import Watchers
 
 log = logging.getLogger("ncollapse")
 KEYS = followed(None)
@@ -131,8 +131,7 @@ class Tracker:
             )
         if watch and alone:
             raise ValueError("watch needs samples to look at; pass train=… or test=…")
-        self._watch = checked_watchers(watch)
-        self._watched: Values = {}
+        self._watchers = Watchers(watch)
         loaders = {} if alone else split_loaders(data, train, test)
         self.tokens = token_kind(tokens)
         if per_class is not None and self.tokens is not None:
@@ -227,7 +226,7 @@ class Tracker:
             try:
                 looked = self._measure(options, record=True)
                 found = numbers(looked.results, self.keys)
-                for split, layers in self._watched.items():
+                for split, layers in self._watchers.latest.items():
                     for name, values in layers.items():
                         found.setdefault(split, {}).setdefault(name, {}).update(values)
             except ValueError as error:
@@ -353,7 +352,8 @@ class Tracker:
             cache.fill(stream)
             self._laws.settle(self._taps)
             if record:
-                self._look(cache)
+                begun = self.steps > 0 or self.epochs > 0
+                self._watchers.look(cache, self._taps.head, self.steps, begun=begun)
             if record and self._film is not None and self._taps.head is not None:
                 epoch = float(self.epochs) if self.epochs else None
                 goes_on = bool(self.trace.rows)
@@ -372,16 +372,6 @@ class Tracker:
                 description=self.description,
                 trace=trace,
             )
-
-    def _look(self, cache: FeatureCache) -> None:
-        """What watchers read now; those that fail once training runs are asked no more."""
-        try:
-            self._watched = watched(cache, self._taps.head, self._watch)
-        except ValueError as error:
-            if self.steps == self.epochs == 0:
-                raise
-            self._watch, self._watched = (), {}
-            _warn(f"step {self.steps}: nothing is watched from here on: {error}; training goes on")
 
     def _follow_head(self) -> None:
         """Read the head's weights anew, and find it anew where another took its place."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from ncollapse.collect.keep.cache import FeatureCache
 from ncollapse.collect.tap.heads import Head
 from ncollapse.collect.tap.taps import HEAD
 from ncollapse.downstream.views import View, Watcher
+from ncollapse.errors import NCollapseWarning
 from ncollapse.tracking.loggers import Values
 
 
@@ -23,6 +25,26 @@ def checked_watchers(watch: Sequence[Any]) -> tuple[Watcher, ...]:
                 "ncollapse.downstream.plane.InformationPlane"
             )
     return tuple(watch)
+
+
+class Watchers:
+    """A tracker's watchers and what they read last; those that fail once training runs are asked no
+    more, with a warning. Raises ValueError as `checked_watchers` does."""
+
+    def __init__(self, watch: Sequence[Any]) -> None:
+        self._watch = checked_watchers(watch)
+        self.latest: Values = {}
+
+    def look(self, cache: FeatureCache, head: Head | None, step: int, *, begun: bool) -> None:
+        """Read now. Raises ValueError as they do before training has begun."""
+        try:
+            self.latest = watched(cache, head, self._watch)
+        except ValueError as error:
+            if not begun:
+                raise
+            self._watch, self.latest = (), {}
+            said = f"step {step}: nothing is watched from here on: {error}; training goes on"
+            warnings.warn(said, NCollapseWarning, stacklevel=5)
 
 
 def watched(cache: FeatureCache, head: Head | None, watch: Sequence[Watcher]) -> Values:
