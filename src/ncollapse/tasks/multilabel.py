@@ -87,7 +87,7 @@ class Multilabel(Classification):
             raise ValueError(
                 f"{said}: {alone} of {K} labels stand alone in some sample; multi-label collapse "
                 "compares with samples that have one label, of at least two labels: measure it "
-                "as task='regression', or add such samples"
+                "as task='regression', or add such samples (of labels of tokens: tokens='same')"
             )
         return K
 

@@ -146,7 +146,7 @@ def _checked(inputs: Any, labels: Any, numbers: bool) -> Batch:
         value = value[:, 0]
     if value.dim() == 1 and value.is_floating_point() and bool(((value == 0) | (value == 1)).all()):
         value = value.to(torch.int64)  # As losses of one logit want them.
-    if numbers and zeros_and_ones(value):
+    if numbers and _tags(value):
         value = value.to(torch.float32)
     whole = value.dim() == 1 and not value.is_floating_point() and not value.is_complex()
     if not whole and not (numbers and _numbers(value)):
@@ -166,7 +166,7 @@ def _numbers(labels: Tensor) -> bool:
     """Whether these are targets of a regression: real numbers, but no shares of classes."""
     if not labels.is_floating_point() or labels.dim() not in (1, 2) or labels.shape[-1] == 0:
         return False
-    if zeros_and_ones(labels):
+    if _tags(labels):
         return True  # Several labels a sample; that all have one is known at the end.
     shares = labels.dim() == 2 and bool((labels >= 0).all())
     return not (shares and bool(((labels.sum(1) - 1).abs() < 1e-3).all()))
@@ -175,9 +175,10 @@ def _numbers(labels: Tensor) -> bool:
 def _advice(inputs: Any, labels: Tensor) -> str:
     """What labels that are no class numbers may be, and what measures those."""
     whole = not labels.is_floating_point() and not labels.is_complex()
-    if zeros_and_ones(labels) and not _one_hot(labels):
+    if _tags(labels) and not _one_hot(labels):
         return (
             "; several labels a sample are read by nc.measure, and have no classes to be followed"
+            "; labels of tokens by tokens='same' (or tokens=True, for the next token)"
         )
     if labels.dim() == 2 and whole and not _one_hot(labels):
         return (
@@ -197,6 +198,11 @@ def _advice(inputs: Any, labels: Tensor) -> str:
             "pass bins of them by unpack=…"
         )
     return ""
+
+
+def _tags(labels: Tensor) -> bool:
+    """Whether rows mark the labels that each sample has, and some sample has one."""
+    return zeros_and_ones(labels) and bool(labels.any())
 
 
 def _one_hot(labels: Tensor) -> bool:
