@@ -56,7 +56,8 @@ class Evidence:
 class Advice:
     """What a measured model is advised for a goal.
 
-    wanted: the degree of collapse that the goal is said to want, `why` in words. measured: the
+    wanted: the degree of collapse that the goal is said to want ("aligned": not one degree, but the
+    same simplex on clean and attacked inputs), `why` in words. measured: the
     degree read on the reference split (`share` is its class_share, with `interval`). fits: whether
     they agree; None where either cannot be told. certainty: "supported", "mixed" or "not shown
     here" by `evidence`. actions: at most three.
@@ -119,7 +120,9 @@ def advise(results: Results, goal: str, layers: Sequence[str] | None = None) -> 
     layer = HEAD if HEAD in results[split] else list(results[split])[-1]
     seen = Seen(split, results, layer)
     degree = degree_of(seen)
-    fits = None if UNKNOWN in (degree, plan["wants"]) else degree == plan["wants"]
+    # What is wanted may be no degree: simplices aligned under attack are not read off one split.
+    told = degree != UNKNOWN and plan["wants"] in (COMPLETE, PARTIAL, LITTLE)
+    fits = degree == plan["wants"] if told else None
     reading = seen.get("class_share")
     actions = [] if fits else list(plan["actions"].get(degree, ()))
     if goal == "transfer" and degree == COMPLETE:
