@@ -69,8 +69,8 @@ def twins_of(
     first `walked` flipped samples, at `points` equal steps.
 
     vertices: by default those of the clean samples. groups: classes of the attacked samples, by
-    default the labels. Raises ValueError for fewer than
-    two points and for inputs that are no pairs.
+    default the labels. Raises ValueError for fewer than two points and for inputs that are no
+    pairs.
     """
     if points < 2:
         raise ValueError(f"points={points}; a way needs at least its 2 ends")
