@@ -87,6 +87,9 @@ def test_bad_old_data_end_in_a_sentence(arguments, says, capsys, tmp_path) -> No
         lambda part: part.update(sentences="one"),
         lambda part: part["rows"].append([1]),
         lambda part: part.update(columns=None),
+        lambda part: part.update(rows=None),
+        lambda part: part.pop("rows"),
+        lambda part: part.pop("columns"),
     ],
 )
 def test_damaged_parts_are_refused(harm, capsys, folder) -> None:

@@ -235,9 +235,10 @@ def _downstream(data: Mapping[str, Any]) -> dict[str, Any]:
         one = record(found, name)
         text(one, "title")
         texts(one, "sentences")
-        wide = len(texts(one, "columns"))
-        if any(not isinstance(row, list) or len(row) != wide for row in one.get("rows", ())):
-            raise ValueError(f"rows of {name!r} do not fit its columns")
+        wide, rows = len(texts(one, "columns")), one.get("rows")
+        known = isinstance(rows, list) and "columns" in one and "sentences" in one
+        if not known or any(not isinstance(row, list) or len(row) != wide for row in rows or ()):
+            raise ValueError(f"{name!r} holds no sentences, or rows that do not fit its columns")
     return found
 
 
