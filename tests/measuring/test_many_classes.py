@@ -9,7 +9,7 @@ import torch
 
 import ncollapse as nc
 from ncollapse.collect.statistics.classes import ClassMoments
-from ncollapse.metrics.catalog import METRICS
+from ncollapse.metrics.catalog import METRICS, of_task
 from ncollapse.metrics.drawn import drawn_pairs
 from ncollapse.metrics.evidence import Evidence
 from ncollapse.metrics.metric import Without
@@ -45,7 +45,7 @@ def sampled(statistics, geometry, keys, definition="macro"):
 
 
 def test_the_catalog_knows_which_metrics_draw_pairs() -> None:
-    assert {key for key, row in METRICS.items() if row.pairs == "sampled"} == set(SAMPLED)
+    assert {key for key, row in of_task().items() if row.pairs == "sampled"} == set(SAMPLED)
 
 
 @pytest.mark.parametrize("definition", ["macro", "micro", "papyan2020", "zhu2021", "zhou2022"])

@@ -23,6 +23,8 @@ from ncollapse.pairs.sums import PairSums, tiles
 # Up to so many pairs all are read: 60,000 classes, minutes of one core at 1,000 features.
 PAIR_BUDGET = 2e9
 SAMPLED = 1_000_000
+# Numbers of the rows that are looked at together: 2 MB, which stay in a cache.
+LOOK = 1 << 18
 Progress = Callable[[str, int, int], None]
 
 
@@ -209,7 +211,7 @@ class SampledPairs:
         means, raw, weight = self._means, self._raw, self._weight
         kinds = ("cosine", "raw", "square", "apart", *(() if weight is None else ("weight",)))
         found = {kind: torch.empty(self.number, dtype=torch.float64) for kind in kinds}
-        size = max(1, min(BLOCK, (1 << 23) // raw.matrix.shape[1]))
+        size = max(1, min(BLOCK, LOOK // raw.matrix.shape[1]))
         for start in range(0, self.number, size):
             part = slice(start, min(start + size, self.number))
             if self.progress is not None:
