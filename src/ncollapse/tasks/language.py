@@ -131,7 +131,7 @@ class Language(Classification):
             evidence,
             asked.keys,
             definition=asked.definition,
-            comparators=replace(asked.comparators, interval=False),
+            comparators=asked.comparators,
             note=asked.note,
             progress=asked.progress,
         )

@@ -106,7 +106,7 @@ def frequency_plot(curves: Mapping[str, Row], alt: str) -> str | None:
         figure = canvas(NARROW, HEIGHT)
         axes = place(figure, 40, 40, NARROW - 40 - 76, HEIGHT - 40 - 22)
         ends: dict[str, tuple[float, str]] = {}
-        longest = 0
+        longest, low = 0, 0.0
         for which, rows in enumerate(list(curves.values())[:SPLITS]):
             found = _by_frequency(rows)
             for said, shown in named:
@@ -115,6 +115,7 @@ def frequency_plot(curves: Mapping[str, Row], alt: str) -> str | None:
                 if len(points) < 2:
                     continue
                 x, y = zip(*points, strict=True)
+                low = min(low, *y)
                 axes.plot(
                     x, y, "o-" if which == 0 else "o--", color=shown, markersize=4,
                     markerfacecolor=shown if which == 0 else "none", linewidth=1.3,
@@ -123,8 +124,7 @@ def frequency_plot(curves: Mapping[str, Row], alt: str) -> str | None:
         if longest < 2:
             return None
         axes.set_xscale("log")
-        low = min(0.0, min((v for v, _ in ends.values()), default=0.0))
-        bottom = -1.0 if low < -0.5 else -0.5 if low < -0.05 else -0.05
+        bottom = -1.0 if low < -0.5 else -0.5 if low < -0.2 else -0.2 if low < -0.05 else -0.05
         axes.set_ylim(bottom, 1.05)
         axes.axhline(0, color=LINE, linewidth=1)
         used: list[float] = []
