@@ -22,8 +22,8 @@ from ncollapse.pairs.bounds import cosine_bound, margin_bound
 from ncollapse.pairs.means import SampledPairs
 from ncollapse.pairs.rows import Rows
 
-# Multiplications K (d + 1)² up to which a margin is exact, of 2,048 classes at most: a second of one
-# core, eight times with the nulls of means and weight.
+# Multiplications K (d + 1)² up to which a margin is exact, of 2,048 classes at most: a second of
+# one core, eight times with the nulls of means and weight.
 MARGIN_COST = 5e6
 # A hull's nearest point is known to this.
 NEAREST = 1e-10
