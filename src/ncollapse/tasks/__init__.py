@@ -38,7 +38,8 @@ def chosen(name: str, source: Labelled) -> tuple[Task, str]:
     if given.dim() == 2 and given.shape[1] > 1 and bool((given.sum(1) == 1).all()):
         raise ValueError(
             f"{source.description}: labels are one-hot, one 1 in each of {len(given)} rows; pass "
-            "class numbers, labels.argmax(1); of a loader, unpack=lambda b: (b[0], b[1].argmax(1))"
+            "class numbers, labels.argmax(1); of a loader unpack=lambda b: (b[0], b[1].argmax(1)), "
+            "or of mappings ({k: v for k, v in b.items() if k != 'labels'}, b['labels'].argmax(1))"
         )
     raise ValueError(
         f"{source.description}: labels are {given.dtype} and whole numbers; convert them with "

@@ -191,7 +191,7 @@ def _advice(inputs: Any, labels: Tensor) -> str:
             rows = "({k: v for k, v in b.items() if k != 'labels'}, b['labels'].argmax(1))"
         return f"; one-hot or mixed labels: pass unpack=lambda b: {rows}"
     if labels.dim() > 2 and whole:
-        return "; labels of pixels are not followed: pass the class of each image by unpack=…"
+        return "; labels of pixels are read by nc.measure_pixels; here pass the class of each image"
     if labels.dim() == 1 and labels.is_floating_point():
         return (
             "; targets of a regression are read by nc.measure, and have no classes to be followed: "

@@ -48,7 +48,7 @@ ROWS = (
         formula="min_k dist(u_k, conv{u_j : j ≠ k}), u unit rows",
         meaning="How far the worst class stands from the hull of all others: what the best code "
         "for softmax maximises. Its floor is the most that so many classes can have, K/(K-1) for a "
-        "simplex and 1 beyond; exact up to K (d + 1)² = 3e7, then bounded by the largest cosine.",
+        "simplex and 1 beyond; exact up to K (d + 1)² = 5e6, then bounded by the largest cosine.",
         source=JIANG,
         direction="up",
         upper=2.0,
