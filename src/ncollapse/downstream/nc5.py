@@ -13,7 +13,7 @@ def nc5(
     foreign: Float[Tensor, " wide"],
     centre: Float[Tensor, " dim"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean over classes of |cos(μ_c, μ_out)|, in [0, 1], ideal 0.
+    """Mean over classes of abs cos(μ_c, μ_out), in [0, 1], ideal 0.
 
     As published nothing is centred: features that are never negative then share an offset, which
     alone keeps the cosine up. centre: taken off both; the mean of the class means gives the centred
