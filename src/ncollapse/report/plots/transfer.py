@@ -30,7 +30,7 @@ def transfer_curve(found: Mapping[str, Any], alt: str) -> str:
     spots = list(range(len(names)))
     with style("transfer"):
         figure = canvas(WIDTH, HEIGHT)
-        axes = place(figure, LEFT, BOTTOM, WIDTH - LEFT - 150, HEIGHT - BOTTOM - 16)
+        axes = place(figure, LEFT, BOTTOM, WIDTH - LEFT - 186, HEIGHT - BOTTOM - 16)
         centres = [100 * one["centres"]["accuracy"] for one in few]
         half = [50 * (one["centres"]["high"] - one["centres"]["low"]) for one in few]
         axes.errorbar(
