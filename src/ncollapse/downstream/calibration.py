@@ -35,10 +35,11 @@ class Bin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """error: expected calibration error Σ_b (n_b/N) |confidence_b - accuracy_b|, in [0, 1], ideal
-    0, with its 95 % interval; null: what a model that is right exactly as often as it is sure
-    would read of as many samples, on average. overconfidence: mean confidence minus accuracy, with
-    its interval. curve: the bins that hold samples."""
+    """error: expected calibration error, the mean over samples of the size of their bin's gap
+    (mean confidence minus accuracy), in [0, 1], ideal 0, with its 95 % interval; null: what a
+    model that is right exactly as often as it is sure would read of as many samples, on average.
+    overconfidence: mean confidence minus accuracy, with its interval. curve: the bins that hold
+    samples."""
 
     error: float
     interval: tuple[float, float]
