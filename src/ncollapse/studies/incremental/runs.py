@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
-import torch
 from scipy.stats import spearmanr
-from torch import nn
 
-from ncollapse.downstream.forgetting import measure_forgetting
 from ncollapse.downstream.incremental import IncrementalLearner, Recipe
-from ncollapse.downstream.subspace import cross_cdnv
-from ncollapse.lab.data import Dataset
-from ncollapse.lab.models import mlp, penultimate
-from ncollapse.lab.readings import reading
-from ncollapse.lab.sessions import Sessions, first_of, only, shuffled_classes, tuned
+from ncollapse.lab.models import mlp
+from ncollapse.lab.sessions import Sessions, shuffled_classes, tuned
+from ncollapse.lab.severities import average, severities
 from ncollapse.lab.study import Outcome, Plan, outcome
-from ncollapse.lab.train import Settings, train
 
 BASE, LATER = 6, ((6, 7), (8, 9))
 ALL = BASE + sum(map(len, LATER))
@@ -55,46 +48,7 @@ def heads(settings: Plan, seed: int) -> Outcome:
 
 def severity(settings: Plan, seed: int) -> Outcome:
     """Base models of growing severity; two new classes are learned with a few old samples."""
-    data = shuffled_classes(seed)
-    old, new = only(data, range(BASE)), only(data, LATER[0])
-    replayed, _ = first_of(old.train_y, range(BASE), settings["replay"])
-    buffer = old.train_x[replayed], old.train_y[replayed]
-    mixed = replace(
-        old,
-        train_x=torch.cat([new.train_x, buffer[0]]),
-        train_y=torch.cat([new.train_y, buffer[1]]),
-    )
-    rows = []
-    for epochs, decay in settings["levels"]:
-        model = mlp(data.num_features, settings["widths"], BASE + 2, seed=seed)
-        base = Settings(epochs=epochs, weight_decay=decay, seed=seed)
-        before = train(model, old, base).history[-1]
-        row: dict[str, Any] = {
-            "nc1": reading(model, old.loader("train")),
-            "cdnv": _overlap(model, old, new),
-        }
-        later = Settings(
-            epochs=settings["new_epochs"],
-            learning_rate=settings["new_rate"],
-            schedule="constant",
-            weight_decay=decay,
-            seed=seed,
-        )
-        after = train(model, mixed, later).history[-1]
-        found = measure_forgetting(
-            model, old=old.loader("test"), new=new.loader("test"), buffer=buffer, folds=3
-        )
-        row |= {
-            "forgot": after.test_error - before.test_error,
-            "energy": found.energy,
-            "energy_new": found.energy_new,
-            "random": found.random,
-            "gap": found.gap,
-            "inflation": _mean([c.inflation for c in found.classes]),
-            "buffer_rank": _mean([c.buffer_rank for c in found.classes]),
-            "drawn_rank": _mean([c.drawn_rank for c in found.classes]),
-        }
-        rows.append(row)
+    rows = severities(settings, shuffled_classes(seed), BASE, LATER[0], seed)
 
     def ranked(one: str, other: str) -> float:
         return float(spearmanr([r[one] for r in rows], [r[other] for r in rows]).statistic)
@@ -104,18 +58,7 @@ def severity(settings: Plan, seed: int) -> Outcome:
         "incremental-severe": -ranked("nc1", "forgot"),
         "incremental-forgets": ranked("cdnv", "forgot"),
         "incremental-energy": ranked("energy", "forgot"),
-        "incremental-shallow": 100 * _mean([row["gap"] for row in rows]),
-        "incremental-inflated": _mean([row["inflation"] for row in rows]),
+        "incremental-shallow": 100 * average([row["gap"] for row in rows]),
+        "incremental-inflated": average([row["inflation"] for row in rows]),
     }
     return outcome(values, rows=rows)
-
-
-def _overlap(model: nn.Sequential, old: Dataset, new: Dataset) -> float:
-    """CDNV of old classes (test) against new ones (test) in what enters the head."""
-    return cross_cdnv(
-        penultimate(model, old.test_x), old.test_y, penultimate(model, new.test_x), new.test_y
-    )
-
-
-def _mean(values: list[Any]) -> float:
-    return float(sum(values) / len(values))

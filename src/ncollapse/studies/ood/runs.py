@@ -4,32 +4,26 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Any
 
-import torch
-
-from ncollapse.downstream import ood
 from ncollapse.downstream.advice import rule_of, within
-from ncollapse.lab.held_out import Transfer, source_network, transfer
-from ncollapse.lab.models import penultimate
-from ncollapse.lab.ood_pairs import Scored, plans, rows_of, told_apart
-from ncollapse.lab.readings import reading
+from ncollapse.lab.held_out import transfer
+from ncollapse.lab.ood_pairs import plans, rows_of
+from ncollapse.lab.ood_severity import lead, severity_row
 from ncollapse.lab.study import Outcome, Plan, Units, outcome
-from ncollapse.lab.train import Settings, train
 from ncollapse.studies.ood.claims import STEPPED, TITLES
 
 
 def split(settings: Plan, seed: int) -> Outcome:
     """One split of digits into seen and unseen: a network a decay, all from one start."""
     digits = transfer(settings["seen"], seed)
-    rows = [_row(settings, digits, decay, seed) for decay in settings["decays"]]
+    rows = [severity_row(settings, digits, decay, seed) for decay in settings["decays"]]
     first, last = rows[0], rows[-1]
 
     def change(key: str) -> float:
         return 100 * (last["auroc"][key] - first["auroc"][key])
 
-    own = {name: _lead(last["auroc"], name) for name in ("mahalanobis", "knn")}
-    before = max(_lead(first["auroc"], name) for name in own)
+    own = {name: lead(last["auroc"], name) for name in ("mahalanobis", "knn")}
+    before = max(lead(first["auroc"], name) for name in own)
     centring = [row["auroc"]["neco_centred"] - row["auroc"]["neco_raw"] for row in rows]
     values = {
         "ood-nc1": math.log10(first["nc1"] / last["nc1"]),
@@ -42,33 +36,6 @@ def split(settings: Plan, seed: int) -> Outcome:
         "ood-lead-closes": max(own.values()) - before,
     }
     return outcome(values, classes=digits.classes, rows=rows)
-
-
-def _lead(auroc: dict[str, float], name: str) -> float:
-    """Points by which a score is ahead of the best of those that rest on collapse."""
-    return 100 * (auroc[name] - max(auroc[other] for other in ood.COLLAPSE_BASED))
-
-
-def _row(settings: Plan, digits: Transfer, decay: float, seed: int) -> dict[str, Any]:
-    model = source_network(digits, seed)
-    plan = Settings.of(settings, weight_decay=decay, seed=seed)
-    last = train(model, digits.seen, plan).history[-1]
-    scored = Scored.of(model, digits.seen)
-    foreign = penultimate(model, digits.unseen_x)
-    auroc = scored.auroc(digits.unseen_x)
-    for name, center in (("neco_raw", False), ("neco_centred", True)):
-        detector = ood.NECO(standardize=False, center=center).fit_reference(scored.reference)
-        auroc[name] = told_apart(detector, scored.test, foreign)
-    means, outside = scored.reference.summary.means, foreign.to(torch.float64).mean(0)
-    return {
-        "decay": decay,
-        "accuracy": 1 - last.test_error,
-        "train_error": last.train_error,
-        "nc1": reading(model, digits.seen.loader("train")),
-        "nc5": float(ood.nc5(means, outside)),
-        "nc5_centred": float(ood.nc5(means, outside, means.mean(0))),
-        "auroc": auroc,
-    }
 
 
 def combine(units: Units) -> dict[str, list[float]]:
