@@ -37,7 +37,7 @@ from ncollapse.tracking.loggers import Values, numbers
 from ncollapse.tracking.online import SPLIT
 from ncollapse.tracking.probe import balanced
 from ncollapse.tracking.summary import dial_measurement, online_measurement
-from ncollapse.tracking.watching import checked_watchers, watched
+from ncollapse.tracking.watching import Watching
 
 log = logging.getLogger("ncollapse")
 KEYS = followed()
@@ -120,10 +120,7 @@ class Tracker:
             raise ValueError(
                 "film needs samples and a head to look at; pass train=…, no head=False"
             )
-        if watch and alone:
-            raise ValueError("watch needs samples to look at; pass train=… or test=…")
-        self._watch = checked_watchers(watch)
-        self._watched: Values = {}
+        self._watching = Watching(watch, alone)
         loaders = {} if alone else split_loaders(data, train, test)
         self.tokens = token_kind(tokens)
         if per_class is not None and self.tokens is not None:
@@ -211,9 +208,7 @@ class Tracker:
             try:
                 looked = self._measure(options, record=True)
                 found = numbers(looked.results, self.keys)
-                for split, layers in self._watched.items():
-                    for name, values in layers.items():
-                        found.setdefault(split, {}).setdefault(name, {}).update(values)
+                self._watching.into(found)
             except ValueError as error:
                 found = self._unread(error)
         primary = self._taps.layers[-1]
@@ -328,7 +323,7 @@ class Tracker:
         with FeatureCache() as cache:
             cache.fill(stream)
             if record:
-                self._look(cache)
+                self._watching.look(cache, self._taps.head, self.steps, self.epochs)
             if record and self._film is not None and self._taps.head is not None:
                 epoch = float(self.epochs) if self.epochs else None
                 goes_on = bool(self.trace.rows)
@@ -347,16 +342,6 @@ class Tracker:
                 description=self.description,
                 trace=trace,
             )
-
-    def _look(self, cache: FeatureCache) -> None:
-        """What watchers read now; those that fail once training runs are asked no more."""
-        try:
-            self._watched = watched(cache, self._taps.head, self._watch)
-        except ValueError as error:
-            if self.steps == self.epochs == 0:
-                raise
-            self._watch, self._watched = (), {}
-            _warn(f"step {self.steps}: nothing is watched from here on: {error}; training goes on")
 
     def _follow_head(self) -> None:
         """Read the head's weights anew, and find it anew where another took its place."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,38 @@ from ncollapse.collect.keep.cache import FeatureCache
 from ncollapse.collect.tap.heads import Head
 from ncollapse.collect.tap.taps import HEAD
 from ncollapse.downstream.views import View, Watcher
+from ncollapse.errors import NCollapseWarning
 from ncollapse.tracking.loggers import Values
+
+
+class Watching:
+    """The watchers of a tracker and what they read last; `alone`: the tracker has no samples.
+
+    Raises ValueError for watchers without samples, and as `checked_watchers`.
+    """
+
+    def __init__(self, watch: Sequence[Any], alone: bool) -> None:
+        if watch and alone:
+            raise ValueError("watch needs samples to look at; pass train=… or test=…")
+        self.watch = checked_watchers(watch)
+        self.last: Values = {}
+
+    def look(self, cache: FeatureCache, head: Head | None, steps: int, epochs: int) -> None:
+        """Ask all of them; once training runs, a failure is said and they are asked no more."""
+        try:
+            self.last = watched(cache, head, self.watch)
+        except ValueError as error:
+            if steps == epochs == 0:
+                raise
+            self.watch, self.last = (), {}
+            said = f"step {steps}: nothing is watched from here on: {error}; training goes on"
+            warnings.warn(said, NCollapseWarning, stacklevel=6)
+
+    def into(self, found: Values) -> None:
+        """Lay what was read beside other readings of the same split and layer."""
+        for split, layers in self.last.items():
+            for name, values in layers.items():
+                found.setdefault(split, {}).setdefault(name, {}).update(values)
 
 
 def checked_watchers(watch: Sequence[Any]) -> tuple[Watcher, ...]:
