@@ -21,8 +21,8 @@ def lead(auroc: dict[str, float], name: str) -> float:
 
 
 def severity_row(settings: Plan, digits: Transfer, decay: float, seed: int) -> dict[str, Any]:
-    """A network taught the seen digits at a decay: its collapse, NC5, and how well every score tells
-    the unseen ones apart."""
+    """A network taught the seen digits at a decay: its collapse, NC5, and how well every score
+    tells the unseen ones apart."""
     model = source_network(digits, seed)
     plan = Settings.of(settings, weight_decay=decay, seed=seed)
     last = train(model, digits.seen, plan).history[-1]

@@ -40,7 +40,7 @@ from ncollapse.tracking.loggers import Values, numbers
 from ncollapse.tracking.online import SPLIT
 from ncollapse.tracking.probe import balanced
 from ncollapse.tracking.summary import dial_measurement, online_measurement
-from ncollapse.tracking.watching import Watchers
+from ncollapse.tracking.watching import Watching
 
 log = logging.getLogger("ncollapse")
 KEYS = followed(None)
@@ -129,9 +129,7 @@ class Tracker:
             raise ValueError(
                 "film needs samples and a head to look at; pass train=…, no head=False"
             )
-        if watch and alone:
-            raise ValueError("watch needs samples to look at; pass train=… or test=…")
-        self._watchers = Watchers(watch)
+        self._watching = Watching(watch, alone)
         loaders = {} if alone else split_loaders(data, train, test)
         self.tokens = token_kind(tokens)
         if per_class is not None and self.tokens is not None:
@@ -226,9 +224,7 @@ class Tracker:
             try:
                 looked = self._measure(options, record=True)
                 found = numbers(looked.results, self.keys)
-                for split, layers in self._watchers.latest.items():
-                    for name, values in layers.items():
-                        found.setdefault(split, {}).setdefault(name, {}).update(values)
+                self._watching.into(found)
             except ValueError as error:
                 found = self._unread(error)
         primary = self._taps.layers[-1]
@@ -352,8 +348,7 @@ class Tracker:
             cache.fill(stream)
             self._laws.settle(self._taps)
             if record:
-                begun = self.steps > 0 or self.epochs > 0
-                self._watchers.look(cache, self._taps.head, self.steps, begun=begun)
+                self._watching.look(cache, self._taps.head, self.steps, self.epochs)
             if record and self._film is not None and self._taps.head is not None:
                 epoch = float(self.epochs) if self.epochs else None
                 goes_on = bool(self.trace.rows)

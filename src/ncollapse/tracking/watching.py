@@ -16,6 +16,36 @@ from ncollapse.errors import NCollapseWarning
 from ncollapse.tracking.loggers import Values
 
 
+class Watching:
+    """The watchers of a tracker and what they read last; `alone`: the tracker has no samples.
+
+    Raises ValueError for watchers without samples, and as `checked_watchers`.
+    """
+
+    def __init__(self, watch: Sequence[Any], alone: bool) -> None:
+        if watch and alone:
+            raise ValueError("watch needs samples to look at; pass train=… or test=…")
+        self.watch = checked_watchers(watch)
+        self.last: Values = {}
+
+    def look(self, cache: FeatureCache, head: Head | None, steps: int, epochs: int) -> None:
+        """Ask all of them; once training runs, a failure is said and they are asked no more."""
+        try:
+            self.last = watched(cache, head, self.watch)
+        except ValueError as error:
+            if steps == epochs == 0:
+                raise
+            self.watch, self.last = (), {}
+            said = f"step {steps}: nothing is watched from here on: {error}; training goes on"
+            warnings.warn(said, NCollapseWarning, stacklevel=6)
+
+    def into(self, found: Values) -> None:
+        """Lay what was read beside other readings of the same split and layer."""
+        for split, layers in self.last.items():
+            for name, values in layers.items():
+                found.setdefault(split, {}).setdefault(name, {}).update(values)
+
+
 def checked_watchers(watch: Sequence[Any]) -> tuple[Watcher, ...]:
     """Raises ValueError for one that has no `read`."""
     for one in watch:
@@ -25,26 +55,6 @@ def checked_watchers(watch: Sequence[Any]) -> tuple[Watcher, ...]:
                 "ncollapse.downstream.plane.InformationPlane"
             )
     return tuple(watch)
-
-
-class Watchers:
-    """A tracker's watchers and what they read last; those that fail once training runs are asked no
-    more, with a warning. Raises ValueError as `checked_watchers` does."""
-
-    def __init__(self, watch: Sequence[Any]) -> None:
-        self._watch = checked_watchers(watch)
-        self.latest: Values = {}
-
-    def look(self, cache: FeatureCache, head: Head | None, step: int, *, begun: bool) -> None:
-        """Read now. Raises ValueError as they do before training has begun."""
-        try:
-            self.latest = watched(cache, head, self._watch)
-        except ValueError as error:
-            if not begun:
-                raise
-            self._watch, self.latest = (), {}
-            said = f"step {step}: nothing is watched from here on: {error}; training goes on"
-            warnings.warn(said, NCollapseWarning, stacklevel=5)
 
 
 def watched(cache: FeatureCache, head: Head | None, watch: Sequence[Watcher]) -> Values:
