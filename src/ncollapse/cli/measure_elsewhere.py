@@ -65,7 +65,7 @@ def with_target(
         shots=shots,
         pool=said["pool"],
         description=target.description,
-        **{key: said.get(key) for key in SHARED},
+        **_shared(said),
     )
     return with_transfer(result, seen)
 
@@ -88,10 +88,14 @@ def with_earlier(
         model,
         old=parts[known],
         new=splits[current],
-        **{key: said.get(key) for key in SHARED},
+        **_shared(said),
     )
     document = replace(result.document, downstream={"forgetting": left.to_dict()})
     return replace(result, document=document)
+
+
+def _shared(said: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: said[key] for key in SHARED if key in said}
 
 
 def _held_out(splits: Mapping[str, Any]) -> str:

@@ -74,6 +74,6 @@ def _overlap(model: nn.Sequential, old: Dataset, new: Dataset) -> float:
     )
 
 
-def average(values: Sequence[float]) -> float:
+def average(values: Sequence[Any]) -> float:
     """Their mean."""
     return float(sum(values) / len(values))
