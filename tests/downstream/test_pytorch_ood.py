@@ -113,13 +113,16 @@ def both(seed: int, theirs):
     head.bias.data = torch.from_numpy(rng.standard_normal(K)).float()
     own = {"weight": head.weight, "bias": head.bias}
     alpha, dims = float(rng.choice([0.0, 0.05])), int(rng.integers(1, d))
+    vim = theirs.ViM(None, dims, head.weight, head.bias)
+    vim.w, vim.b = vim.w.double(), vim.b.double()
+    vim.u = -(torch.linalg.pinv(vim.w) @ vim.b)
     made = {
         "msp": (ood.MSP(**own), theirs.MaxSoftmax(None)),
         "maxlogit": (ood.MaxLogit(**own), theirs.MaxLogit(None)),
         "energy": (ood.Energy(**own), theirs.EnergyBased(None)),
         "nci": (ood.NCI(**own, alpha=alpha), theirs.NCI(None, head, alpha)),
         "fdbd": (ood.FDBD(**own), theirs.fDBD(None, head)),
-        "vim": (ood.ViM(**own, dims=dims), theirs.ViM(None, dims, head.weight, head.bias)),
+        "vim": (ood.ViM(**own, dims=dims), vim),
         "knn": (ood.KNN(k=5), theirs.KNN(None, k=5)),
         "mahalanobis": (ood.Mahalanobis(shrinkage=0.0), theirs.Mahalanobis(None)),
     }
