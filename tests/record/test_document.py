@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import ncollapse as nc
@@ -30,6 +30,8 @@ def measured() -> nc.Measurement:
     return nc.measure_features(case.features, case.labels, weight=case.weight, bias=case.bias)
 
 
+# How long drawing takes tells of the machine, not of documents.
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     value=st.none() | NUMBER,
     null=st.none() | st.builds(Null, NUMBER, NUMBER, NUMBER),

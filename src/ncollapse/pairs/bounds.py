@@ -80,7 +80,7 @@ def uniformity_bound(num_classes: int, num_features: int) -> float:
     least = -0.5 * math.log(2 - 2 * mean)
     if d + 1 >= K:
         return least
-    alpha = np.append(np.linspace(-1 / d, 0.9, 2001), 0.0)
+    alpha = np.append(np.linspace(max(-1 / d, -0.999), 0.9, 2001), 0.0)
     below = -math.log(2)  # f at -1.
     value, slope = -0.5 * np.log(2 - 2 * alpha), 0.5 / (1 - alpha)
     # h(c) = f(α) + f'(α)(c - α) + e (c - α)², h(-1) = f(-1).
