@@ -74,6 +74,23 @@ def test_transfer_names_the_last_layer_that_still_holds_variance() -> None:
     assert "layer 'b'" in found.actions[0] and "40.0 %" in found.actions[0]
 
 
+def test_transfer_takes_the_layer_that_a_target_set_did_best_at() -> None:
+    def layer(accuracy: float) -> dict:
+        return {"few_shot": {"5": {"centres": {"accuracy": accuracy}}}}
+
+    found = {
+        "best": "b", "last": "head", "main": 5, "target": "birds",
+        "layers": {"b": layer(0.9), "head": layer(0.7)},
+    }  # fmt: skip
+    said = advise(results(0.97, 0.96, 0.98, a=0.3), "transfer", transfer=found).actions[0]
+    assert "layer 'b': 90.0 % of birds" in said and "70.0 % at the last" in said
+    found["best"] = "head"
+    assert (
+        "layer 'a'"
+        in advise(results(0.97, 0.96, 0.98, a=0.3), "transfer", transfer=found).actions[0]
+    )
+
+
 def test_certainty_is_that_of_the_evidence() -> None:
     def one(verdict: str, supports: bool = True) -> Evidence:
         return Evidence("id", "study", "it is so", "1", "≥ 0", verdict, supports)

@@ -106,8 +106,14 @@ def goals() -> tuple[str, ...]:
     return tuple(_document())
 
 
-def advise(results: Results, goal: str, layers: Sequence[str] | None = None) -> Advice:
-    """Advice for a goal from the readings of a measurement.
+def advise(
+    results: Results,
+    goal: str,
+    layers: Sequence[str] | None = None,
+    transfer: Mapping[str, Any] | None = None,
+) -> Advice:
+    """Advice for a goal from the readings of a measurement; layers: their order from input to head;
+    transfer: what a target set found (`Document.transfer`), which then names the layer to take.
 
     Raises ValueError for an unknown goal.
     """
@@ -125,8 +131,11 @@ def advise(results: Results, goal: str, layers: Sequence[str] | None = None) -> 
     fits = degree == plan["wants"] if told else None
     reading = seen.get("class_share")
     actions = [] if fits else list(plan["actions"].get(degree, ()))
-    if goal == "transfer" and degree == COMPLETE:
-        actions = _earlier(results[split], layer, layers) + actions
+    if goal == "transfer":
+        taken = _best(transfer or {})
+        if degree == COMPLETE and not taken:
+            taken = _earlier(results[split], layer, layers)
+        actions = taken + actions
     return Advice(
         goal=goal,
         wanted=plan["wants"],
@@ -163,6 +172,23 @@ def _certainty(evidence: Sequence[Evidence]) -> str:
     if votes and all(vote >= 0 for vote in votes) and any(votes):
         return SUPPORTED
     return MIXED if any(vote > 0 for vote in votes) else UNSHOWN
+
+
+def _best(transfer: Mapping[str, Any]) -> list[str]:
+    """The layer that a target set did best at, where that is not the last one."""
+    if not transfer or transfer["best"] == transfer["last"]:
+        return []
+    main = str(transfer["main"])
+    best, last = (
+        transfer["layers"][transfer[end]]["few_shot"][main]["centres"]["accuracy"]
+        for end in ("best", "last")
+    )
+    where = transfer["best"]
+    named = "the input itself" if where == "input" else f"features of layer {where!r}"
+    return [
+        f"take {named}: {percent(best)} of {transfer['target']} after {main} shots a class, "
+        f"against {percent(last)} at the last layer"
+    ]
 
 
 def _earlier(layers: Mapping[str, Any], head: str, order: Sequence[str] | None) -> list[str]:

@@ -36,7 +36,7 @@ def advise(
 
     document = read_document(results)
     order = list(document.config.get("layers", {}))
-    found = [advice(document.results, name, order) for name in goal or goals()]
+    found = [advice(document.results, name, order, document.transfer) for name in goal or goals()]
     if json:
         say_json(jsonlib.dumps({"advice": [one.to_dict() for one in found]}, indent=2))
         return

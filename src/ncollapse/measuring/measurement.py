@@ -117,7 +117,8 @@ class Measurement:
         """
         from ncollapse.answers.advice import advise
 
-        return advise(self.results, goal, list(self.document.config.get("layers", {})))
+        order = list(self.document.config.get("layers", {}))
+        return advise(self.results, goal, order, self.document.transfer)
 
     def under_attack(self, model: nn.Module, data: Any = None, **how: Any) -> Measurement:
         """The same model and data under attack, read with the options of this measurement: see
