@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from ncollapse.cli import main
+from ncollapse.metrics.catalog import METRICS
 from ncollapse.record.document import json_schema
 from tests.data import CASES, Case, make
 from tests.oracles import oracle
@@ -46,6 +47,9 @@ def test_measured_json_agrees_with_the_oracle_on_every_key(case, capsys, tmp_pat
     jsonschema.validate(data, json_schema())
     wanted = oracle(case.features, case.labels, case.weight, case.bias)
     found = data["results"]["train"]["head"]
+    if len(np.unique(case.labels)) <= case.features.shape[1] + 1:
+        # A simplex fits, so that rows of more classes are not read unasked.
+        wanted = {key: value for key, value in wanted.items() if not METRICS[key].crowded}
     assert set(found) == set(wanted)
     # With a null at hand the angles are over its mean, not over its closed form.
     angle, random = wanted["nc2_maxangle_means"], found["nc2_maxangle_means"]["null"]

@@ -11,8 +11,8 @@ from ncollapse.geometry import Geometry
 
 # Up to so many rows or columns a weight's singular vectors are found all at once.
 LARGEST = 1536
-# Products of rows with each other square their condition: below this ratio QR is used.
-CONDITION = 1e-3
+# Products of rows with each other square their condition: below these ratios QR is used.
+CONDITION, SMALLEST = 0.05, 0.03
 
 
 def span_alignment(geometry: Geometry) -> Float[Tensor, ""]:
@@ -91,7 +91,7 @@ def strongest(weight: Float[Tensor, "out dim"], number: int) -> Float[Tensor, "s
     if not tall:
         # Right vectors from left ones: w = Wᵀu/σ, where no small σ spoils it.
         top = W.T @ top
-        if float(sizes[-1]) > CONDITION**0.5 * float(sizes[0]):
+        if float(sizes[-1]) > SMALLEST * float(sizes[0]):
             top = top / sizes
         else:
             top, _ = torch.linalg.qr(top)
