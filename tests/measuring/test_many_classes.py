@@ -34,6 +34,8 @@ SAMPLED = (
     "nc2_gof_means",
     "nc2_gof_weights",
     "nc2_angle_ratio",
+    "gnc_uniformity_means",
+    "gnc_uniformity_weights",
 )
 
 

@@ -105,7 +105,8 @@ class Population:
         found = {}
         for key, row in METRICS.items():
             if (
-                row.interval not in ("samples", "influences")
+                row.crowded
+                or row.interval not in ("samples", "influences")
                 or row.least_classes > K
                 or key == "nc2_angle_ratio"
                 or not isinstance(row.estimate, str)

@@ -122,7 +122,7 @@ BAD = {
     "no shards": (lambda p: p, "holds no .npz"),
     "a label that is NaN": (lambda p: written(p, labels=CASE.labels * np.nan), "targets hold NaN"),
     "names as labels": (lambda p: written(p, labels=np.array(["a"] * 103)), "numbers are needed"),
-    "label matrix": (lambda p: written(p, labels=np.zeros((103, 2), int)), "one class number"),
+    "label matrix": (lambda p: written(p, labels=np.full((103, 2), 3)), "one class number"),
     "few labels": (lambda p: written(p, labels=CASE.labels[:9]), "103 rows of features but 9"),
     "images": (lambda p: written(p, features=np.zeros((103, 3, 4, 4))), "pool over space"),
     "integers": (lambda p: written(p, features=np.zeros((103, 3), int)), "floating-point"),

@@ -95,6 +95,6 @@ def _like(value: Any, now: Any) -> Any:
 def _each(read: Callable[[Any, Any], Any], values: list[Any], now: list[Any]) -> list[Any]:
     """Every value of a list. A row of several kinds, as [count, count, decay], keeps its length."""
     mixed = len({type(inner) for inner in now}) > 1
-    if not values or (mixed and len(values) != len(now)):
+    if (now and not values) or (mixed and len(values) != len(now)):
         raise TypeError(f"{len(values)} values in the place of {now!r}")
     return [read(value, one) for value, one in zip(values, cycle(now or [None]), strict=False)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Unpack
 
 import torch
@@ -12,6 +13,7 @@ from torch.nn.functional import interpolate
 
 from ncollapse.collect.tap.batches import LABELS, describe, rows_of
 from ncollapse.collect.tap.batches import Unpack as UnpackBatch
+from ncollapse.collect.tap.listener import Listener
 from ncollapse.collect.tap.pooling import first_tensor
 from ncollapse.collect.tap.preserve import preserved
 from ncollapse.collect.tap.taps import HEAD
@@ -142,21 +144,15 @@ class _Tap:
     def __call__(self, inputs: Any) -> tuple[Tensor, int]:
         watched = self.known if self.conv is None else {self.name: self.conv}
         calls: dict[str, tuple[Tensor, Tensor]] = {}
-        handles = [
-            module.register_forward_hook(
-                lambda _, given, made, name=name: calls.__setitem__(name, (given[0], made))
-            )
-            for name, module in watched.items()
-        ]
         device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
-        try:
+        with Listener(self.model) as listener:
+            for name, module in watched.items():
+                listener.entering(module, partial(_keep, calls, name))
             if isinstance(inputs, dict):
                 output = self.model(**{k: _to(value, device) for k, value in inputs.items()})
             else:
                 output = self.model(_to(inputs, device))
-        finally:
-            for handle in handles:
-                handle.remove()
+            listener.check()
         if self.conv is None:
             self._find(calls, output)
         if self.name not in calls:
@@ -267,6 +263,10 @@ def _take(
         found.features.append(rows)
         found.labels.append(marks[places])
         found.images += 1
+
+
+def _keep(calls: dict[str, tuple[Tensor, Tensor]], name: str, entered: Tensor, made: Any) -> None:
+    calls[name] = entered, made
 
 
 def _to(value: Any, device: torch.device) -> Any:

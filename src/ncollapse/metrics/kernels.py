@@ -30,7 +30,7 @@ from torch import Tensor
 from ncollapse.collect.statistics.decisions import MeanNoise
 from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import Geometry
-from ncollapse.metrics.catalog import METRICS
+from ncollapse.metrics.catalog import METRICS, of_task
 from ncollapse.metrics.readings import read
 
 # Squared lengths below this share of the largest, or near rounding, are no direction of their own.
@@ -159,7 +159,7 @@ def kernel_values(
     """
     known = tuple(
         key
-        for key, row in METRICS.items()
+        for key, row in of_task().items()
         if set(row.takes) <= {"statistics", "geometry"}
         and "head" not in row.needs
         and key not in WHOLE

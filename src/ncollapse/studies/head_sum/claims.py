@@ -56,7 +56,7 @@ STUDY = Study(
         batch=By(16, 64, 64),
         width=By(16, 64, 128),
         features=By(16, 32, 64),
-        channels=By((4, 4), (8, 16), (16, 32)),
+        channels=By([4, 4], [8, 16], [16, 32]),
         resnet=By(4, 8, 16),
         blocks=By(1, 1, 2),
     ),

@@ -42,6 +42,7 @@ HARD = (
         "set points after standard training."
     ),
 )
+POINTS = [0.03, 0.06, 0.1, 0.2, 0.4, 0.8]
 RUNS = "ncollapse.studies.paradigms.runs"
 
 STUDY = Study(
@@ -53,7 +54,7 @@ STUDY = Study(
         seeds=By(1, 4, 10),
         first_seed=By(0, 300, 300),
         seen=6,
-        points=By((0.1, 1.0), (0.03, 0.06, 0.1, 0.2, 0.4, 0.8), (0.03, 0.06, 0.1, 0.2, 0.4, 0.8)),
+        points=By([0.1, 1.0], POINTS, POINTS),
         epochs=By(1, 60, 150),
         hard_epochs=By(1, 20, 50),
         weight_decay=5e-3,
