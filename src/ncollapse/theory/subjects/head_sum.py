@@ -4,9 +4,9 @@ Where the loss depends on softmax(z) only (cross-entropy, also weighted, smoothe
 adjusted logits), its gradient has no component along s, for any features, batch and class counts:
 1ᵀ ∂ℓ/∂z = 0. What is left are decay, momentum and the learning rates:
 
-    SGD:   v ← β v + (1 - dampening) λ s (first step: v = λ s),  s ← s - η v,
-           with Nesterov s ← s - η (λ s + β v);
-    decay outside the momentum (SGDW, Muon):  v ← β v,  s ← (1 - η λ) s - η v.
+- SGD: v ← β v + (1 - dampening) λ s (first step: v = λ s), s ← s - η v, with Nesterov
+  s ← s - η (λ s + β v);
+- decay outside the momentum (SGDW, Muon): v ← β v, s ← (1 - η λ) s - η v.
 
 Clipping by the global norm before decay is added, as torch does, changes nothing. Updates that are
 not spectral but entry by entry (Adam, AdamW, RMSprop, signs) have no closed law. The sum of the
@@ -86,7 +86,7 @@ def predict_sum(
 
 def spectral_radius(rate: float, rule: Rule) -> float:
     """The largest absolute eigenvalue of (s_t, s_{t-1}) ↦ (s_{t+1}, s_t) at a constant learning
-    rate: |s| shrinks by it a step in the long run; above 1 it grows."""
+    rate: ‖s‖ shrinks by it a step in the long run; above 1 it grows."""
     decay, beta = rate * rule.weight_decay, rule.momentum
     if decay == 0:
         return 1.0
@@ -102,7 +102,7 @@ def spectral_radius(rate: float, rule: Rule) -> float:
 
 
 def time_scale(rate: float, rule: Rule) -> float:
-    """Steps in which |s|² falls by e: -1/(2 log r) of the spectral radius r, infinite where it does
+    """Steps in which ‖s‖² falls by e: -1/(2 log r) of the spectral radius r, infinite where it does
     not fall. At small η λ about (1 - β)/(2 η λ) for SGD and 1/(2 η λ) for decoupled decay, so that
     the second needs 1/(1 - β) times the decay."""
     radius = spectral_radius(rate, rule)
@@ -112,6 +112,6 @@ def time_scale(rate: float, rule: Rule) -> float:
 
 
 def critical_decay(rate: float, momentum: float) -> float:
-    """(1 - √β)²/η: the decay of SGD beyond which s oscillates, and |s| shrinks by √β a step and no
+    """(1 - √β)²/η: the decay of SGD beyond which s oscillates, and ‖s‖ shrinks by √β a step and no
     faster."""
     return float((1 - math.sqrt(momentum)) ** 2 / rate)
