@@ -14,6 +14,7 @@ from typing import Any
 HOLDS, FAILS, UNKNOWN = "holds", "does not hold", "cannot tell"
 VERDICTS = (HOLDS, FAILS, UNKNOWN)
 RULES = ("worst", "mean")
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,10 @@ class Bar:
             raise ValueError(f"low={self.low} lies above high={self.high}; swap them")
 
     def clears(self, value: float) -> bool:
-        """Whether a value lies within."""
-        low = self.low is None or value >= self.low
-        return low and (self.high is None or value <= self.high)
+        """Whether a value lies within; the last digits of a float are no miss, so that a rank
+        correlation of .9, which may come out as .8999999999999998, reaches .9."""
+        low = self.low is None or value >= self.low - ROUNDING * abs(self.low)
+        return low and (self.high is None or value <= self.high + ROUNDING * abs(self.high))
 
     def shortfall(self, value: float) -> float:
         """How far a value lies outside, negative inside: orders the worst of many."""
