@@ -19,7 +19,7 @@ from ncollapse.record.folder import REPORT
 from ncollapse.record.readings import Reading
 from ncollapse.record.run import Run
 from ncollapse.record.trace import Trace
-from ncollapse.report import attacks, foreign, words
+from ncollapse.report import along, attacks, foreign, words
 from ncollapse.report import prediction as theory
 from ncollapse.report.downstream import table
 from ncollapse.report.terminal import number
@@ -67,6 +67,8 @@ def render_page(
         "transfer": _transfer(document),
         "downstream": [{**one, "rows": table(one)} for one in document.downstream.values()],
         "dial": _dial(run.trace),
+        "laws": along.laws(document),
+        "watched": along.watchers(run.trace, document.layer),
         "attack": attacks.section(run),
         "film": film,
         "foreign": foreign.section(document),

@@ -9,6 +9,7 @@ from ncollapse.report.plots.line import latent_line
 from ncollapse.report.plots.prediction import cosine_maps, norms_and_margins
 from ncollapse.report.plots.strip import collapse_strip
 from ncollapse.report.plots.transfer import transfer_curve
+from ncollapse.report.plots.watched import watched, watched_curves
 
 __all__ = [
     "class_scatter",
@@ -25,4 +26,6 @@ __all__ = [
     "scatter_note",
     "training_curve",
     "transfer_curve",
+    "watched",
+    "watched_curves",
 ]
