@@ -46,8 +46,9 @@ def test_online_reads_of_tokens_what_measure_reads(tokens, given) -> None:
     found = tracker.online or tracker._online.readings()
     data = {"input_ids": IDS} if labels is None else {"input_ids": IDS, "labels": labels}
     right = nc.measure(
-        model, [data], tokens=tokens, definition="micro", null=False, intervals=False
-    )
+        model, [data], tokens=tokens, definition="micro", null=False, intervals=False,
+        task="classification",
+    )  # fmt: skip
     assert found["head"]["nc2_etf_means"].value == pytest.approx(
         right.value("nc2_etf_means"), rel=1e-4
     )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ncollapse.control.thermostat import Thermostat
 from ncollapse.downstream.attacks import PGD
-from ncollapse.downstream.hardening import HardStep
+from ncollapse.downstream.hardening import HardStep, adversarial_step
 from ncollapse.errors import NCollapseWarning
 from ncollapse.lab.control_parts import Dial
 from ncollapse.lab.data import Dataset, digits
@@ -91,3 +92,15 @@ def few_digits(samples: int, seed: int) -> Dataset:
     return replace(
         found, test_x=found.test_x[: samples or None], test_y=found.test_y[: samples or None]
     )
+
+
+def held_against(point: float) -> Callable[..., HardStep]:
+    """Adversarial training with a thermostat, made for the first model it meets."""
+    dials: list[Dial] = []
+
+    def step(model: nn.Sequential, inputs: Tensor, labels: Tensor, attack: PGD, **more: Any) -> Any:
+        if not dials:
+            dials.append(Dial(model, Thermostat(point)))
+        return adversarial_step(model, inputs, labels, attack, loss=dials[0].loss, **more)
+
+    return step

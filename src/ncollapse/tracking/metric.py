@@ -14,6 +14,7 @@ from ncollapse.collect.statistics.classes import ClassMoments
 from ncollapse.errors import NCollapseWarning
 from ncollapse.measuring.options import chosen_keys
 from ncollapse.metrics.catalog import DEFINITIONS, METRICS
+from ncollapse.metrics.gnc import crowded
 from ncollapse.metrics.readings import applicable, read, within_weighting
 
 if TYPE_CHECKING:
@@ -184,16 +185,14 @@ def values_of(
             f"{statistics.num_samples} samples of {statistics.num_classes} classes were seen; at "
             "least two classes are needed: call update first"
         )
+    geometry = moments.geometry(weight, bias)
     possible = applicable(head=weight is not None)
     if keys is None and moments.mode == "trace":
         possible = tuple(key for key in possible if "full" not in METRICS[key].needs)
+    if keys is None and not crowded(geometry):
+        possible = tuple(key for key in possible if not METRICS[key].crowded)
     wanted = possible if keys is None else [key for key in keys if key in possible]
-    values, _ = read(
-        wanted,
-        statistics=statistics,
-        geometry=moments.geometry(weight, bias),
-        definition=definition,
-    )
+    values, _ = read(wanted, statistics=statistics, geometry=geometry, definition=definition)
     result = {
         key: torch.tensor(torch.nan if value is None else value, dtype=torch.float64)
         for key, value in values.items()

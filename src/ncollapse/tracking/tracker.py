@@ -31,6 +31,7 @@ from ncollapse.metrics.catalog import followed, of_task
 from ncollapse.metrics.phase import ERROR, Phase, terminal_phase
 from ncollapse.record.readings import Reading
 from ncollapse.record.trace import Trace
+from ncollapse.tasks import AUTO
 from ncollapse.tracking.film import Film
 from ncollapse.tracking.following import Following
 from ncollapse.tracking.head_breaks import LawReading
@@ -113,7 +114,7 @@ class Tracker:
         seed: int = 0,
         loggers: Sequence[Any] = (),
         tokens: bool | str = False,
-        task: str = "auto",
+        task: str = AUTO,
         optimizer: Optimizer | None = None,
         scheduler: Any = None,
         watch: Sequence[Any] = (),
@@ -142,7 +143,8 @@ class Tracker:
             unpack = None
         self.loaders, self.unpack, self.batch_size = loaders, unpack, batch_size
         self.keys = None if keys is None else tuple(keys)
-        self.task = task
+        # Tokens are followed as classes: the rows along training are theirs.
+        self.task = "classification" if task == AUTO and self.tokens is not None else task
         # Training batches are followed by class, whatever the task of the probes.
         self._usual = None if keys is None else tuple(key for key in keys if key in of_task())
         self.class_names, self.seed = class_names, seed

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from ncollapse.control.thermostat import Thermostat
 from ncollapse.downstream.attacks import PGD
-from ncollapse.downstream.hardening import HardStep, adversarial_step
 from ncollapse.errors import NCollapseWarning
-from ncollapse.lab.control_parts import Dial
-from ncollapse.lab.hardened import harden, network
+from ncollapse.lab.hardened import harden, held_against, network
 from ncollapse.lab.held_out import Transfer, transfer
 from ncollapse.lab.models import penultimate
 from ncollapse.lab.onward import out_of_distribution
@@ -60,7 +57,7 @@ def hard(settings: Plan, seed: int) -> Outcome:
     rows = []
     for point in settings["points"]:
         with _quiet():
-            hardened, _ = harden(digits.seen, how, _held(point), attack)
+            hardened, _ = harden(digits.seen, how, held_against(point), attack)
             standard, _ = network(digits.seen, plain, point)
         steps = settings["steps"]
         rows.append(
@@ -78,18 +75,6 @@ def hard(settings: Plan, seed: int) -> Outcome:
         "paradigms-standard": min(row["standard"] for row in rows),
     }
     return outcome(values, rows=rows)
-
-
-def _held(point: float) -> Callable[..., HardStep]:
-    """Adversarial training with a thermostat, made for the first model it meets."""
-    dials: list[Dial] = []
-
-    def step(model: nn.Sequential, inputs: Tensor, labels: Tensor, attack: PGD, **more: Any) -> Any:
-        if not dials:
-            dials.append(Dial(model, Thermostat(point)))
-        return adversarial_step(model, inputs, labels, attack, loss=dials[0].loss, **more)
-
-    return step
 
 
 def _angle(model: nn.Module, digits: Transfer, settings: Plan, seed: int) -> float:
