@@ -214,3 +214,16 @@ def test_a_hugging_face_model_is_measured() -> None:
     assert "next token" in found.document.config["task"]["why"]
     accuracy = found.results["train"]["head"]["lm_accuracy"].value
     assert accuracy is not None and 0 <= accuracy < 0.5
+
+
+def test_next_tokens_are_read_as_classes_too() -> None:
+    """What stands for any classes stands for tokens, whichever task they are taken for."""
+    data, asked = (
+        DataLoader(padded(), batch_size=8),
+        {"tokens": True, "null": False, "intervals": False},
+    )
+    unasked = nc.measure(tiny(), data, **asked)
+    classes = nc.measure(tiny(), data, task="classification", **asked)
+    assert unasked.document.task == "language"
+    for key in ("nc1_ratio", "class_share", "nc3_duality"):
+        assert unasked.value(key) == pytest.approx(classes.value(key), rel=1e-9)

@@ -18,6 +18,7 @@ from ncollapse.collect.statistics.residuals import Residuals
 from ncollapse.collect.statistics.spread import FeatureSpread
 from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import Geometry
+from ncollapse.metrics.catalog import USUAL, followed, of_task
 from ncollapse.metrics.classes import class_rows, name_of
 from ncollapse.metrics.compared import compared
 from ncollapse.metrics.evidence import Evidence
@@ -30,6 +31,7 @@ from ncollapse.metrics.shares import VarianceShares, variance_shares
 from ncollapse.metrics.successors import SuccessorShares
 from ncollapse.metrics.token_kinds import KINDS, kinds_of
 from ncollapse.pairs.means import SAMPLED, pairs_of
+from ncollapse.record.readings import Reading
 from ncollapse.sources.features.arrays import FeatureSource
 from ncollapse.sources.features.spanned import SpannedSource
 from ncollapse.tasks.classification import DECISIONS, MOMENTS, RESIDUALS, Classification
@@ -135,6 +137,7 @@ class Language(Classification):
             note=asked.note,
             progress=asked.progress,
         )
+        readings = {**_as_classes(evidence, asked), **readings}
         names = source.class_names
         rows = []
         if geometry.num_classes <= LISTED:
@@ -157,6 +160,22 @@ class Language(Classification):
 
 
 TASK = Language()
+
+
+def _as_classes(evidence: Evidence, asked: Asked) -> dict[str, Reading]:
+    """What is read of any classes along training, of tokens too: without comparators, which the
+    rows of the task have."""
+    usual = [key for key in asked.keys or followed() if key in of_task()]
+    if not usual:
+        return {}
+    found, _ = compared(
+        replace(evidence, task=USUAL),
+        usual,
+        definition=asked.definition,
+        comparators=replace(asked.comparators, null=False, interval=False),
+        note=asked.note,
+    )
+    return found
 
 
 def _read_once(part: Part, held_out: bool) -> Part:
