@@ -220,7 +220,7 @@ def test_next_tokens_are_read_as_classes_too() -> None:
     """What stands for any classes stands for tokens, whichever task they are taken for."""
     data, asked = (
         DataLoader(padded(), batch_size=8),
-        {"tokens": True, "null": False, "intervals": False},
+        {"tokens": True, "null": False, "intervals": False, "min_count": 10},
     )
     unasked = nc.measure(tiny(), data, **asked)
     classes = nc.measure(tiny(), data, task="classification", **asked)
