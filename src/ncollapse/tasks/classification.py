@@ -23,7 +23,6 @@ from ncollapse.geometry import Geometry
 from ncollapse.linalg import EPSILON
 from ncollapse.metrics.alignment import strongest
 from ncollapse.metrics.classes import class_rows, name_of
-from ncollapse.metrics.compared import compared
 from ncollapse.metrics.evidence import Evidence
 from ncollapse.pairs.means import SAMPLED, pairs_of
 from ncollapse.sources.features.arrays import FeatureSource
@@ -156,21 +155,12 @@ class Classification:
             _check_size(statistics, geometry, source.dtype, source.description)
             geometry = _reading(geometry, source)
         epsilon = torch.finfo(source.dtype).eps
-        stored = None
-        if isinstance(source, SpannedSource) and geometry is not None:
-            stored = source.stored(geometry.raw_rows.matrix)
+        stored = None if geometry is None else stored_means(source, geometry)
         rays = _rays(held.get(DIRECTIONS))
         evidence = Evidence(
             statistics, geometry, decisions, blocks, epsilon, residuals, stored, rays
         )
-        readings, unread = compared(
-            evidence,
-            asked.keys,
-            definition=asked.definition,
-            comparators=asked.comparators,
-            note=asked.note,
-            progress=asked.progress,
-        )
+        readings, unread = asked.compared(evidence)
         names = source.class_names
         notes = _notes(moments, statistics, names)
         leading = collector.splits[0]
@@ -198,6 +188,16 @@ class Classification:
 
 
 TASK = Classification()
+
+
+def stored_means(source: FeatureSource, geometry: Geometry) -> Tensor | None:
+    """Class means in the columns in which the features are stored; None where they are in those."""
+    return source.stored(geometry.raw_rows.matrix) if isinstance(source, SpannedSource) else None
+
+
+def undecided(part: Part) -> Part:
+    """A part without decisions of a head, which tasks of other labels do not have."""
+    return replace(part, plan=replace(part.plan, decisions=False))
 
 
 def _apart(moments: ClassMoments) -> bool:

@@ -20,7 +20,6 @@ from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import Geometry
 from ncollapse.metrics.catalog import USUAL, followed, of_task
 from ncollapse.metrics.classes import class_rows, name_of
-from ncollapse.metrics.compared import compared
 from ncollapse.metrics.evidence import Evidence
 from ncollapse.metrics.frequency import frequency_curve
 from ncollapse.metrics.information import Information
@@ -33,8 +32,13 @@ from ncollapse.metrics.token_kinds import KINDS, kinds_of
 from ncollapse.pairs.means import SAMPLED, pairs_of
 from ncollapse.record.readings import Reading
 from ncollapse.sources.features.arrays import FeatureSource
-from ncollapse.sources.features.spanned import SpannedSource
-from ncollapse.tasks.classification import DECISIONS, MOMENTS, RESIDUALS, Classification
+from ncollapse.tasks.classification import (
+    DECISIONS,
+    MOMENTS,
+    RESIDUALS,
+    Classification,
+    stored_means,
+)
 from ncollapse.tasks.task import Asked, Found
 
 SPREAD, PREDICTIONS = "spread", "predictions"
@@ -114,9 +118,7 @@ class Language(Classification):
             geometry = geometry.sampled(
                 number, seed=asked.comparators.seed, progress=asked.progress
             )
-        stored = (
-            source.stored(geometry.raw_rows.matrix) if isinstance(source, SpannedSource) else None
-        )
+        stored = stored_means(source, geometry)
         evidence = Evidence(
             statistics,
             geometry,
@@ -129,14 +131,7 @@ class Language(Classification):
             information=information,
             task=self.name,
         )
-        readings, unread = compared(
-            evidence,
-            asked.keys,
-            definition=asked.definition,
-            comparators=asked.comparators,
-            note=asked.note,
-            progress=asked.progress,
-        )
+        readings, unread = asked.compared(evidence)
         readings = {**_as_classes(evidence, asked), **readings}
         names = source.class_names
         rows = []
@@ -168,13 +163,9 @@ def _as_classes(evidence: Evidence, asked: Asked) -> dict[str, Reading]:
     usual = [key for key in asked.keys or followed() if key in of_task()]
     if not usual:
         return {}
-    found, _ = compared(
-        replace(evidence, task=USUAL),
-        usual,
-        definition=asked.definition,
-        comparators=replace(asked.comparators, null=False, interval=False),
-        note=asked.note,
-    )
+    bare = replace(asked.comparators, null=False, interval=False)
+    plain = replace(asked, keys=frozenset(usual), comparators=bare, progress=None)
+    found, _ = plain.compared(replace(evidence, task=USUAL))
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,13 +18,18 @@ from ncollapse.collect.statistics.residuals import Residuals
 from ncollapse.collect.statistics.tags import SetMoments, label_sets
 from ncollapse.geometry import Geometry
 from ncollapse.metrics.classes import class_rows
-from ncollapse.metrics.compared import compared
 from ncollapse.metrics.evidence import Evidence
 from ncollapse.metrics.tags import Tags, tag_scale
 from ncollapse.record.readings import reference_of
 from ncollapse.sources.features.arrays import NO_SINGLE, several_labels
-from ncollapse.sources.features.spanned import SpannedSource
-from ncollapse.tasks.classification import BLOCKS, MOMENTS, RESIDUALS, Classification
+from ncollapse.tasks.classification import (
+    BLOCKS,
+    MOMENTS,
+    RESIDUALS,
+    Classification,
+    stored_means,
+    undecided,
+)
 from ncollapse.tasks.task import Asked, Found
 from ncollapse.theory.solvers.multilabel import scales_from_gap
 
@@ -99,10 +104,10 @@ class Multilabel(Classification):
         return {**super().first(part), SETS: SetMoments(sets, part.source.num_features)}
 
     def second(self, part: Part, found: Mapping[str, Statistics]) -> Statistics:
-        return super().second(_undecided(part), found)
+        return super().second(undecided(part), found)
 
     def estimate(self, parts: list[Part]) -> int:
-        return super().estimate([_undecided(part) for part in parts])
+        return super().estimate([undecided(part) for part in parts])
 
     # ---- reading ------------------------------------------------------------------------------
     def read(self, collector: Collector, split: Split, asked: Asked, layer: str) -> Found:
@@ -118,9 +123,7 @@ class Multilabel(Classification):
             said = f"{split.name}: fewer than two labels stand alone, so nothing is measured on it"
             return Found({}, total, notes=(said,))
         geometry = moments.geometry(source.weight, source.bias)
-        stored = (
-            source.stored(geometry.raw_rows.matrix) if isinstance(source, SpannedSource) else None
-        )
+        stored = stored_means(source, geometry)
         present = (moments.counts > 0).nonzero().flatten()
         tags = Tags.of(
             sets.sets,
@@ -140,14 +143,7 @@ class Multilabel(Classification):
             tags=tags,
             task=self.name,
         )
-        readings, unread = compared(
-            evidence,
-            asked.keys,
-            definition=asked.definition,
-            comparators=asked.comparators,
-            note=asked.note,
-            progress=asked.progress,
-        )
+        readings, unread = asked.compared(evidence)
         # A scale of so many labels that no sample has is no reading that failed.
         absent = {key for key in readings if _of_absent(key, tags)}
         readings = {key: found for key, found in readings.items() if key not in absent}
@@ -167,10 +163,6 @@ class Multilabel(Classification):
 
 
 TASK = Multilabel()
-
-
-def _undecided(part: Part) -> Part:
-    return replace(part, plan=replace(part.plan, decisions=False))
 
 
 def _of_absent(key: str, tags: Tags | None) -> bool:

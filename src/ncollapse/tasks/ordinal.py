@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,12 +17,17 @@ from ncollapse.collect.statistics.residuals import Residuals
 from ncollapse.geometry import Geometry
 from ncollapse.links import check_link, check_thresholds
 from ncollapse.metrics.classes import class_rows
-from ncollapse.metrics.compared import compared
 from ncollapse.metrics.evidence import Evidence
 from ncollapse.metrics.onc import Latent
 from ncollapse.sources.features.arrays import FeatureSource
-from ncollapse.sources.features.spanned import SpannedSource
-from ncollapse.tasks.classification import BLOCKS, MOMENTS, RESIDUALS, Classification
+from ncollapse.tasks.classification import (
+    BLOCKS,
+    MOMENTS,
+    RESIDUALS,
+    Classification,
+    stored_means,
+    undecided,
+)
 from ncollapse.tasks.task import Asked, Found
 
 
@@ -89,10 +94,10 @@ class Ordinal(Classification):
 
     # ---- collecting ---------------------------------------------------------------------------
     def second(self, part: Part, found: Mapping[str, Statistics]) -> Statistics:
-        return super().second(_undecided(part), found)
+        return super().second(undecided(part), found)
 
     def estimate(self, parts: list[Part]) -> int:
-        return super().estimate([_undecided(part) for part in parts])
+        return super().estimate([undecided(part) for part in parts])
 
     # ---- reading ------------------------------------------------------------------------------
     def read(self, collector: Collector, split: Split, asked: Asked, layer: str) -> Found:
@@ -106,9 +111,7 @@ class Ordinal(Classification):
             said = f"{split.name}: one grade only, so ONC is not measured on this split"
             return Found({}, statistics.num_samples, notes=(said,))
         geometry, latent = moments.geometry(), latent_of(source)
-        stored = (
-            source.stored(geometry.raw_rows.matrix) if isinstance(source, SpannedSource) else None
-        )
+        stored = stored_means(source, geometry)
         evidence = Evidence(
             statistics,
             geometry,
@@ -120,14 +123,7 @@ class Ordinal(Classification):
             latent=latent,
             task=self.name,
         )
-        readings, unread = compared(
-            evidence,
-            asked.keys,
-            definition=asked.definition,
-            comparators=asked.comparators,
-            note=asked.note,
-            progress=asked.progress,
-        )
+        readings, unread = asked.compared(evidence)
         names = source.class_names
         notes = [*unread, *_unsaid(source, latent, moments.counts)]
         return Found(
@@ -170,10 +166,6 @@ def _check_head(source: Labelled) -> None:
         f"{source.description}: the head has {len(weight)} rows, and ordered grades are read off "
         'one latent score, a weight (1, dim); pass that, or measure it as task="classification"'
     )
-
-
-def _undecided(part: Part) -> Part:
-    return replace(part, plan=replace(part.plan, decisions=False))
 
 
 def _unsaid(source: FeatureSource, latent: Latent | None, counts: Tensor) -> list[str]:

@@ -9,7 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 from ncollapse.collect.collector import Collector, Split, Wanted
 from ncollapse.collect.plan import Labelled
 from ncollapse.geometry import Geometry
-from ncollapse.metrics.compared import Comparators
+from ncollapse.metrics.compared import Comparators, compared
+from ncollapse.metrics.evidence import Evidence
 from ncollapse.record.readings import ClassRow, Reading
 
 
@@ -24,6 +25,17 @@ class Asked:
     pair_budget: float
     progress: Any = None
     note: str = ""
+
+    def compared(self, evidence: Evidence) -> tuple[dict[str, Reading], list[str]]:
+        """The readings asked for with their comparators, and why some have no value."""
+        return compared(
+            evidence,
+            self.keys,
+            definition=self.definition,
+            comparators=self.comparators,
+            note=self.note,
+            progress=self.progress,
+        )
 
 
 @dataclass(frozen=True)
