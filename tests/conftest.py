@@ -5,11 +5,9 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from jaxtyping import install_import_hook
+from tests import checker
 
-import tests.checker  # noqa: F401
-
-install_import_hook("ncollapse", "tests.checker.check")
+checker.install()
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
