@@ -25,7 +25,7 @@ def test_an_array_of_another_shape_is_refused() -> None:
 def test_functions_of_arrays_are_decorated_and_no_others() -> None:
     module = ast.parse(
         "from jaxtyping import Float\n"
-        "from ncollapse.metrics.shuffle import Features\n"
+        "from ncollapse.downstream.probes import Features\n"
         "Rows = Float[Tensor, 'n d']\n"
         "def a(x: Rows): ...\n"
         "def b(x: int) -> Float[Tensor, 'n']: ...\n"
