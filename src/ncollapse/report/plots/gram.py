@@ -51,7 +51,7 @@ def gram_map(
             f"the prediction has {len(theory)} classes and the measurement {len(unit)}; the same "
             "classes in the same order are needed"
         )
-    order, sizes = _order(unit, counts)
+    order, sizes = blocks_of(unit, counts)
     measured = block_cosines(unit[order], sizes)
     ideal = _simplex(len(unit), sizes)
     if theory is not None:
@@ -122,13 +122,20 @@ def block_cosines(unit: Array, sizes: NDArray[np.int64]) -> Array:
     return means
 
 
+def measured_blocks(unit: Array, order: NDArray[np.int64], sizes: NDArray[np.int64]) -> Array:
+    """Mean cosines of the classes in this order, by blocks of these sizes."""
+    return block_cosines(unit[order], sizes)
+
+
 def _simplex(classes: int, sizes: NDArray[np.int64]) -> Array:
     ideal = np.full((len(sizes), len(sizes)), -1 / (classes - 1))
     np.fill_diagonal(ideal, np.where(sizes > 1, -1 / (classes - 1), 1.0))
     return ideal
 
 
-def _order(unit: Array, counts: NDArray[Any] | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def blocks_of(
+    unit: Array, counts: NDArray[Any] | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Which class comes where, and how many share a block. Few classes: by count where counts
     differ, so that merging small classes are one bright corner; many: similar ones together."""
     classes = len(unit)

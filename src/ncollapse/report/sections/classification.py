@@ -32,7 +32,7 @@ def sections(shown: Shown) -> list[Section]:
     return [
         Section.of(
             "How far from noise",
-            "log scale, 95 % intervals",
+            "from noise to the ideal, 95 % intervals",
             plots.collapse_strip(document, said(document, spread)),
             "No reading was found.",
         ),

@@ -45,7 +45,7 @@ def sections(shown: Shown) -> list[Section]:
         ),
         Section.of(
             "How far from noise",
-            "log scale",
+            "from noise to the ideal",
             plots.collapse_strip(document, words.sentence(document, "language_nearest")),
             "No reading was found.",
         ),
