@@ -254,11 +254,12 @@ class Measurement(Figures):
         }
         return Run(self.document, None, self.classes, self.trace, arrays, prediction=prediction)
 
-    def save_html(self, path: Path | str) -> Path:
-        """Write the report: one HTML page of its own, readable offline and without scripts."""
+    def save_html(self, path: Path | str, *, show: bool = False) -> Path:
+        """Write the report: one HTML page of its own, readable offline and without scripts; `show`
+        opens it in the browser."""
         from ncollapse.report.html import write_page
 
-        return write_page(self.run(), path)
+        return write_page(self.run(), path, show=show)
 
     @classmethod
     def load(cls, folder: Path | str) -> Measurement:

@@ -33,7 +33,7 @@ WIDTH, HEIGHT, LEFT, RIGHT = 490.0, 306.0, 170.0, 118.0
 # Below this a null is rounding: the reading is ideal by construction (two classes).
 TRIVIAL = 1e-9
 # A little beyond the ideal, so that a marker there is whole.
-LEFTMOST = 1.03
+LEFTMOST, NARROW = 1.03, -0.2
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def collapse_strip(document: Document, alt: str, *, layer: str | None = None) ->
         for y, (bars, (row, at)) in enumerate(zip(table, rows, strict=True)):
             colour = INK if any(bars) else FAINT
             _beside(axes, 0, y, row.family, x_pixels=-LEFT + 2, color=FAINT, weight="bold")
-            beyond = 30 if len(row.family) <= 3 else 38
+            beyond = 31 if row.family[:2] == "NC" else 38
             _beside(axes, 0, y, at.title, x_pixels=-LEFT + beyond, color=colour)
             _noise(axes, y, bars, right)
             for which, bar in enumerate(bars):
@@ -127,7 +127,10 @@ def _right(bars: list[Bar]) -> float:
 
 
 def _frame(axes: Axes, rows: int) -> None:
-    axes.set_xticks(list(TICKS.values()), list(TICKS))
+    # Where much lies beyond noise, the deep end is too narrow for both of its labels.
+    right = axes.get_xlim()[1]
+    ticks = {said: at for said, at in TICKS.items() if said != "100×" or right > NARROW}
+    axes.set_xticks(list(ticks.values()), list(ticks))
     axes.set_xticks([scale(decades) for decades in (3, 4, 6, 8)], minor=True)
     axes.set_yticks([])
     axes.tick_params(length=3)
