@@ -189,3 +189,20 @@ def test_groups_among_many_classes_are_seen_whatever_their_order(
     blocks = gram.BLOCKS // 3
     inside = np.kron(np.eye(3), np.ones((blocks, blocks))).astype(bool)
     assert measured[inside].min() > 0.9 > measured[~inside].max()
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+
+def test_every_colour_of_text_stands_out_in_light_in_dark_and_on_paper(page: str) -> None:
+    palettes = [dict(re.findall(r"--(\w+): (#\w+);", part)) for part in page.split(":root {")[1:4]]
+    assert len(palettes) == 3
+    for colours in palettes:
+        for name in ("ink", "faint", "yes", "partly", "no", "open", "quiet"):
+            for ground in ("page", "panel"):
+                under = colours[ground] if len(colours[ground]) == 7 else "#ffffff"
+                high, low = sorted((luminance(colours[name]), luminance(under)), reverse=True)
+                assert (high + 0.05) / (low + 0.05) >= 4.5, (name, ground)

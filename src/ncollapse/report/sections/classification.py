@@ -90,7 +90,7 @@ def _last(shown: Shown, rows: list[Any], spread: str) -> Section:
         )
     dual = plots.dual_plot(rows, said(document, "dual")) if curve is None else None
     if dual is not None:
-        note = f"cosine of each class, {run.split}"
+        note = f"cosines, {run.split}"
         cosines = [(row.name, row.cosine) for row in rows]
         found = Data.of("head", ("class", "cosine"), cosines)
         return Section.of("Head against means", note, dual, "", found)
