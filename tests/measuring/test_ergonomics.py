@@ -130,3 +130,19 @@ def test_torch_names_of_the_loss_are_taken() -> None:
         named("ls", smoothing=0.1, label_smoothing=0.1)
     with pytest.raises(ValueError, match="'label_smoothing' was passed"):
         named("focal", label_smoothing=0.1)
+
+
+def test_true_becomes_bars_and_a_function_is_called(capsys: pytest.CaptureFixture[str]) -> None:
+    from ncollapse.measuring.bars import barred
+
+    @barred
+    def worker(*, progress: object = None) -> object:
+        if callable(progress):
+            progress("stage", 1, 2)
+        return progress
+
+    told: list[tuple[object, ...]] = []
+    tell = lambda *said: told.append(said)  # noqa: E731
+    assert worker(progress=tell) is tell and told == [("stage", 1, 2)]
+    assert callable(worker(progress=True)) and worker(progress=False) is False
+    assert worker() is None and capsys.readouterr().out == ""

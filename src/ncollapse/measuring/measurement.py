@@ -80,6 +80,9 @@ class Measurement(Figures):
     def __contains__(self, split: object) -> bool:
         return split in self.results
 
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self.results)
+
     def keys(self) -> View:
         """The splits."""
         return results_view(self.results)
