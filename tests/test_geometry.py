@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from ncollapse.geometry import LARGEST_GRAM, Geometry, _gram_gap
+from ncollapse.geometry import LARGEST_GRAM, Geometry
+from ncollapse.linalg import gram_gap
 from ncollapse.pairs.sums import pair_sums
 
 
@@ -47,7 +48,7 @@ def test_distance_ignores_rotation_scale_and_width_but_not_class_order() -> None
 def test_distance_from_identities_is_the_distance_of_matrices() -> None:
     generator = torch.Generator().manual_seed(1)
     rows = [torch.randn(LARGEST_GRAM + 1, 4, generator=generator).double() for _ in range(4)]
-    found = _gram_gap((rows[0], rows[1]), (rows[2], rows[3]))
+    found = gram_gap((rows[0], rows[1]), (rows[2], rows[3]))
     left, right = rows[0] @ rows[1].T, rows[2] @ rows[3].T
     wanted = float((left / left.norm() - right / right.norm()).norm())
     assert found == pytest.approx(wanted, rel=1e-9)

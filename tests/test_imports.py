@@ -12,7 +12,7 @@ import pytest
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "ncollapse"
 # From bottom to top: a room imports only what stands below it.
 LAYERS = [
-    {"linalg", "pairs", "errors", "moved"},
+    {"linalg", "pairs", "errors", "figures", "moved"},
     {"record", "sources"},
     {"geometry", "links", "losses"},
     {"collect"},

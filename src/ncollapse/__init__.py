@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ncollapse.measuring.measurement import Measurement
     from ncollapse.measuring.pixels import measure_pixels
     from ncollapse.measuring.transfer import measure_transfer, with_transfer
+    from ncollapse.metrics.listing import list_metrics
     from ncollapse.record.document import Document
     from ncollapse.record.readings import Reading, Verdict
     from ncollapse.record.trace import Trace
@@ -45,6 +46,7 @@ _NAMES = {
     "Trace": "ncollapse.record.trace",
     "Tracker": "ncollapse.tracking.tracker",
     "gufm_gap": "ncollapse.measuring.gufm_gap",
+    "list_metrics": "ncollapse.metrics.listing",
     "measure": "ncollapse.measuring.measure",
     "measure_attack": "ncollapse.measuring.attacked",
     "measure_features": "ncollapse.measuring.measure",
@@ -72,6 +74,7 @@ __all__ = [
     "Verdict",
     "control",
     "gufm_gap",
+    "list_metrics",
     "losses",
     "measure",
     "measure_attack",

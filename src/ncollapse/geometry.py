@@ -7,32 +7,39 @@ centred on the mean of class means, raw ones are named `raw_*`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ncollapse.figures import Shown, as_json
 from ncollapse.linalg import (
     EPSILON,
     Factor,
     Spectrum,
     complement,
     factored,
+    gram_gap,
+    hull_distances,
+    rotation,
     row_norms,
     spectrum,
-    unit_gap,
 )
+from ncollapse.linalg import LARGEST_GRAM as LARGEST_GRAM
 from ncollapse.pairs.kernels import KernelSums, kernel_sums
 from ncollapse.pairs.means import SAMPLED, AllPairs, Pairs, Progress, SampledPairs
 from ncollapse.pairs.rows import Rows
 from ncollapse.pairs.sums import PairSums, pair_sums
 
-# Up to here K × K Gram matrices are formed; beyond, d × d identities serve.
-LARGEST_GRAM = 2048
+if TYPE_CHECKING:
+    import pandas as pd
+
+PARTS = ("means", "weight", "bias", "counts")
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class Distance:
 
 
 @dataclass(frozen=True, eq=False)
-class Geometry:
+class Geometry(Shown):
     """Class means (K, d), weight (K, d), bias (K), counts (K), in float64; each may be missing.
 
     reads (r, d): orthonormal rows, the directions that the weight behind these features reads most,
@@ -68,7 +75,7 @@ class Geometry:
         if self.means is None and self.weight is None:
             raise ValueError("a Geometry needs class means, a weight or both; neither was given")
         sizes = {}
-        for name in ("means", "weight", "bias", "counts"):
+        for name in PARTS:
             value = getattr(self, name)
             if value is None:
                 continue
@@ -124,7 +131,7 @@ class Geometry:
         rows = (
             scale
             * complement(torch.full((num_classes,), num_classes**-0.5, dtype=torch.float64))
-            @ _rotation(num_classes - 1, num_features, seed)
+            @ rotation(num_classes - 1, num_features, seed)
         )
         return cls(means=rows, weight=rows.clone())
 
@@ -146,7 +153,7 @@ class Geometry:
                 f"num_features={width} cannot hold {count} orthogonal classes; at least {count} "
                 "are needed"
             )
-        rows = sizes[:, None] * _rotation(count, width, seed)
+        rows = sizes[:, None] * rotation(count, width, seed)
         return cls(means=rows, weight=rows.clone())
 
     # ---- plain readings -----------------------------------------------------------------------
@@ -300,16 +307,43 @@ class Geometry:
 
     def select(self, index: Int[Tensor, " kept"]) -> Geometry:
         """The geometry of some classes only."""
-        parts = {
-            name: None if value is None else value[index]
-            for name, value in (
-                ("means", self.means),
-                ("weight", self.weight),
-                ("bias", self.bias),
-                ("counts", self.counts),
-            )
-        }
-        return replace(self, **parts)
+        return replace(self, **{name: value[index] for name, value in self._parts().items()})
+
+    # ---- as plain data ------------------------------------------------------------------------
+    def _parts(self) -> dict[str, Any]:
+        return {name: value for name in PARTS if (value := getattr(self, name)) is not None}
+
+    def __repr__(self) -> str:
+        K, d = self.num_classes, self.num_features
+        return f"Geometry({K} classes, {d} features: {', '.join(self._parts())})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """num_classes, num_features, and means, weight, bias, counts as lists; null for a part
+        that is not there."""
+        sizes = {"num_classes": self.num_classes, "num_features": self.num_features}
+        return sizes | dict.fromkeys(PARTS) | {n: v.tolist() for n, v in self._parts().items()}
+
+    def to_json(self) -> str:
+        """`to_dict` as text."""
+        return as_json(self.to_dict())
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Geometry:
+        """Rebuild what `to_dict` gave. Raises ValueError as the class itself does."""
+        found = {name: data.get(name) for name in PARTS}
+        return cls(**{n: None if v is None else torch.tensor(v) for n, v in found.items()})
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row a class: its index, count, and the norms of its centred mean and its weight row."""
+        import pandas as pd
+
+        columns: dict[str, Any] = {"class": range(self.num_classes)}
+        if self.counts is not None:
+            columns["count"] = self.counts.tolist()
+        for name, rows in (("mean_norm", self.means), ("weight_norm", self.weight)):
+            if rows is not None:
+                columns[name] = getattr(self, f"{name}s").detach().tolist()
+        return pd.DataFrame(columns)
 
     # ---- comparison ---------------------------------------------------------------------------
     def distance(self, other: Geometry) -> Distance:
@@ -335,7 +369,7 @@ class Geometry:
             if pairs[0] is None or pairs[1] is None:
                 left_out.append(name)
             else:
-                blocks[name] = _gram_gap(pairs[0], pairs[1])
+                blocks[name] = gram_gap(pairs[0], pairs[1])
         if not blocks:
             raise ValueError(
                 "the two geometries share no block: one holds only means, the other only weights"
@@ -357,34 +391,5 @@ class Geometry:
         problem per class: with P the other rows minus row k, min_{x≥0} ‖Px‖² + (1ᵀx - 1)² is
         reached at a multiple of the hull's point nearest to row k. Source: Jiang et al. 2024.
         """
-        from scipy.optimize import nnls
-
         rows = self.centred_means if which == "means" else self._weight
-        unit = (rows / row_norms(rows)[:, None]).detach().cpu().numpy()
-        margins = np.empty(len(unit))
-        target = np.zeros(unit.shape[1] + 1)
-        target[-1] = 1
-        for k in range(len(unit)):
-            others = np.delete(unit, k, axis=0) - unit[k]
-            solution, _ = nnls(np.vstack([others.T, np.ones(len(others))]), target)
-            margins[k] = np.linalg.norm(others.T @ solution) / solution.sum()
-        return torch.from_numpy(margins)
-
-
-def _rotation(rows: int, columns: int, seed: int) -> Tensor:
-    """Orthonormal rows (rows, columns) drawn by an own generator."""
-    generator = torch.Generator().manual_seed(seed)
-    basis, _ = torch.linalg.qr(torch.randn(columns, rows, generator=generator, dtype=torch.float64))
-    return basis.T
-
-
-def _gram_gap(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> float:
-    """‖A/‖A‖ - B/‖B‖‖_F for A = L₁R₁ᵀ and B = L₂R₂ᵀ, K × K only while that is small."""
-    if first[0].shape[0] <= LARGEST_GRAM:
-        return float(unit_gap(first[0] @ first[1].T, second[0] @ second[1].T))
-
-    def inner(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> float:
-        return float(((a[0].T @ b[0]) * (a[1].T @ b[1])).sum())
-
-    scale = (inner(first, first) * inner(second, second)) ** 0.5
-    return float(max(0.0, 2 - 2 * inner(first, second) / scale)) ** 0.5
+        return hull_distances(rows / row_norms(rows)[:, None])

@@ -19,6 +19,8 @@ from torch import Tensor
 EPSILON = torch.finfo(torch.float64).eps
 # Tiles of a symmetric product: t of them cost (t + 1)/(2t) of a whole one.
 TILES, TILE = 4, 128
+# Up to here K × K Gram matrices are formed; beyond, d × d identities serve.
+LARGEST_GRAM = 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,3 +227,38 @@ def mirrored(products: Tensor) -> Tensor:
             stop = min(start + step, size)
             products[..., :start, start:stop] = products[..., start:stop, :start].mT
     return products
+
+
+def rotation(rows: int, columns: int, seed: int) -> Tensor:
+    """Orthonormal rows (rows, columns) drawn by an own generator."""
+    generator = torch.Generator().manual_seed(seed)
+    basis, _ = torch.linalg.qr(torch.randn(columns, rows, generator=generator, dtype=torch.float64))
+    return basis.T
+
+
+def gram_gap(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> float:
+    """‖A/‖A‖ - B/‖B‖‖_F for A = L₁R₁ᵀ and B = L₂R₂ᵀ, K × K only while that is small."""
+    if first[0].shape[0] <= LARGEST_GRAM:
+        return float(unit_gap(first[0] @ first[1].T, second[0] @ second[1].T))
+
+    def inner(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> float:
+        return float(((a[0].T @ b[0]) * (a[1].T @ b[1])).sum())
+
+    scale = (inner(first, first) * inner(second, second)) ** 0.5
+    return float(max(0.0, 2 - 2 * inner(first, second) / scale)) ** 0.5
+
+
+def hull_distances(unit: Tensor) -> Tensor:
+    """Per row its distance to the convex hull of all other rows; see
+    `Geometry.one_vs_rest_margin`."""
+    from scipy.optimize import nnls
+
+    points = unit.detach().cpu().numpy()
+    margins = np.empty(len(points))
+    target = np.zeros(points.shape[1] + 1)
+    target[-1] = 1
+    for k in range(len(points)):
+        others = np.delete(points, k, axis=0) - points[k]
+        solution, _ = nnls(np.vstack([others.T, np.ones(len(others))]), target)
+        margins[k] = np.linalg.norm(others.T @ solution) / solution.sum()
+    return torch.from_numpy(margins)

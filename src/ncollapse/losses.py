@@ -325,12 +325,17 @@ NAMES = ("ce", "mse", "rescaled", "ls", "focal", "weighted", "la", "cdt", "vs", 
 def named(name: str, counts: Sequence[int] = (), **parameters: Any) -> LogitLoss:
     """A loss by its short name.
 
-    ce, mse, rescaled (factor=1, target=1), ls (smoothing=0.1), focal (gamma=2), weighted (weight=…,
-    default 1/π_k scaled to mean 1), la (strength=1), cdt (gamma=0.3), vs (gamma=0.3, strength=1),
-    dr (weight_energy=1, feature_energy=1). Raises ValueError for an unknown name or parameter.
+    ce (smoothing=0, weight=None), mse, rescaled (factor=1, target=1), ls (smoothing=0.1), focal
+    (gamma=2), weighted (weight=…, default 1/π_k scaled to mean 1), la (strength=1), cdt
+    (gamma=0.3), vs (gamma=0.3, strength=1), dr (weight_energy=1, feature_energy=1). smoothing is
+    also called label_smoothing, as in torch. torch divides a weighted mean by the weights of its
+    samples, theory by their number: weights whose mean over samples is 1 make the two the same.
+    Raises ValueError for an unknown name or parameter.
     """
     makers: dict[str, Any] = {
-        "ce": lambda smoothing=0.0: CrossEntropy(smoothing),
+        "ce": lambda smoothing=0.0, weight=None: CrossEntropy(
+            smoothing, None if weight is None else tuple(map(float, weight))
+        ),
         "mse": lambda: MeanSquaredError(),
         "rescaled": lambda factor=1.0, target=1.0: RescaledSquaredError(factor, target),
         "ls": lambda smoothing=0.1: CrossEntropy(smoothing),
@@ -349,6 +354,10 @@ def named(name: str, counts: Sequence[int] = (), **parameters: Any) -> LogitLoss
         raise ValueError(f"loss {name!r} is unknown; one of {', '.join(NAMES)} is needed")
     maker = makers[name]
     known = maker.__code__.co_varnames[: maker.__code__.co_argcount]
+    if "label_smoothing" in parameters and "smoothing" in known:
+        if "smoothing" in parameters:
+            raise ValueError("smoothing and label_smoothing are one setting; pass one of them")
+        parameters["smoothing"] = parameters.pop("label_smoothing")
     for key in parameters:
         if key not in known:
             takes = ", ".join(known) or "no parameters"

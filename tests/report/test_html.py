@@ -53,12 +53,14 @@ def test_every_section_is_there(page: str) -> None:
         assert word not in page.lower()
 
 
-def test_the_page_needs_no_network_and_no_script(page: str) -> None:
+def test_the_page_needs_no_network_and_one_script_of_its_own(page: str) -> None:
     assert "http:" not in page and "https:" not in page
-    assert "<script" not in page and "javascript:" not in page
+    # One script of the page's own sorts tables; nothing is hidden without it.
+    assert page.count("<script") == 1 and "<script>\nfor (const table of" in page
+    assert "javascript:" not in page and "onclick" not in page
     assert "@import" not in page and "xlink" not in page
     for place in re.findall(r'(?:src|srcset|href)="([^"]{0,20})', page):
-        assert place.startswith(("data:image/", "#")), place
+        assert place.startswith(("data:image/", "data:text/csv", "#")), place
     assert "prefers-reduced-motion" in page and "data:image/gif" in page
     assert len(page.encode()) <= LARGEST
 
@@ -103,8 +105,7 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
     config = {**found.document.config, "head": HOSTILE}
     document = replace(found.document, source=HOSTILE, config=config, warnings=(HOSTILE,))
     text = render_page(replace(found, document=document, path=Path(HOSTILE)))
-    assert "<script" not in text
-    assert "&lt;script&gt;" in text
+    assert text.count("<script") == 1 and "&lt;script&gt;" in text
     assert "\x00" not in re.sub(r"<td>.*?</td>", "", text, flags=re.S)
 
 
@@ -158,7 +159,7 @@ def test_any_number_of_classes_stays_small(tmp_path: Path, classes: int, dim: in
     path = folder(tmp_path, classes=classes, per_class=6, dim=dim, trace=False, comparators=few)
     page = write_report(path / "results.json")
     assert page == path / "report.html"
-    assert page.stat().st_size <= 500_000
+    assert page.stat().st_size <= 700_000
     assert "Head against means" in page.read_text(encoding="utf-8")
 
 

@@ -73,6 +73,11 @@ QUESTIONS = (
             CANNOT_TELL: "There are more class means than a simplex can hold. ",
             NOT_MEASURED: "How far class means spread was not measured. ",
         },
+        headline={
+            YES: "means as far apart as so many can be",
+            PARTLY: "means further apart than random ones",
+            NO: "means nearer than they could be",
+        },
         crowded=True,
     ),
 )

@@ -13,6 +13,7 @@ from ncollapse.answers.question import (
     Question,
     Seen,
     cuts,
+    on_splits,
     percent,
     resolved,
 )
@@ -108,6 +109,7 @@ QUESTIONS = (
             CANNOT_TELL: "; on {split} it cannot be told",
             NOT_MEASURED: "",
         },
+        headline=on_splits("collapsed"),
         unasked="Only one split was measured; add a split array or a second file to see held-out "
         "data, which often does not collapse.",
     ),

@@ -18,6 +18,7 @@ from ncollapse.answers.question import (
     percent,
     unresolved,
 )
+from ncollapse.record.readings import ClassRow
 
 
 def nearest(asking: Asking, seen: Seen) -> Answer:
@@ -52,13 +53,7 @@ def minority(asking: Asking, seen: Seen) -> Answer:
         return Answer(
             NO, f"Classes are balanced ({counts[0]} to {counts[-1]} samples): none is small."
         )
-    middle = median(counts)
-    small = [row for row in rows if row.count < middle] or [
-        row for row in rows if row.count <= middle
-    ]
-    large = [row for row in rows if row.count > middle] or [
-        row for row in rows if row.count >= middle
-    ]
+    small, large = halves(rows)
     share = median(row.distance for row in small) / max(
         median(row.distance for row in large), 1e-300
     )
@@ -73,6 +68,28 @@ def minority(asking: Asking, seen: Seen) -> Answer:
     if answer == NO and share < cut["minority_partly"]:
         answer = PARTLY
     return Answer(answer, f"{said}.", numbers)
+
+
+def halves(rows: list[ClassRow]) -> tuple[list[ClassRow], list[ClassRow]]:
+    """The classes smaller than the median count and those larger; those at it where none is."""
+    middle = median(row.count for row in rows)
+    small = [row for row in rows if row.count < middle]
+    large = [row for row in rows if row.count > middle]
+    return (
+        small or [row for row in rows if row.count <= middle],
+        large or [row for row in rows if row.count >= middle],
+    )
+
+
+def at_risk(asking: Asking, seen: Seen) -> tuple[int, int]:
+    """How many classes are small and lie closer to their neighbour than the cut of `minority`
+    allows, and how many there are."""
+    rows = asking.rows(seen)
+    if len(rows) < 3:
+        return 0, len(rows)
+    small, large = halves(rows)
+    far = median(row.distance for row in large)
+    return sum(row.distance < cuts()["minority_partly"] * far for row in small), len(rows)
 
 
 QUESTIONS = (
@@ -103,5 +120,7 @@ QUESTIONS = (
             CANNOT_TELL: "; whether small classes are at risk of merging cannot be told.",
             NOT_MEASURED: ".",
         },
+        headline=dict.fromkeys((YES, PARTLY), "{some} of {all} classes at risk"),
+        share=at_risk,
     ),
 )

@@ -128,6 +128,7 @@ QUESTIONS = (
             CANNOT_TELL: "How the class means stand to one another cannot be told",
             NOT_MEASURED: "How the class means stand to one another was not measured",
         },
+        headline={YES: "simplex", PARTLY: "nearly a simplex", NO: "no simplex"},
     ),
     Question(
         "dual",
@@ -142,5 +143,6 @@ QUESTIONS = (
             CANNOT_TELL: ", nor can it be told whether the classifier follows them.",
             NOT_MEASURED: "; the classifier was not compared with them.",
         },
+        headline={NO: "head off the means", PARTLY: "head near the means"},
     ),
 )

@@ -18,6 +18,7 @@ from ncollapse.answers.question import (
     Question,
     Seen,
     cuts,
+    on_splits,
     percent,
 )
 
@@ -108,6 +109,7 @@ QUESTIONS = (
             CANNOT_TELL: "On {split}, it cannot be told what features vary with",
             NOT_MEASURED: "Where the variance of features sits was not measured",
         },
+        headline=on_splits("collapsed onto the next token"),
         unasked="Only one split was measured; more than one document gives held-out text.",
         task="language",
     ),

@@ -90,6 +90,11 @@ QUESTIONS = (
             CANNOT_TELL: "Whether samples of one label collapse cannot be told",
             NOT_MEASURED: "Spread within labels was not measured",
         },
+        headline={
+            YES: "samples of one label collapsed",
+            PARTLY: "samples of one label partly collapsed",
+            NO: "samples of one label not collapsed",
+        },
         task="multilabel",
     ),
     Question(

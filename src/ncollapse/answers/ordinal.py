@@ -17,6 +17,7 @@ from ncollapse.answers.question import (
     Asking,
     Question,
     Seen,
+    on_splits,
     percent,
 )
 from ncollapse.record.readings import Number
@@ -103,6 +104,7 @@ QUESTIONS = (
             CANNOT_TELL: "; on {split} it cannot be told",
             NOT_MEASURED: "",
         },
+        headline=on_splits("collapsed within grades"),
         unasked="Only one split was measured; add a split array or a second file to see held-out "
         "data, which often does not collapse.",
         task="ordinal",

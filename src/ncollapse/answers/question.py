@@ -115,6 +115,16 @@ class Answer:
     numbers: tuple[Number, ...] = ()
 
 
+def on_splits(what: str) -> dict[str, str]:
+    """The headline of a question that is asked of every split."""
+    return {
+        YES: f"{what} on {{splits}}",
+        PARTLY: f"partly {what} on {{splits}}",
+        NO: f"not {what} on {{splits}}",
+        CANNOT_TELL: f"whether {what} on {{splits}} cannot be told",
+    }
+
+
 @dataclass(frozen=True)
 class Question:
     """One question. id: the same in every version, in JSON too; the text may change.
@@ -124,7 +134,9 @@ class Question:
     is known, the split) → Answer. phrases: by answer, what a report says in running text; others:
     the same of a split that is not the reference; unasked: why a second split has no answer;
     crowded: asked only where more classes are present than a simplex can hold. basis: what an
-    answer without numbers rests on.
+    answer without numbers rests on. headline: by answer, the few words that the head of a report
+    says of it, none where it says nothing; may hold {splits} where it is asked of each, and {some}
+    and {all} where `share` counts them.
     """
 
     id: str
@@ -139,6 +151,8 @@ class Question:
     several_layers: bool = False
     crowded: bool = False
     basis: str = "Class counts alone; no reading was needed."
+    headline: Mapping[str, str] = field(default_factory=dict)
+    share: Callable[[Asking, Seen], tuple[int, int]] | None = None
 
     @property
     def each_split(self) -> bool:

@@ -17,6 +17,7 @@ from ncollapse.answers.question import (
     Question,
     Seen,
     cuts,
+    on_splits,
     percent,
 )
 
@@ -96,6 +97,7 @@ QUESTIONS = (
             CANNOT_TELL: "On {split}, features are not told from ones without direction",
             NOT_MEASURED: "The directions of the features were not measured",
         },
+        headline=on_splits("collapsed to as few directions as targets"),
         unasked=_NO_SECOND,
         task="regression",
     ),

@@ -189,6 +189,7 @@ def measure(
         typer.Option(help="Group attacked inputs by target or predicted too, as splits."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the comparators.")] = 0,
+    show: Annotated[bool, typer.Option("--open", help="Open the report in the browser.")] = False,
     memory_budget: Annotated[str, typer.Option(help="For class scatters, e.g. 2GB.")] = "2GB",
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log and traceback.")] = False,
@@ -222,8 +223,10 @@ def measure(
         raise ValueError("--shots belongs to --transfer, the data of other classes")
     if old is not None and model is None:
         raise ValueError("--old needs --model and --data: a file holds no model to run on it")
-    if resume and output is None:
-        raise ValueError("--resume needs --output, the folder of the interrupted run")
+    if (resume or show) and output is None:
+        raise ValueError(
+            f"--{'resume' if resume else 'open'} needs --output, the folder of the run"
+        )
     if weighting not in ("macro", "micro"):
         raise ValueError(f"--weighting {weighting!r} is unknown; macro or micro is needed")
     if pixels_per_image is not None and (model is None or layers or tokens is not None):
@@ -320,7 +323,7 @@ def measure(
         if not speaks():
             return
         if output is not None:
-            _save(result, output, snapshot)
+            _save(result, output, snapshot, show)
         if json:
             say_json(result.document.to_json())
             return
@@ -359,12 +362,12 @@ def _file(
     return with_ood(found, source, foreign, Options(**options)) if foreign else found
 
 
-def _save(result: Measurement, output: Path, snapshot: Path | None) -> None:
+def _save(result: Measurement, output: Path, snapshot: Path | None, show: bool) -> None:
     from ncollapse.collect.keep.kept import remove_kept
     from ncollapse.record.snapshots import remove_snapshot
     from ncollapse.report.html import write_report
 
-    write_report(result.save(output))
+    write_report(result.save(output), show=show)
     if snapshot is not None:
         remove = remove_kept if snapshot.name == KEPT else remove_snapshot
         remove(snapshot)

@@ -20,6 +20,7 @@ def report(
     film: Annotated[
         bool, typer.Option("--film", help="Also draw film.gif, where the run kept frames.")
     ] = False,
+    show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print no path.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log and traceback.")] = False,
 ) -> None:
@@ -45,6 +46,6 @@ def report(
         made = write_gif(Frames.read(source), folder / "film.gif")
         if not quiet:
             say(f"film     {made}")
-    page = write_report(folder, output)
+    page = write_report(folder, output, show=show)
     if not quiet:
         say(f"report   {page}")

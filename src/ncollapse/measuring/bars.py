@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 from ncollapse.measuring.options import Options
 
 Progress = Callable[[str, int, int], None]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @contextmanager
@@ -22,6 +25,20 @@ def shown(options: Options) -> Iterator[Options]:
             yield replace(options, progress=progress)
     else:
         yield replace(options, progress=None)
+
+
+def barred(function: Callable[P, T]) -> Callable[P, T]:
+    """The same function, with bars in the place of `progress=True` and nothing in that of False."""
+
+    @wraps(function)
+    def call(*args: P.args, **given: P.kwargs) -> T:
+        if given.get("progress") is not True:
+            return function(*args, **given)
+        with bars() as progress:
+            given["progress"] = progress
+            return function(*args, **given)
+
+    return call
 
 
 @contextmanager

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ncollapse.figures import Figures
 from ncollapse.geometry import Distance, Geometry
 from ncollapse.metrics.depth import TOLERANCE, Depth, EffectiveDepth, depth_of
-from ncollapse.record.document import Document
+from ncollapse.record.document import Document, described
 from ncollapse.record.readings import ClassRow, Results, Verdict
 from ncollapse.record.run import GEOMETRY_PARTS, Run
+from ncollapse.record.tables import class_frame, layer_frame, reading_frame
 from ncollapse.record.trace import Trace
+from ncollapse.record.views import View, results_view
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,27 +27,20 @@ if TYPE_CHECKING:
     from ncollapse.theory.subjects.overlay import Overlay
     from ncollapse.theory.targets import TargetOverlay
 
-COLUMNS = (
-    "split",
-    "layer",
-    "key",
-    "value",
-    "null_mean",
-    "floor",
-    "low",
-    "high",
-    "ideal",
-    "n",
-    "definition",
-)
+TABLES: dict[str, Callable[[Any], pd.DataFrame]] = {
+    "readings": reading_frame,
+    "classes": class_frame,
+    "layers": layer_frame,
+}
 
 
 @dataclass(frozen=True, eq=False)
-class Measurement:
+class Measurement(Figures):
     """Readings with comparators, verdicts, class rows, and the geometry of every split.
 
-    `print(m)` shows the table, `m.to_frame()` holds every number, `m.save(folder)` writes
-    results.json, classes.csv, layers.csv and geometry.safetensors; `Measurement.load` reads them.
+    `print(m)` shows the table, `m["train"]["head"]["nc1_fisher"]` is one reading, `m.to_frame()`
+    holds every number, `m.plot("gram")` draws, `m.save(folder)` writes results.json, classes.csv,
+    layers.csv and geometry.safetensors; `Measurement.load` reads them.
     """
 
     document: Document
@@ -70,6 +67,25 @@ class Measurement:
         if not self.geometries:
             raise ValueError("this measurement holds no geometry; geometry.safetensors is missing")
         return self.geometries.get(self.document.reference) or next(iter(self.geometries.values()))
+
+    def __getitem__(self, split: str) -> View:
+        """m[split][layer][key] → Reading: mappings, read only. Raises KeyError, with what there is,
+        for a name that is not there."""
+        found: View = results_view(self.results)[split]
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.results)
+
+    def __contains__(self, split: object) -> bool:
+        return split in self.results
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self.results)
+
+    def keys(self) -> View:
+        """The splits."""
+        return results_view(self.results)
 
     def value(self, key: str, split: str | None = None, layer: str | None = None) -> float | None:
         """One reading's value; of the reference split and the head's layer unless named."""
@@ -157,32 +173,35 @@ class Measurement:
 
         return render_html(self.document)
 
-    def to_frame(self) -> pd.DataFrame:
-        """One row a reading: split, layer, key, value, null_mean, floor, low, high, ideal, n,
-        definition."""
-        import pandas as pd
+    def __repr__(self) -> str:
+        return f"<Measurement of {described(self.document)}>"
 
-        rows = [
-            (
-                split,
-                layer,
-                key,
-                reading.value,
-                None if reading.null is None else reading.null.mean,
-                reading.floor,
-                None if reading.interval is None else reading.interval[0],
-                None if reading.interval is None else reading.interval[1],
-                reading.ideal,
-                reading.n,
-                reading.definition,
-            )
-            for split, layers in self.results.items()
-            for layer, readings in layers.items()
-            for key, reading in readings.items()
-        ]
-        frame = pd.DataFrame(rows, columns=list(COLUMNS))
-        numbers = ["value", "null_mean", "floor", "low", "high", "ideal"]
-        return frame.astype(dict.fromkeys(numbers, "float64"))
+    def to_dict(self) -> dict[str, Any]:
+        """What results.json holds; no NaN."""
+        return self.document.to_dict()
+
+    def to_json(self) -> str:
+        """results.json as text."""
+        return self.document.to_json()
+
+    def to_frame(self, table: str = "readings") -> pd.DataFrame:
+        """A table of what was read.
+
+        table: "readings", one row a reading (split, layer, key, value, null_mean, floor, low, high,
+        ideal, n, definition); "classes", one row a class, split and layer, as classes.csv;
+        "layers", one row a split and layer, a column a key. Raises ValueError for another table.
+        """
+        if table not in TABLES:
+            raise ValueError(f"table={table!r} is unknown; one of {', '.join(TABLES)} is needed")
+        return TABLES[table](self.classes if table == "classes" else self.results)
+
+    def _parts(self) -> dict[str, Any]:
+        run = self.run()
+        rows = [(row.split, row.layer) for row in self.classes]
+        at = (run.split, self.document.layer)
+        found: dict[str, Any] = {"document": self.document, "trace": self.trace, **run.geometry}
+        found["classes"] = [self.classes[i] for i, place in enumerate(rows) if place == at]
+        return {name: value for name, value in found.items() if value is not None}
 
     def compare(self, other: Measurement | Geometry | Prediction) -> Comparison:
         """Against another measurement (readings and geometry), a geometry (distance), or a
@@ -238,11 +257,12 @@ class Measurement:
         }
         return Run(self.document, None, self.classes, self.trace, arrays, prediction=prediction)
 
-    def save_html(self, path: Path | str) -> Path:
-        """Write the report: one HTML page of its own, readable offline and without scripts."""
+    def save_html(self, path: Path | str, *, show: bool = False) -> Path:
+        """Write the report: one HTML page of its own, readable offline and without scripts; `show`
+        opens it in the browser."""
         from ncollapse.report.html import write_page
 
-        return write_page(self.run(), path)
+        return write_page(self.run(), path, show=show)
 
     @classmethod
     def load(cls, folder: Path | str) -> Measurement:

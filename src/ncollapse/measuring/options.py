@@ -38,6 +38,7 @@ class MeasureOptions(TypedDict, total=False):
     resume: bool
     progress: Progress | bool | None
     keys: Iterable[str] | None
+    metrics: Iterable[str] | str | None
     min_count: int
     pair_budget: float
     task: str
@@ -153,6 +154,7 @@ def options_of(verb: str, given: Mapping[str, Any], others: tuple[str, ...] = ()
 
     Raises TypeError for a keyword that the verb does not have, with the nearest that it has.
     """
+    given = _same(given)
     for name in given:
         if name not in NAMES:
             known = (*others, *NAMES)
@@ -162,13 +164,31 @@ def options_of(verb: str, given: Mapping[str, Any], others: tuple[str, ...] = ()
     return Options(**given)
 
 
+def _same(given: Mapping[str, Any]) -> dict[str, Any]:
+    """`metrics` under the name that it has here, `keys`; unknown ones are refused before a pass
+    over the data is made."""
+    found = {name: value for name, value in given.items() if name != "metrics"}
+    asked = given.get("metrics")
+    if asked is not None:
+        if found.get("keys") is not None:
+            raise ValueError("metrics and keys are one choice under two names; pass one of them")
+        found["keys"] = (asked,) if isinstance(asked, str) else tuple(asked)
+        chosen_keys(found["keys"])
+    return found
+
+
 def chosen_keys(keys: Iterable[str] | None) -> frozenset[str] | None:
     """Metrics to read, None for all. Raises ValueError for an unknown key."""
     if keys is None:
         return None
     unknown = sorted(set(keys) - set(METRICS))
     if unknown:
-        raise ValueError(f"key {unknown[0]!r} is no metric; `ncollapse explain` lists them")
+        near = difflib.get_close_matches(unknown[0], METRICS, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise ValueError(
+            f"key {unknown[0]!r} is no metric; {hint}nc.list_metrics() and `ncollapse explain` "
+            "list them"
+        )
     return frozenset(keys)
 
 

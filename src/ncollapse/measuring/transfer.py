@@ -21,6 +21,7 @@ from ncollapse.downstream.overcollapse import LEAST, OverCollapse, moved, over_c
 from ncollapse.downstream.probes import check_shots
 from ncollapse.downstream.transfer import INPUT, Transfer, kept_within, layer_transfer
 from ncollapse.downstream.transferability import FEW
+from ncollapse.measuring.bars import barred
 from ncollapse.measuring.measurement import Measurement
 
 # Inputs of so many numbers at most are a layer of their own; wider layers are left out.
@@ -30,6 +31,7 @@ SAMPLES, SURROUNDED = 4000, 600
 WHOLE = "target"
 
 
+@barred
 def measure_transfer(
     model: nn.Module,
     target: Any,
@@ -46,7 +48,7 @@ def measure_transfer(
     samples: int = SAMPLES,
     seed: int = 0,
     description: str = "target",
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> Transfer:
     """What a target task of other classes finds in the frozen features of a model, layer by layer.
 
@@ -59,7 +61,7 @@ def measure_transfer(
     source: data that the model was trained on. With it over-collapse is read: how features mix a
     class with what lies around it, and what share of variance each layer keeps within classes. At
     most `samples` target samples are read, spread evenly; negative labels are skipped. The model is
-    left as it was.
+    left as it was. `progress(stage, done, total)` is called along the way; True shows bars.
 
     Raises ValueError for target classes with no sample beyond the shots, one target class, labels
     that are no class numbers, and whatever `measure` raises of layers and heads.
@@ -69,6 +71,7 @@ def measure_transfer(
         raise ValueError(
             f"shots={shots}, draws={draws}; at least one number of shots and 2 draws are needed"
         )
+    told = progress if callable(progress) else None
     taps = Taps(model, layers, head=head, pool=pool)
     inputs = _Inputs(unpack)
     stream = ModelStream(
@@ -78,7 +81,7 @@ def measure_transfer(
         limit=limit,
         batch_size=batch_size,
         ignore_index=None,
-        progress=progress,
+        progress=told,
         foreign=True,
     )
     notes: list[str] = []
@@ -106,8 +109,8 @@ def measure_transfer(
             seed=seed,
             source=source_probabilities if name == HEAD else None,
         )
-        if progress is not None:
-            progress("transfer", number + 1, len(features))
+        if told is not None:
+            told("transfer", number + 1, len(features))
     widest = max(rows.shape[1] for rows in features.values())
     if len(labels) < FEW * widest:
         notes.append(

@@ -123,6 +123,9 @@ class Document:
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
 
+    def __repr__(self) -> str:
+        return f"<Document of {described(self)}>"
+
     @classmethod
     def build(
         cls,
@@ -199,6 +202,23 @@ class Document:
     def write(self, path: Path | str) -> None:
         """Write as JSON, atomically."""
         write_text(Path(path), self.to_json() + "\n")
+
+
+def described(document: Document) -> str:
+    """What a document is of, in one short line."""
+    source = document.source
+    sizes = document.config.get("splits")
+    splits = ", ".join(
+        f"{split} {sizes[split]:,}" if isinstance(sizes, dict) and split in sizes else split
+        for split in list(document.results)[:4]
+    )
+    layers = {layer for found in document.results.values() for layer in found}
+    number = sum(len(r) for found in document.results.values() for r in found.values())
+    return (
+        f"{source if len(source) <= 40 else source[:39] + '…'}: {document.num_classes:,} "
+        f"{document.counted}, {document.num_features:,} features; {splits or 'no split'}; "
+        f"{number} readings of {len(layers)} layer{'s' * (len(layers) != 1)}"
+    )
 
 
 def read_document(path: Path | str) -> Document:

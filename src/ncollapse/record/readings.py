@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -45,6 +46,10 @@ class Reading:
     def best(self) -> float | None:
         """The estimate where there is one, else the value."""
         return self.value if self.estimate is None else self.estimate
+
+    def __float__(self) -> float:
+        """The value; NaN where it could not be read."""
+        return math.nan if self.value is None else self.value
 
     def to_dict(self) -> dict[str, Any]:
         found = asdict(self)

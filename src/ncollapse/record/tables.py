@@ -8,10 +8,14 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple, fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ncollapse.record.atomic import write_text
 from ncollapse.record.checks import LARGEST
 from ncollapse.record.readings import ClassRow, Results
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CLASS_COLUMNS = tuple(column.name for column in fields(ClassRow))
 # Files of schema 1.1 and before lack these.
@@ -20,6 +24,50 @@ LAYER_COLUMNS = (
     "split", "layer", "key", "value", "null", "floor", "low", "high", "ideal", "n", "definition",
     "estimate",
 )  # fmt: skip
+
+
+FRAME_COLUMNS = (
+    "split", "layer", "key", "value", "null_mean", "floor", "low", "high", "ideal", "n",
+    "definition",
+)  # fmt: skip
+
+
+def reading_frame(results: Results) -> pd.DataFrame:
+    """One row a reading."""
+    import pandas as pd
+
+    rows = [
+        (
+            split, layer, key, r.value, None if r.null is None else r.null.mean, r.floor,
+            *((None, None) if r.interval is None else r.interval), r.ideal, r.n, r.definition,
+        )
+        for split, layers in results.items()
+        for layer, readings in layers.items()
+        for key, r in readings.items()
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=list(FRAME_COLUMNS))
+    numbers = ["value", "null_mean", "floor", "low", "high", "ideal"]
+    return frame.astype(dict.fromkeys(numbers, "float64"))
+
+
+def layer_frame(results: Results) -> pd.DataFrame:
+    """One row a split and layer, a column a key; NaN where a layer lacks a reading."""
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = [
+        {"split": split, "layer": layer, **{key: r.value for key, r in readings.items()}}
+        for split, layers in results.items()
+        for layer, readings in layers.items()
+    ]
+    frame = pd.DataFrame(rows)
+    return frame.astype(dict.fromkeys(frame.columns[2:], "float64"))
+
+
+def class_frame(rows: Iterable[ClassRow]) -> pd.DataFrame:
+    """One row a class, split and layer."""
+    import pandas as pd
+
+    return pd.DataFrame([astuple(row) for row in rows], columns=list(CLASS_COLUMNS))
 
 
 def write_classes(path: Path | str, rows: Iterable[ClassRow]) -> None:

@@ -8,8 +8,9 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
+from ncollapse.figures import Shown, as_json
 from ncollapse.record.atomic import write_text
 from ncollapse.record.tables import count, finite
 
@@ -40,10 +41,11 @@ class TraceRow:
 
 
 @dataclass
-class Trace:
+class Trace(Shown):
     """Rows in order of time. With a `path` every append is flushed to disk before it returns;
     a line cut by a crash is dropped when the file is read or continued."""
 
+    _shown: ClassVar[str] = "render_trace"
     rows: list[TraceRow] = field(default_factory=list)
     path: Path | None = None
 
@@ -99,6 +101,34 @@ class Trace:
     def before(self, step: int) -> Trace:
         """The rows of earlier steps: what a resumed run keeps."""
         return Trace([row for row in self.rows if row.step < step])
+
+    def __repr__(self) -> str:
+        if not self.rows:
+            return "Trace(empty)"
+        steps = [row.step for row in self.rows]
+        splits = ", ".join(dict.fromkeys(row.split for row in self.rows))
+        keys = len({row.key for row in self.rows})
+        return (
+            f"Trace({len(steps):,} rows: {keys} readings of {splits}; steps {min(steps)} to "
+            f"{max(steps)})"
+        )
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """Columns: step, epoch, split, layer, key and value, each a list with an entry a row; null
+        where a value could not be read."""
+        return {name: [getattr(row, name) for row in self.rows] for name in COLUMNS}
+
+    def to_json(self) -> str:
+        """`to_dict` as text."""
+        return as_json(self.to_dict())
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Trace:
+        """Rebuild what `to_dict` gave."""
+        return cls([TraceRow(*row) for row in zip(*(data[n] for n in COLUMNS), strict=True)])
+
+    def _parts(self) -> dict[str, Any]:
+        return {"trace": self}
 
     def to_frame(self) -> pd.DataFrame:
         """One row a reading."""

@@ -1,9 +1,11 @@
-"""A run folder as one self-contained page: no network, no script, light and dark."""
+"""A run folder as one self-contained page: no network, light and dark, whole without scripts (one
+of its own sorts tables)."""
 
 from __future__ import annotations
 
 import base64
 import json
+import webbrowser
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -21,6 +23,8 @@ from ncollapse.record.run import Run
 from ncollapse.record.trace import Trace
 from ncollapse.report import along, attacks, foreign, words
 from ncollapse.report import prediction as theory
+from ncollapse.report.actions import COLUMNS, actions
+from ncollapse.report.data import class_data
 from ncollapse.report.downstream import table
 from ncollapse.report.terminal import number
 
@@ -56,6 +60,10 @@ def render_page(
     content: dict[str, Any] = {
         "document": document,
         "header": header(document),
+        "headline": words.headline(run),
+        "actions": actions(document),
+        "action_columns": COLUMNS,
+        "with_data": True,
         "cards": words.cards(document),
         "sections": list(zip(ascii_uppercase, drawn, strict=False)),
         "figures": _theory(run),
@@ -74,10 +82,7 @@ def render_page(
         "foreign": foreign.section(document),
         "gif": None,
         "readings": _readings(document),
-        "worst": words.worst(run.classes, run.split, document.layer),
-        "classes_total": len(
-            [r for r in run.classes if (r.split, r.layer) == (run.split, document.layer)]
-        ),
+        **_classes(run),
         "split": run.split,
         "layers": _layers(document),
         "layer_columns": [
@@ -97,17 +102,19 @@ def render_page(
     )
     environment.filters["short"] = _short
     template = environment.get_template("page.html")
-    page = template.render(content)
+    tried: list[dict[str, Any]] = [{}, {"with_data": False}]
     if run.film is not None and film is not None:
-        gif = _embedded(run.film)
-        whole = template.render({**content, "gif": gif})
-        page = whole if len(whole.encode()) <= LARGEST else page
+        tried = [{"gif": _embedded(run.film)}, *tried]
+    for more in tried:  # what is large goes first: the film, then the numbers behind figures
+        page = template.render({**content, **more})
+        if len(page.encode()) <= LARGEST:
+            break
     return page
 
 
 def write_report(folder: Path | str, target: Path | str | None = None, **options: Any) -> Path:
     """Read a run folder and write its page, whole or not at all; report.html in the folder
-    unless `target` is given. Options are those of `render_page`."""
+    unless `target` is given. Options are those of `write_page`."""
     run = Run.read(folder)
     place = Path(folder)
     if target is None:
@@ -115,12 +122,33 @@ def write_report(folder: Path | str, target: Path | str | None = None, **options
     return write_page(run, target, **options)
 
 
-def write_page(run: Run, target: Path | str, **options: Any) -> Path:
-    """Write the page of a run, whole or not at all. Options are those of `render_page`."""
+def write_page(run: Run, target: Path | str, *, show: bool = False, **options: Any) -> Path:
+    """Write the page of a run, whole or not at all; show: open it in the browser. Other options are
+    those of `render_page`."""
     path = Path(target)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, render_page(run, **options))
+    if show:
+        webbrowser.open(path.resolve().as_uri())
     return path
+
+
+def _classes(run: Run) -> dict[str, Any]:
+    """The rows of the table of classes, how many there are, and all of them as a file."""
+    layer = run.document.layer
+    rows = [row for row in run.classes if (row.split, row.layer) == (run.split, layer)]
+    worst = words.worst(run.classes, run.split, layer)
+    cells = [
+        (
+            row.name,
+            str(row.count),
+            *(_short(v) for v in (row.within**0.5, row.share)),
+            row.nearest,
+            *(_short(v) for v in (row.distance, row.norm, row.cosine, row.accuracy)),
+        )
+        for row in worst
+    ]
+    return {"worst": cells, "classes_total": len(rows), "class_data": class_data(rows)}
 
 
 def header(document: Document) -> list[str]:

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ncollapse.answers.cuts import calibrated
+from ncollapse.answers.headline import headline as asked
 from ncollapse.answers.question import NOT_MEASURED
 from ncollapse.answers.questions import identified, question_of, questions, verdict_on
 from ncollapse.metrics.catalog import METRICS
 from ncollapse.record.document import USUAL, Document
 from ncollapse.record.readings import HEAD, ClassRow, Reading, Verdict
+from ncollapse.record.run import Run
 from ncollapse.report.terminal import number
 
 UNCALIBRATED = (
@@ -21,6 +23,8 @@ UNCALIBRATED = (
 )
 # A null below this is rounding: the reading is ideal by construction (two classes).
 TRIVIAL = 1e-9
+# So many rows of classes at most; their file beside the table has all.
+LISTED = 1000
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,40 @@ def kind(key: str) -> str:
     return "number" if row is None else row.unit
 
 
+@dataclass(frozen=True)
+class Headline:
+    """The head of the page: a sentence, and the number that it begins with, with what that is."""
+
+    sentence: str
+    value: str
+    label: str
+    compared: str
+
+
+def headline(run: Run) -> Headline:
+    """What the answers come to, in one sentence and one number."""
+    document = run.document
+    found = asked(document, run.classes)
+    first = found.number
+    if first is None:
+        return Headline(found.sentence, "", "", "")
+    reading = document.results.get(first.split, {}).get(first.layer, {}).get(first.key)
+    row = METRICS.get(first.key)
+    return Headline(
+        found.sentence,
+        number(first.value, kind(first.key)),
+        f"{first.key if row is None else row.title} on {first.split}",
+        _compared(first.key, reading),
+    )
+
+
+def _compared(key: str, reading: Reading | None) -> str:
+    """What noise would read."""
+    if reading is None or reading.null is None or abs(reading.null.mean) <= TRIVIAL:
+        return ""
+    return f"noise {number(reading.null.mean + 0.0, kind(key))}".replace("-0.00", "0.00")
+
+
 def cards(document: Document) -> list[Card]:
     """Verdicts in their order, each with number, comparator and what the number is."""
     found = []
@@ -72,16 +110,12 @@ def cards(document: Document) -> list[Card]:
         if first is not None:
             reading = document.results.get(first.split, {}).get(first.layer, {}).get(first.key)
         row = None if first is None else METRICS.get(first.key)
-        compared = ""
-        if reading and first and reading.null and abs(reading.null.mean) > TRIVIAL:
-            compared = f"noise {number(reading.null.mean + 0.0, kind(first.key))}"
-            compared = compared.replace("-0.00", "0.00")
         found.append(
             Card(
                 verdict,
                 verdict.answer.replace(" ", "-"),
                 "" if first is None else number(first.value, kind(first.key)),
-                compared,
+                "" if first is None else _compared(first.key, reading),
                 "" if first is None else first.key,
                 "" if row is None else row.formula,
                 "" if row is None else row.meaning,
@@ -206,7 +240,7 @@ def unknown(document: Document) -> list[tuple[str, str]]:
 
 
 def worst(
-    rows: Sequence[ClassRow], split: str, layer: str = HEAD, count: int = 20
+    rows: Sequence[ClassRow], split: str, layer: str = HEAD, count: int = LISTED
 ) -> list[ClassRow]:
     """The classes widest for the distance to their nearest neighbour."""
     mine = [row for row in rows if row.split == split and row.layer == layer]

@@ -17,7 +17,7 @@ from ncollapse.theory.subjects.imbalance import Threshold
 from ncollapse.theory.words import LINES, assumption_lines, certificate_line, fit, number, wrapped
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class OrdinalPrediction(Prediction):
     """The optimum of `OrdinalUFM`: positions z* on the latent line, ‖w*‖, thresholds, phase.
 

@@ -46,11 +46,11 @@ def predict(
     features H (d, N) and bias b, solved to a relative duality gap of `tolerance`.
 
     counts: samples of every class, in class order. loss: "ce", "mse", "rescaled", "ls", "focal",
-    "weighted", "la", "cdt", "vs" (further keywords are the loss's own: factor, target, smoothing,
-    gamma, weight, strength), "dr" (fixed heads) or a loss of `ncollapse.losses`. weight_decay λ_W
-    (5e-4), feature_decay λ_H (1e-5): positive; the logits depend on N λ_W λ_H alone. bias: "free"
-    (default), "none", or λ_b > 0. num_features: d, None = as wide as needed. nonnegative: features
-    after a ReLU.
+    "weighted", "la", "cdt", "vs" (further keywords are the loss's own: factor, target, gamma,
+    strength, and by torch's names label_smoothing and weight, a number a class), "dr" (fixed
+    heads) or a loss of `ncollapse.losses`. weight_decay λ_W (5e-4), feature_decay λ_H (1e-5):
+    positive; the logits depend on N λ_W λ_H alone. bias: "free" (default), "none", or λ_b > 0.
+    num_features: d, None = as wide as needed. nonnegative: features after a ReLU.
     model: "ufm" (above); "lpm" with weight_energy, feature_energy; "normalized" with temperature;
     "deep-linear" and "deep-relu" with depth M matrices (mean squared error, no bias; the latter
     never certified); "gufm" with weight_decay;

@@ -7,13 +7,14 @@ import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ncollapse.figures import Figures
 from ncollapse.geometry import Geometry
 from ncollapse.record.document import shipped_schema
 from ncollapse.record.provenance import own_version
@@ -22,6 +23,9 @@ from ncollapse.theory.problems.problem import Problem
 from ncollapse.theory.proof import Certificate
 from ncollapse.theory.solution import Solution
 from ncollapse.theory.subjects.imbalance import Threshold, minority_thresholds
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCHEMA_VERSION = "1.0"
 # Up to here a document holds every class; beyond, blocks of classes with equal counts.
@@ -33,7 +37,7 @@ SAME_ROW = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
-class Prediction:
+class Prediction(Figures):
     """The optimum of a problem with its certificate, thresholds, assumptions and sources.
 
     problem: what was solved. solution: the point and what is proven of it. `print(p)` shows a
@@ -153,6 +157,24 @@ class Prediction:
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row a class: count, norms of its mean and weight row, logit margin, whether it is
+        collapsed with another."""
+        frame = self.geometry.to_frame()
+        frame["margin"] = self.logit_margins.tolist()
+        frame["collapsed"] = frame["class"].isin(self.collapsed_classes)
+        return frame
+
+    def _parts(self) -> dict[str, Any]:
+        return self.geometry._parts()
+
+    def __repr__(self) -> str:
+        p = self.problem
+        loss = getattr(getattr(p, "loss", None), "name", "")
+        what = f"{p.num_classes} {'classes' if 'counts' in vars(p) else 'targets'}"
+        said = ", ".join(part for part in (type(p).__name__, what, loss) if part)
+        return f"<{type(self).__name__} of {said}: {self.solution.status}>"
 
     def __str__(self) -> str:
         from ncollapse.theory.words import render

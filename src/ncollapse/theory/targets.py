@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -16,11 +16,14 @@ from ncollapse.theory.assumptions import Assumption
 from ncollapse.theory.prediction import SCHEMA_VERSION, Prediction
 from ncollapse.theory.problems.nrc import SIGNED, RegressionUFM
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 # A measured network has the predicted targets when their covariance is as near as this.
 ALIKE = 0.01
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TargetPrediction(Prediction):
     """The optimum of `RegressionUFM`: Gram matrix of the head, spectrum of the features, errors.
 
@@ -172,6 +175,16 @@ class TargetPrediction(Prediction):
             "sources": list(self.sources),
             "warnings": list(self.warnings),
         }
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row a target: its mean squared error, the norm of its weight row."""
+        import pandas as pd
+
+        norms = self.gram.diagonal().clamp_min(0).sqrt()
+        rows = {"target": range(len(self.errors)), "error": self.errors, "weight_norm": norms}
+        return pd.DataFrame({name: list(map(float, v)) for name, v in rows.items()}).astype(
+            {"target": int}
+        )
 
     def __str__(self) -> str:
         return render(self.to_dict())

@@ -23,6 +23,7 @@ from ncollapse.collect.tap.taps import Taps
 from ncollapse.collect.tap.tokens import token_kind
 from ncollapse.control.held import Dial
 from ncollapse.errors import NCollapseWarning
+from ncollapse.figures import Figures
 from ncollapse.measuring.loaders import split_loaders
 from ncollapse.measuring.measure import measure_cache
 from ncollapse.measuring.measurement import Measurement
@@ -48,7 +49,7 @@ KEYS = followed(None)
 SPACING = 1.25
 
 
-class Tracker:
+class Tracker(Figures):
     """Follows a model: every epoch, every so many steps, or at log-spaced steps.
 
     Probing: `train` and `test` (or `data`) are loaders, datasets or pairs of tensors, as in
@@ -290,6 +291,12 @@ class Tracker:
         self._laws.close()
 
     # ---- results ------------------------------------------------------------------------------
+    def _parts(self) -> dict[str, Any]:
+        return {**({} if self.latest is None else self.latest._parts()), "trace": self.trace}
+
+    def __repr__(self) -> str:
+        return f"<Tracker of {self.description} after {self.steps:,} steps: {self.trace!r}>"
+
     @property
     def trace(self) -> Trace:
         """Every reading so far."""

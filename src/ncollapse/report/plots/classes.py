@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,21 +17,19 @@ from ncollapse.report.plots.ink import (
     TRAIN,
     canvas,
     place,
-    plain,
     style,
     to_svg,
 )
+from ncollapse.report.plots.labels import Box, name_dots
 
 WIDTH, HEIGHT = 490.0, 306.0
 LABELLED = 5
 # Beyond this many classes their density is shaded, so that a page stays small.
 MANY = 400
-# Up to here names keep clear of every dot, beyond it of the loosest only.
+# Beyond this many classes dots are small.
 CROWD = 60
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-PLACES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1.2), (-1, 1.2), (1, -1.2), (-1, -1.2))
 SHADE = (0.18, 0.50, 0.80)
-Box = tuple[float, float, float, float]
 
 
 def looseness(row: ClassRow) -> float:
@@ -66,9 +63,13 @@ def class_scatter(rows: Sequence[ClassRow], alt: str) -> str:
         axes.set_axisbelow(True)
         axes.tick_params(length=3, which="major")
         axes.tick_params(length=0, which="minor")
-        if x_unit == y_unit == "":
-            _guides(axes)
-        _label(axes, drawn, ranked, x, y, areas)
+        said = _guides(axes) if x_unit == y_unit == "" else []
+        # A shaded density is no dot that a name could hide.
+        dots = range(len(drawn)) if len(drawn) <= MANY else ranked
+        name_dots(
+            axes, {i: drawn[i].name for i in ranked}, x, y, areas, dots=dots, taken=said,
+            ink=INK, line=FAINT, size=SMALL,
+        )  # fmt: skip
         return to_svg(figure, "classes", alt)
 
 
@@ -120,8 +121,9 @@ def _shade(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
     inside.axis("off")
 
 
-def _guides(axes: Axes) -> None:
-    """Lines of equal spread over distance that cross the picture."""
+def _guides(axes: Axes) -> list[Box]:
+    """Lines of equal spread over distance that cross the picture; the boxes of their names."""
+    names = []
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     span = np.geomspace(max(left, 1e-6 * right), right, 60)
     drawn = 0
@@ -132,8 +134,10 @@ def _guides(axes: Axes) -> None:
         drawn += 1
         axes.plot(span, share * span, color=FAINT, linewidth=0.9, dashes=(3, 3), zorder=1)
         end = int(np.flatnonzero(inside)[-1])
+        text = f"{share:g} × distance"
+        names.append((text, span[end], share * span[end]))
         axes.annotate(
-            f"{share:g} × distance",
+            text,
             (span[end], share * span[end]),
             xytext=(-4, 5),
             textcoords="offset points",
@@ -144,50 +148,5 @@ def _guides(axes: Axes) -> None:
         )
     axes.set_xlim(left, right)
     axes.set_ylim(bottom, top)
-
-
-def _label(
-    axes: Axes,
-    rows: Sequence[ClassRow],
-    which: Sequence[int],
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
-    areas: NDArray[np.float64],
-) -> None:
-    """Names beside their dots, at the first of some places where nothing else stands."""
-    frame = axes.get_window_extent()
-    spots = axes.transData.transform(np.stack([x, y], axis=1))
-    radii = np.sqrt(areas / np.pi)
-    dots = range(len(rows)) if len(rows) <= CROWD else which
-    taken: list[Box] = [
-        (px - r, py - r, px + r, py + r)
-        for (px, py), r in ((spots[i].tolist(), float(radii[i])) for i in dots)
-    ]
-    for i in which:
-        text = plain(rows[i].name, 14)
-        at = [float(place) for place in spots[i]]
-        radius = float(radii[i]) + 3
-        wide, high = 6.2 * len(text) + 2, SMALL + 3
-        best: tuple[float, float, Box] | None = None
-        for away, (dx, dy) in product((0.0, 12.0, 26.0, 42.0), PLACES):
-            reach = radius + away
-            left = at[0] + dx * reach - (wide if dx < 0 else wide / 2 if dx == 0 else 0)
-            middle = at[1] + dy * (reach + (high / 2 if dx == 0 else 2))
-            box = (left, middle - high / 2, left + wide, middle + high / 2)
-            inside = frame.x0 <= box[0] and box[2] <= frame.x1 and frame.y0 <= box[1]
-            if inside and box[3] <= frame.y1 and not any(_meet(box, other) for other in taken):
-                best = (left, middle, box)
-                break
-        if best is None:
-            continue
-        taken.append(best[2])
-        spot = axes.transData.inverted().transform((best[0], best[1]))
-        axes.text(spot[0], spot[1], text, color=INK, va="center", fontsize=SMALL, zorder=6)
-        if away:
-            edge = best[0] if dx > 0 else best[0] + (wide if dx < 0 else wide / 2)
-            end = axes.transData.inverted().transform((edge, best[1]))
-            axes.plot([x[i], end[0]], [y[i], end[1]], color=FAINT, linewidth=0.8, zorder=4)
-
-
-def _meet(a: Box, b: Box) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+    places = [(text, *axes.transData.transform((x, y)).tolist()) for text, x, y in names]
+    return [(x - 4 - 6 * len(text), y + 4, x - 3, y + 18) for text, x, y in places]

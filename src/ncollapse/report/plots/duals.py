@@ -15,10 +15,10 @@ from ncollapse.report.plots.ink import (
     TRAIN,
     canvas,
     place,
-    plain,
     style,
     to_svg,
 )
+from ncollapse.report.plots.labels import shortened
 
 WIDTH, HEIGHT = 366.0, 306.0
 # Up to here every class has a line with its name.
@@ -42,12 +42,12 @@ def dual_plot(rows: Sequence[ClassRow], alt: str) -> str | None:
         axes.axvline(1, color=FAINT, linewidth=1.2, zorder=1)
         if len(ranked) <= NAMED:
             _lines(axes, values, left)
-            axes.set_yticks(range(len(ranked)), [plain(name, 12) for _, name in ranked])
+            axes.set_yticks(range(len(ranked)), [shortened(name, 12) for _, name in ranked])
         else:
             axes.step(values, range(len(ranked)), color=TRAIN, where="mid", linewidth=1.8)
             axes.set_yticks([])
             axes.set_ylabel(f"{len(ranked)} classes, least aligned first")
-            shown = "\n".join(f"{plain(name, 14)}  {value:.3f}" for value, name in ranked[:3])
+            shown = "\n".join(f"{shortened(name)}  {value:.3f}" for value, name in ranked[:3])
             axes.text(
                 0.03, 0.04, "least aligned\n" + shown, transform=axes.transAxes,
                 color=INK, fontsize=SMALL, va="bottom", linespacing=1.4,

@@ -25,8 +25,10 @@ from ncollapse.report.plots.ink import (
 )
 
 Array = NDArray[np.float64]
-# Beyond this many classes neighbours are averaged into this many blocks.
-BLOCKS = 50
+# Beyond so many classes neighbours are averaged, into so many blocks: few enough to be seen.
+SINGLE, BLOCKS = 50, 30
+# Colours reach their full strength no earlier than here, so that rounding is no pattern.
+LEAST, LEAST_GAP = 0.1, 0.01
 WIDTH, HEIGHT, SIDE = 366.0, 306.0, 126.0
 ABOVE, BELOW = (0.80, 0.36, 0.0), (0.0, 0.42, 0.72)
 
@@ -51,7 +53,7 @@ def gram_map(
             f"the prediction has {len(theory)} classes and the measurement {len(unit)}; the same "
             "classes in the same order are needed"
         )
-    order, sizes = _order(unit, counts)
+    order, sizes = blocks_of(unit, counts)
     measured = block_cosines(unit[order], sizes)
     ideal = _simplex(len(unit), sizes)
     if theory is not None:
@@ -59,24 +61,26 @@ def gram_map(
     blocks = len(sizes)
     off = ~np.eye(blocks, dtype=bool) if blocks == len(unit) else np.ones((blocks, blocks), bool)
     gap = np.where(off, measured - ideal, 0.0)
-    reach = float(np.abs(gap).max())
-    # Blocks have no cosine of 1 with themselves: their own size is the scale.
-    scale = 1.0 if blocks == len(unit) else max(float(np.abs(measured).max()), 1e-9)
+    reach = max(float(np.abs(gap).max()), LEAST_GAP)
+    single = blocks == len(unit)
+    # Blocks have no cosine of 1 with themselves: their own size is the scale, of the gap too.
+    scale = 1.0 if single else max(float(np.abs(measured).max()), LEAST)
+    reach = reach if single else max(scale, reach)
     with style("gram"):
         figure = canvas(WIDTH, HEIGHT)
         right, top = WIDTH - SIDE - 12, HEIGHT - SIDE - 18
         panels = (
             (42.0, top, "measured", measured, scale),
             (right, top, "simplex" if theory is None else "predicted", ideal, scale),
-            (42.0, 18.0, "difference", gap, max(reach, 1e-9)),
+            (42.0, 18.0, "difference", gap, reach),
         )
         shown = [plain(names[i], 5) for i in order] if len(names) == len(unit) <= 12 else []
         if len(set(shown)) < len(shown):
             shown = []  # cut names that look alike say nothing
         for left, bottom, title, values, size in panels:
             axes = place(figure, left, bottom, SIDE, SIDE)
-            heat(axes, values, size)
-            said = f"±{size:.2g}" if size > 1e-6 else "none"
+            heat(axes, values, size, root=single)
+            said = f"±{size:.2g}" if np.abs(values).max() > 1e-6 else "none"
             axes.set_title(title, loc="left", fontsize=NORMAL, pad=4, color=INK)
             axes.set_title(said, loc="right", fontsize=SMALL, pad=4, color=FAINT)
             if shown and left < right:
@@ -89,8 +93,8 @@ def gram_map(
 
 def gram_note(classes: int, counts: NDArray[Any] | None) -> str:
     """How the heat map orders the classes, in words."""
-    if classes > BLOCKS:
-        return f"cosines, {BLOCKS} blocks of like ones"
+    if classes > SINGLE:
+        return f"mean cosines, {BLOCKS} sorted blocks"
     return "cosines, " + ("largest class first" if _uneven(counts) else "in class order")
 
 
@@ -122,17 +126,24 @@ def block_cosines(unit: Array, sizes: NDArray[np.int64]) -> Array:
     return means
 
 
+def measured_blocks(unit: Array, order: NDArray[np.int64], sizes: NDArray[np.int64]) -> Array:
+    """Mean cosines of the classes in this order, by blocks of these sizes."""
+    return block_cosines(unit[order], sizes)
+
+
 def _simplex(classes: int, sizes: NDArray[np.int64]) -> Array:
     ideal = np.full((len(sizes), len(sizes)), -1 / (classes - 1))
     np.fill_diagonal(ideal, np.where(sizes > 1, -1 / (classes - 1), 1.0))
     return ideal
 
 
-def _order(unit: Array, counts: NDArray[Any] | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def blocks_of(
+    unit: Array, counts: NDArray[Any] | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Which class comes where, and how many share a block. Few classes: by count where counts
     differ, so that merging small classes are one bright corner; many: similar ones together."""
     classes = len(unit)
-    if classes <= BLOCKS:
+    if classes <= SINGLE:
         order = np.arange(classes)
         if counts is not None and _uneven(counts):
             order = np.argsort(-counts, kind="stable")
@@ -145,7 +156,8 @@ def _order(unit: Array, counts: NDArray[Any] | None) -> tuple[NDArray[np.int64],
 
 
 def _bisect(unit: Array, rows: NDArray[np.int64], leaf: int) -> list[int]:
-    """Halve along the direction of most variance until few are left: similar classes meet."""
+    """Part along the direction of most variance, at the widest gap there, until few are left:
+    similar classes meet."""
     if len(rows) <= leaf:
         return [int(i) for i in rows]
     part = unit[rows] - unit[rows].mean(0)
@@ -153,14 +165,21 @@ def _bisect(unit: Array, rows: NDArray[np.int64], leaf: int) -> list[int]:
     for _ in range(8):  # power iteration: an order is needed, not an eigenvector
         direction = part.T @ (part @ direction)
         direction /= max(float(np.linalg.norm(direction)), 1e-300)
-    order = rows[np.argsort(part @ direction, kind="stable")]
-    half = len(rows) // 2
+    along = part @ direction
+    ranks = np.argsort(along, kind="stable")
+    order = rows[ranks]
+    # Never far from the middle, so that outliers are not split off one by one.
+    low = max(1, len(rows) // 5)
+    gaps = np.diff(along[ranks])[low - 1 : len(rows) - low]
+    half = low + int(np.argmax(gaps))
     return _bisect(unit, order[:half], leaf) + _bisect(unit, order[half:], leaf)
 
 
-def heat(axes: Axes, values: Array, scale: float) -> None:
-    """Colour by sign, opacity by the root of the size: 0 is the page itself, light or dark."""
-    strength = np.sqrt(np.clip(np.abs(values) / scale, 0, 1))
+def heat(axes: Axes, values: Array, scale: float, *, root: bool = True) -> None:
+    """Colour by sign, opacity by the size, or its root, which shows small ones: 0 is the page
+    itself, light or dark."""
+    strength = np.clip(np.abs(values) / scale, 0, 1)
+    strength = np.sqrt(strength) if root else strength
     image = np.empty((*values.shape, 4))
     image[..., :3] = np.where(values[..., None] > 0, ABOVE, BELOW)
     image[..., 3] = strength

@@ -32,7 +32,8 @@ from ncollapse.report.terminal import crowded_of, number
 WIDTH, HEIGHT, LEFT, RIGHT = 490.0, 306.0, 170.0, 118.0
 # Below this a null is rounding: the reading is ideal by construction (two classes).
 TRIVIAL = 1e-9
-SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+# A little beyond the ideal, so that a marker there is whole.
+LEFTMOST, NARROW = 1.03, -0.2
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,23 @@ class Bar:
             floor = None if floor is None else 1 - floor
         return cls(value, low, high, null, noise, floor)
 
-    def decades(self, value: float | None) -> float | None:
-        """How many powers of ten below the null; infinite at 0, None without a null."""
+    def place(self, value: float | None) -> float | None:
+        """Where a value stands: 0 at the null, 1 at the ideal (see `scale`); None without a
+        null."""
         if value is None or self.null is None or self.null <= TRIVIAL:
             return None
-        return math.inf if value <= 0 else math.log10(self.null / value)
+        return 1.0 if value <= 0 else scale(math.log10(self.null / value))
+
+
+def scale(decades: float) -> float:
+    """D/(|D| + 1) of a number of decades D below noise: half the axis for the first of them, where
+    NC2 lives, the other half for all that are deeper, and the ideal itself at 1."""
+    return decades / (abs(decades) + 1)
+
+
+TICKS = {
+    "ideal": 1.0, "100×": scale(2), "10×": scale(1), "2×": scale(math.log10(2)), "noise": 0.0,
+}  # fmt: skip
 
 
 def collapse_strip(document: Document, alt: str, *, layer: str | None = None) -> str:
@@ -80,22 +93,22 @@ def collapse_strip(document: Document, alt: str, *, layer: str | None = None) ->
     rows = shown("strip", document.task, crowded=crowded_of(document))
     read = [document.results[split].get(layer or document.layer, {}) for split in splits]
     table = [[Bar.of(row, readings.get(row.key)) for readings in read] for row, _ in rows]
-    limit, right = _limits([bar for bars in table for bar in bars if bar is not None])
+    right = _right([bar for bars in table for bar in bars if bar is not None])
     with style("strip"):
         figure = canvas(WIDTH, HEIGHT)
         axes = place(figure, LEFT, 42, WIDTH - LEFT - RIGHT, HEIGHT - 42 - 22)
-        axes.set_xlim(limit, right)
+        axes.set_xlim(LEFTMOST, right)
         axes.set_ylim(len(rows) - 0.5, -0.5)
-        _frame(axes, limit, len(rows))
+        _frame(axes, len(rows))
         for y, (bars, (row, at)) in enumerate(zip(table, rows, strict=True)):
             colour = INK if any(bars) else FAINT
             _beside(axes, 0, y, row.family, x_pixels=-LEFT + 2, color=FAINT, weight="bold")
-            beyond = 30 if len(row.family) <= 3 else 38
+            beyond = 31 if row.family[:2] == "NC" else 38
             _beside(axes, 0, y, at.title, x_pixels=-LEFT + beyond, color=colour)
-            _noise(axes, y, bars, limit, right)
+            _noise(axes, y, bars, right)
             for which, bar in enumerate(bars):
                 offset = 0.0 if len(splits) == 1 else (-0.17, 0.17)[which]
-                _draw(axes, y + offset, bar, which, limit)
+                _draw(axes, y + offset, bar, which)
                 said = "–" if bar is None else _value(bar.value, row.unit)
                 x = WIDTH - LEFT - RIGHT + (58, 116)[which]
                 _beside(axes, 0, y, said, x_pixels=x, color=INK if bar else FAINT, ha="right")
@@ -107,23 +120,21 @@ def collapse_strip(document: Document, alt: str, *, layer: str | None = None) ->
         return to_svg(figure, "strip", alt)
 
 
-def _limits(bars: list[Bar]) -> tuple[float, float]:
-    """The axis in decades: left end (at least 3), right end (beyond noise)."""
-    found = [d for bar in bars for v in (bar.value, bar.high) if (d := bar.decades(v)) is not None]
-    reached = [d for d in found if math.isfinite(d)]
-    limit = max([2.6, *reached]) + 0.4
-    floors = [d for bar in bars if (d := bar.decades(bar.floor)) is not None and math.isfinite(d)]
-    near = [d for d in floors if limit < d < 1.3 * limit]
-    limit = max([limit, *(d + 0.4 for d in near)])
-    return limit, max(-1.5, min([-0.3, *(d - 0.15 for d in reached)]))
+def _right(bars: list[Bar]) -> float:
+    """The right end of the axis: noise at 0, and what lies beyond it."""
+    found = [p for bar in bars for v in (bar.value, bar.low) if (p := bar.place(v)) is not None]
+    return max(-0.6, min([-0.12, *(place - 0.06 for place in found)]))
 
 
-def _frame(axes: Axes, limit: float, rows: int) -> None:
-    step = max(1, math.ceil(limit / 6))
-    ticks = list(range(0, int(limit) + 1, step))
-    axes.set_xticks(ticks, [_times(tick) for tick in ticks])
+def _frame(axes: Axes, rows: int) -> None:
+    # Where much lies beyond noise, the deep end is too narrow for both of its labels.
+    right = axes.get_xlim()[1]
+    ticks = {said: at for said, at in TICKS.items() if said != "100×" or right > NARROW}
+    axes.set_xticks(list(ticks.values()), list(ticks))
+    axes.set_xticks([scale(decades) for decades in (3, 4, 6, 8)], minor=True)
     axes.set_yticks([])
     axes.tick_params(length=3)
+    axes.tick_params(length=2, which="minor")
     axes.grid(axis="x")
     axes.set_axisbelow(True)
     axes.spines["left"].set_visible(False)
@@ -136,12 +147,6 @@ def _value(value: float, kind: str) -> str:
     if kind == "percent" and value >= 0.01:
         return f"{100 * value:.1f} %"
     return f"{100 * value:.2g} %" if kind == "percent" and not 0 < value < 1e-4 else number(value)
-
-
-def _times(decades: int) -> str:
-    if decades == 0:
-        return "noise"
-    return f"{10**decades}×" if decades < 4 else f"10{str(decades).translate(SUPERSCRIPTS)}×"
 
 
 def _beside(axes: Axes, x: float, y: float, text: str, *, x_pixels: float, **more: Any) -> None:
@@ -159,7 +164,7 @@ def _beside(axes: Axes, x: float, y: float, text: str, *, x_pixels: float, **mor
     )
 
 
-def _noise(axes: Axes, y: int, row: list[Bar | None], limit: float, right: float) -> None:
+def _noise(axes: Axes, y: int, row: list[Bar | None], right: float) -> None:
     """The null's tick with its central 95 %, and the floor below which nothing can be read."""
     read = [bar for bar in row if bar is not None]
     bars = [bar for bar in read if bar.null is not None and bar.null > TRIVIAL]
@@ -167,20 +172,17 @@ def _noise(axes: Axes, y: int, row: list[Bar | None], limit: float, right: float
         trivial = any(bar.null is not None for bar in read)
         said = "not measured" if not read else "no comparator"
         said = "ideal by construction" if trivial else said
-        axes.text((limit + right) / 2, y, said, color=FAINT, ha="center", va="center")
+        axes.text((1 + right) / 2, y, said, color=FAINT, ha="center", va="center")
         return
-    noise = bars[0].noise
-    if noise is not None:
-        # A band that reaches 0 has no left end on a log axis: only its right half is drawn.
-        ends = [bars[0].decades(end) if end > 0 else 0.0 for end in noise]
-        low, high = (min(d, limit) if d is not None else 0.0 for d in ends)
+    if bars[0].noise is not None:
+        low, high = (max(right, bars[0].place(end) or 0.0) for end in bars[0].noise)
         axes.barh(y, low - high, left=high, height=0.62, color=LINE, alpha=0.75, linewidth=0)
     axes.plot([0, 0], [y - 0.31, y + 0.31], color=FAINT, linewidth=1.4, solid_capstyle="butt")
-    floor = bars[0].decades(bars[0].floor)
-    if floor is not None and floor < limit:
+    floor = bars[0].place(bars[0].floor)
+    if floor is not None and floor < 1:
         axes.barh(
             y,
-            limit - floor,
+            1 - floor,
             left=floor,
             height=0.62,
             facecolor="none",
@@ -190,19 +192,18 @@ def _noise(axes: Axes, y: int, row: list[Bar | None], limit: float, right: float
         )
 
 
-def _draw(axes: Axes, y: float, bar: Bar | None, which: int, limit: float) -> None:
-    """Marker with its interval; what lies past the left end gets an arrow."""
-    if bar is None or (d := bar.decades(bar.value)) is None:
+def _draw(axes: Axes, y: float, bar: Bar | None, which: int) -> None:
+    """Marker with its interval."""
+    if bar is None or (place := bar.place(bar.value)) is None:
         return
     colour = (TRAIN, TEST)[which]
-    ends = [min(limit, e) for v in (bar.high, bar.low) if (e := bar.decades(v)) is not None]
+    ends = [e for v in (bar.high, bar.low) if (e := bar.place(v)) is not None]
     if ends:
         axes.plot(ends, [y] * len(ends), color=colour, linewidth=1.8, solid_capstyle="round")
-    past = d > limit
     axes.plot(
-        [limit if past else d],
+        [place],
         [y],
-        marker="<" if past else "o",
+        marker="o",
         markersize=7,
         color=colour,
         markerfacecolor=PANEL if which else colour,

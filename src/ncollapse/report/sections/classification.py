@@ -8,6 +8,14 @@ import numpy as np
 
 from ncollapse.metrics.depth import depth_of
 from ncollapse.report import plots, words
+from ncollapse.report.data import (
+    Data,
+    class_data,
+    gram_data,
+    layer_data,
+    strip_data,
+    trace_data,
+)
 from ncollapse.report.sections.section import Section, Shown
 
 
@@ -32,21 +40,24 @@ def sections(shown: Shown) -> list[Section]:
     return [
         Section.of(
             "How far from noise",
-            "log scale, 95 % intervals",
+            "95 % intervals",
             plots.collapse_strip(document, said(document, spread)),
             "No reading was found.",
+            strip_data(document),
         ),
         Section.of(
             "Class means",
             plots.gram_note(document.num_classes, counts),
             gram,
             "No class means are in this folder (geometry.safetensors).",
+            None if means is None else gram_data(means, [row.name for row in rows], counts),
         ),
         Section.of(
             "Classes",
             plots.scatter_note(run.classes, run.split),
             scatter,
             "No class rows are in this folder (classes.csv).",
+            class_data(rows),
         ),
         _last(shown, rows, spread),
     ]
@@ -56,8 +67,9 @@ def _last(shown: Shown, rows: list[Any], spread: str) -> Section:
     run, said = shown.run, words.sentence
     document = run.document
     layers = any(len(found) > 1 for found in document.results.values())
-    curve = None
+    curve = data = None
     if layers:
+        data = layer_data(document)
         depth = depth_of(document.results, split=run.split)
         curve = plots.layer_curve(
             document.results,
@@ -68,6 +80,7 @@ def _last(shown: Shown, rows: list[Any], spread: str) -> Section:
             finished=depth.effective.layer,
         )
     elif run.trace is not None:
+        data = trace_data(run.trace, document.layer)
         curve = plots.training_curve(
             run.trace,
             said(document, "terminal_phase", spread),
@@ -77,13 +90,17 @@ def _last(shown: Shown, rows: list[Any], spread: str) -> Section:
         )
     dual = plots.dual_plot(rows, said(document, "dual")) if curve is None else None
     if dual is not None:
-        return Section.of("Head against means", f"cosine of each class, {run.split}", dual)
+        note = f"cosines, {run.split}"
+        cosines = [(row.name, row.cosine) for row in rows]
+        found = Data.of("head", ("class", "cosine"), cosines)
+        return Section.of("Head against means", note, dual, "", found)
     return Section.of(
         "Layers" if layers else "Training",
         "share ↑ from class, distances ↓" if curve else "",
         curve,
         "One layer and no trace of training are in this folder, so there is no curve to draw. "
         "Follow a run as ncollapse demo does, and it appears here.",
+        data if curve else None,
     )
 
 

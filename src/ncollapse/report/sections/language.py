@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ncollapse.report import plots, words
+from ncollapse.report.data import strip_data
 from ncollapse.report.plots import language as drawn
 from ncollapse.report.sections.section import Section, Shown
 
@@ -45,8 +46,9 @@ def sections(shown: Shown) -> list[Section]:
         ),
         Section.of(
             "How far from noise",
-            "log scale",
+            "95 % intervals",
             plots.collapse_strip(document, words.sentence(document, "language_nearest")),
             "No reading was found.",
+            strip_data(document),
         ),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ncollapse.report import plots, words
+from ncollapse.report.data import class_data
 from ncollapse.report.sections.section import Section, Shown
 
 
@@ -32,6 +33,7 @@ def sections(shown: Shown) -> list[Section]:
             plots.scatter_note(run.classes, run.split),
             plots.class_scatter(rows, alt) if rows else None,
             "No class rows are in this folder (classes.csv).",
+            class_data(rows),
         ),
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ncollapse.report import plots, words
+from ncollapse.report.data import class_data
 from ncollapse.report.sections.section import Section, Shown
 
 
@@ -27,5 +28,6 @@ def sections(shown: Shown) -> list[Section]:
             plots.scatter_note(run.classes, run.split),
             plots.class_scatter(rows, alt) if rows else None,
             "No class rows are in this folder (classes.csv).",
+            class_data(rows),
         ),
     ]

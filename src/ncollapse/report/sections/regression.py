@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ncollapse.report import plots, words
+from ncollapse.report.data import strip_data
 from ncollapse.report.plots import regression as drawn
 from ncollapse.report.sections.section import Section, Shown
 
@@ -32,9 +33,10 @@ def sections(shown: Shown) -> list[Section]:
     return [
         Section.of(
             "How far from noise",
-            "log scale, 95 % intervals",
+            "95 % intervals",
             plots.collapse_strip(document, spread),
             "No reading was found.",
+            strip_data(document),
         ),
         Section.of(
             "Where features vary",
