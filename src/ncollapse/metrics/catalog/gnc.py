@@ -14,13 +14,12 @@ _ALL_PAIRS = "it is over all pairs of classes, and past the pair budget some are
 
 
 def _of_both(key: str, **row: Any) -> tuple[Metric, ...]:
-    """The rows of a metric that reads means or weights. What is written `means_…` is of one side
-    only."""
+    """The rows of a metric that reads means or weights. What is written `means_…` or `weights_…`
+    is of one side only."""
     rows = []
     for suffix, which, needs in _SIDES:
-        own = {k: v for k, v in row.items() if k.partition("_")[0] != "means"}
-        if suffix == "means":
-            own |= {k.partition("_")[2]: v for k, v in row.items() if k.startswith("means_")}
+        own = {k: v for k, v in row.items() if k.partition("_")[0] not in ("means", "weights")}
+        own |= {k.partition("_")[2]: v for k, v in row.items() if k.partition("_")[0] == suffix}
         common: dict[str, Any] = {
             "family": "GNC",
             "function": f"ncollapse.metrics.gnc:{key}",
@@ -57,6 +56,7 @@ ROWS = (
         estimate=Without("a least distance to hulls is no smooth function of the means"),
         large=Without(_ALL_PAIRS),
         cost="K d³",
+        weights_alone=Place("GNC one-vs-rest margin", 8),
         means_terminal=Place("GNC one-vs-rest margin", -2),
         means_strip=Place("one-vs-rest margin", -3),
     ),
@@ -73,6 +73,7 @@ ROWS = (
         upper=1.0,
         floor="ncollapse.metrics.gnc:cosine_floor",
         large=Without(_ALL_PAIRS),
+        weights_alone=Place("largest cosine of rows", 6),
         means_terminal=Place("GNC largest cosine", -1),
         means_strip=Place("largest cosine", -2),
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ncollapse.metrics.metric import Metric, Without
+from ncollapse.metrics.metric import Metric, Place, Without
 
 ROWS = (
     Metric(
@@ -23,6 +23,7 @@ ROWS = (
         estimate="ncollapse.metrics.population.frames:nc0",
         uncentred=True,
         upper=1.0,
+        alone=Place("NC0 sum of rows", 1),
         followed=True,
         undefined="every weight of the classifier is zero",
     ),

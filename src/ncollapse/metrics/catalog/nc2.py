@@ -39,6 +39,7 @@ def _of_both(key: str, **row: Any) -> tuple[Metric, ...]:
 ROWS = (
     *_of_both(
         "nc2_equinorm",
+        weights_alone=Place("NC2 equal norms CV", 2),
         weights_uncentred=True,
         means_least_classes=3,
         title="equal norms",
@@ -66,6 +67,7 @@ ROWS = (
     ),
     *_of_both(
         "nc2_maxangle",
+        weights_alone=Place("NC2 cosines off -1/(K-1)", 3),
         weights_uncentred=True,
         scale="folded",
         means_least_classes=3,
@@ -82,6 +84,7 @@ ROWS = (
     ),
     *_of_both(
         "nc2_etf",
+        weights_alone=Place("NC2 off the simplex", 4),
         least_classes=3,
         title="distance to the simplex",
         formula="‖G/‖G‖_F - E‖_F, G = MMᵀ or WWᵀ (W centred over classes)",
@@ -100,6 +103,7 @@ ROWS = (
     ),
     *_of_both(
         "nc2_orthogonal",
+        weights_alone=Place("NC2 off orthogonal", 5),
         title="distance to the orthogonal frame",
         formula="‖G/‖G‖_F - I/√K‖_F, G of raw rows",
         meaning="How far the raw rows are from orthogonal and equally long: the frame of "
@@ -125,6 +129,7 @@ ROWS = (
     ),
     *_of_both(
         "nc2_rank",
+        weights_alone=Place("NC2 effective rank", 7),
         scale="plain",
         interval=Without("the noise of class means fills all directions"),
         least_classes=3,

@@ -92,13 +92,13 @@ def _built(
     return LoadedModel(made, name)
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
-    """The state dict in a file, without running any code from it."""
+def read_state(path: Path, *, mapped: bool = False) -> dict[str, Tensor]:
+    """The state dict in a file, without running any code from it. mapped: see `read_pt`."""
     if not path.is_file():
         raise ValueError(f"weights {path} do not exist; a .pt, .pth or .safetensors file is needed")
     if path.suffix == ".safetensors":
         return load_arrays(path)
-    found = read_pt(path)
+    found = read_pt(path, mapped=mapped)
     while isinstance(found, Mapping):
         inner = next((found[key] for key in WRAPPERS if isinstance(found.get(key), Mapping)), None)
         if inner is None:
