@@ -61,6 +61,7 @@ def build() -> Any:
     from ncollapse.cli.compare import compare
     from ncollapse.cli.demo import demo
     from ncollapse.cli.doctor import doctor
+    from ncollapse.cli.dress import dress
     from ncollapse.cli.explain import explain
     from ncollapse.cli.measure import measure
     from ncollapse.cli.predict import predict
@@ -72,9 +73,9 @@ def build() -> Any:
         name="ncollapse",
         epilog=EPILOG,
         no_args_is_help=True,
-        add_completion=False,
+        add_completion=True,
         pretty_exceptions_enable=False,
-        rich_markup_mode=None,
+        rich_markup_mode="rich",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_top)
@@ -94,6 +95,7 @@ def build() -> Any:
     app.add_typer(study(), name="study", help="Put published claims to the test.")
     command = typer.main.get_command(app)
     _add(command, _debug())
+    dress(command)
     return command
 
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ncollapse.record.atomic import write_text
+from ncollapse.record.atomic import set_aside, write_text
+from ncollapse.record.command import MARK, config_text
 from ncollapse.record.document import Document, read_document
 from ncollapse.record.folder import (
     CLASSES,
+    CONFIG,
     FILM,
     FRAMES,
     GEOMETRY,
@@ -87,7 +89,10 @@ class Run:
             RESULTS: self.document.write,
             CLASSES: lambda place: write_classes(place, self.classes),
             LAYERS: lambda place: write_layers(place, self.document.results),
+            CONFIG: lambda place: write_text(place, settings),
         }
+        settings = config_text(self.document)
+        _spare(path / CONFIG)
         keep: tuple[str, ...] = ()
         if self.geometries:
             parts[GEOMETRY] = lambda place: write_geometries(place, self.geometries)
@@ -152,6 +157,16 @@ def read_geometries(path: Path | str) -> dict[str, dict[str, Any]]:
             sizes = ", ".join(f"{name} {len(array)}" for name, array in parts.items())
             raise ValueError(f"{path} is damaged: numbers of classes of {split!r} differ ({sizes})")
     return found
+
+
+def _spare(place: Path) -> None:
+    """Set a config.toml aside that is its user's and of no run."""
+    if not place.is_file():
+        return
+    with place.open("rb") as handle:
+        own = handle.read(len(MARK)) == MARK.encode()
+    if not own:
+        set_aside(place)
 
 
 def _same(first: Path, second: Path) -> bool:

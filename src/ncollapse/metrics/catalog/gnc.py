@@ -43,6 +43,7 @@ def _of_both(key: str, **row: Any) -> tuple[Metric, ...]:
 ROWS = (
     *_of_both(
         "gnc_margin",
+        aliases=("one-vs-rest margin", "softmax code"),
         title="one-vs-rest margin",
         formula="min_k dist(u_k, conv{u_j : j ≠ k}), u unit rows",
         meaning="How far the worst class stands from the hull of all others: what the best code "
@@ -62,6 +63,7 @@ ROWS = (
     ),
     *_of_both(
         "gnc_cosine",
+        aliases=("coherence", "largest cosine", "Welch bound"),
         title="largest cosine",
         formula="max over pairs of cos(u_k, u_l)",
         meaning="The two classes that stand nearest. Its floor is what the best code can reach: "
@@ -79,6 +81,7 @@ ROWS = (
     ),
     *_of_both(
         "gnc_uniformity",
+        aliases=("hyperspherical uniformity",),
         title="uniformity",
         formula="mean over pairs of log(1/‖u_k - u_l‖)",
         meaning="How evenly classes cover the sphere: about -½ log 2 = -.347 for random "
@@ -91,6 +94,7 @@ ROWS = (
     ),
     *_of_both(
         "gnc_frame",
+        aliases=("frame potential",),
         title="excess of the frame potential",
         formula="(d/K²) Σ_kl cos² - 1 over all k, l",
         meaning="How unevenly classes use the d directions that they span; 0 for a tight frame, "

@@ -7,6 +7,7 @@ from ncollapse.metrics.metric import Metric, Place, Without
 ROWS = (
     Metric(
         key="nc0",
+        aliases=("zero sum", "sum of rows"),
         title="sum of the classifier's rows",
         family="NC0",
         function="ncollapse.metrics.nc0:nc0",

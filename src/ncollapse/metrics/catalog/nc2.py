@@ -39,6 +39,7 @@ def _of_both(key: str, **row: Any) -> tuple[Metric, ...]:
 ROWS = (
     *_of_both(
         "nc2_equinorm",
+        aliases=("equinorm",),
         weights_alone=Place("NC2 equal norms CV", 2),
         weights_uncentred=True,
         means_least_classes=3,
@@ -53,6 +54,7 @@ ROWS = (
     ),
     *_of_both(
         "nc2_equiangular",
+        aliases=("equiangularity", "equiangular"),
         weights_uncentred=True,
         least_classes=3,
         means_directions=("means",),
@@ -67,6 +69,7 @@ ROWS = (
     ),
     *_of_both(
         "nc2_maxangle",
+        aliases=("max angle", "maximal angle"),
         weights_alone=Place("NC2 cosines off -1/(K-1)", 3),
         weights_uncentred=True,
         scale="folded",
@@ -84,6 +87,7 @@ ROWS = (
     ),
     *_of_both(
         "nc2_etf",
+        aliases=("ETF", "simplex", "simplex ETF", "equiangular tight frame"),
         weights_alone=Place("NC2 off the simplex", 4),
         least_classes=3,
         title="distance to the simplex",
@@ -103,6 +107,7 @@ ROWS = (
     ),
     *_of_both(
         "nc2_orthogonal",
+        aliases=("NC2B", "orthogonal frame"),
         weights_alone=Place("NC2 off orthogonal", 5),
         title="distance to the orthogonal frame",
         formula="‖G/‖G‖_F - I/√K‖_F, G of raw rows",
@@ -115,6 +120,7 @@ ROWS = (
     ),
     *_of_both(
         "nc2_gof",
+        aliases=("GOF", "general orthogonal frame"),
         scale="folded",
         means_directions=("raw",),
         weights_directions=("weight",),
@@ -129,6 +135,7 @@ ROWS = (
     ),
     *_of_both(
         "nc2_rank",
+        aliases=("effective rank",),
         weights_alone=Place("NC2 effective rank", 7),
         scale="plain",
         interval=Without("the noise of class means fills all directions"),

@@ -320,7 +320,7 @@ def _by_path(paths: Sequence[Any]) -> dict[str, Any]:
 
 def _setting(name: str, document: Document, x: str) -> float | str:
     if x == "name":
-        numbers = re.findall(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?", name)
+        numbers = re.findall(r"(?:(?<==)-)?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?", name)
         if not numbers:
             raise ValueError(f"the name {name!r} holds no number; name runs NAME=PATH, or pass x=")
         return float(numbers[-1])
