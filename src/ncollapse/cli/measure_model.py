@@ -211,7 +211,9 @@ def _spread(data: Any, limit: int | None) -> Any:
 
 
 def _tokenizer(model: str) -> str | None:
-    kind, _, name = model.partition(":")
+    from ncollapse.sources.specs.models import as_spec
+
+    kind, _, name = as_spec(model).partition(":")
     return name if kind == "hf" else None
 
 

@@ -49,6 +49,7 @@ def load_model(
     Raises ValueError for specs that are not understood or do not import, missing files, and
     weights that do not fit.
     """
+    spec = as_spec(spec)
     kind, _, name = spec.partition(":")
     state = None
     if weights is not None and str(weights) not in PRETRAINED:
@@ -56,8 +57,8 @@ def load_model(
     pretrained = weights is not None and state is None
     if not name:
         raise ValueError(
-            f"model {spec!r} is not understood; torchvision:NAME, timm:NAME, hf:NAME or "
-            "package.module:function is needed"
+            f"model {spec!r} is not understood; torchvision:NAME, timm:NAME, hf:NAME, "
+            "package.module:function or a folder with config.json is needed"
         )
     count = num_classes
     if state is not None and count is None:
@@ -69,6 +70,12 @@ def load_model(
     if state is not None:
         load_state(loaded.model, state, str(weights))
     return loaded
+
+
+def as_spec(spec: str) -> str:
+    """The spec as it is, or hf:FOLDER of a folder that holds a config.json."""
+    plain = ":" not in spec and (Path(spec).expanduser() / "config.json").is_file()
+    return f"hf:{Path(spec).expanduser()}" if plain else spec
 
 
 def _built(
