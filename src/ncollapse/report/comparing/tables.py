@@ -20,6 +20,8 @@ from ncollapse.report.terminal import number
 BEYOND, WITHIN = "*", "="
 # Columns of readings that fit beside the names in a terminal.
 FIT, NAME, CELL = 4, 18, 15
+# So many runs have their answers beside each other; of more they are counted.
+FEW = 4
 SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -133,7 +135,8 @@ def text(compared: Compared, keys: Sequence[str] | None = None, x: str | None = 
     if asked:
         lines.append("")
     for question, said in asked:
-        lines.append(f"{_cut(question, 50)} {_counted(said)}")
+        short = question if len(question) <= 50 else f"{question[:49]}…"
+        lines.append(f"{short:<50} {_counted(said)}")
     return "\n".join(line.rstrip() for line in (*lines, "", *legend(compared)))
 
 
@@ -257,7 +260,7 @@ def _counted(said: Sequence[str | None]) -> str:
     for answer in said:
         if answer is not None:
             counts[answer] = counts.get(answer, 0) + 1
-    if len(said) == 2:
+    if len(said) <= FEW:
         return " | ".join(answer or "–" for answer in said)
     return ", ".join(f"{answer} {number}" for answer, number in counts.items())
 
