@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 import ncollapse as nc
 from ncollapse.cli import main
-from ncollapse.metrics.bare import closest
+from ncollapse.metrics.bare import closest, largest_cosine
 from ncollapse.record.document import json_schema
 from tests.data import make
 
@@ -112,6 +113,14 @@ def test_the_closest_rows_are_those_of_all_pairs() -> None:
     kept = torch.arange(40) != 7
     assert torch.equal(index[kept], gram.argmax(1)[kept]) and int(index[7]) == -1
     assert torch.allclose(cosine[kept], gram.max(1).values[kept])
+
+
+def test_the_largest_cosine_of_random_rows_by_formula_is_that_of_draws() -> None:
+    known = largest_cosine(400, 24)
+    drawn = [float(closest(random(400, 24, seed))[1].max()) for seed in range(60)]
+    assert np.mean(drawn) == pytest.approx(known.mean, abs=0.012)
+    inside = np.mean([known.low <= value <= known.high for value in drawn])
+    assert inside >= 0.85
 
 
 def test_modules_states_and_checkpoints_are_one(tmp_path: Path) -> None:

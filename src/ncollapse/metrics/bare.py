@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -132,6 +133,8 @@ def _nulls(
     costly = [key for key in keys if METRICS[key].crowded and METRICS[key].pairs == "none"]
     costly = costly if float(K) * K * d > NULL_COST else []
     wanted = [key for key in keys if key not in costly]
+    known = {CLOSEST: largest_cosine(K, d)} if CLOSEST in costly else {}
+    left = _said([key for key in costly if key not in known], K)
     generator = torch.Generator().manual_seed(seed)
     number = draws_for(K)
     found: dict[str, list[float]] = {}
@@ -144,7 +147,7 @@ def _nulls(
             rows = torch.randn(size, K, d, generator=generator, dtype=torch.float64)
             for one in _singly(found, wanted, rows):
                 _add(found, one, rows)
-        return _nulls_of(found), _said(costly, K)
+        return _nulls_of(found) | known, left
     over_pairs = [key for key in wanted if METRICS[key].pairs != "none"]
     others = [key for key in wanted if key not in over_pairs]
     for done in range(number):
@@ -154,7 +157,7 @@ def _nulls(
         # Averages over pairs are the same for some of the classes.
         _add(found, over_pairs, rows[:, :PAIR_CLASSES])
         _add(found, others, rows)
-    return _nulls_of(found), _said(costly, K)
+    return _nulls_of(found) | known, left
 
 
 def _singly(found: dict[str, list[float]], keys: Sequence[str], rows: Tensor) -> list[list[str]]:
@@ -183,6 +186,25 @@ def _add(found: dict[str, list[float]], keys: Sequence[str], draws: Tensor) -> N
 
 def _nulls_of(found: dict[str, list[float]]) -> dict[str, Null]:
     return {key: null_of(key, values) for key, values in found.items()}
+
+
+def largest_cosine(num_classes: int, num_features: int) -> Null:
+    """Mean and central 95 % of the largest cosine of K random directions in d dimensions.
+
+    Cosines of pairs are independent two by two, and large ones are rare, so the number above t is
+    nearly Poisson with mean N p(t), N = K(K-1)/2, p(t) = I_{1-t²}((d-1)/2, 1/2)/2 for t ≥ 0: the
+    quantile q lies where N p(t) = -log q. Needs d ≥ 2 and N large.
+    """
+    import numpy as np
+    from scipy.special import betaincinv
+
+    def quantile(q: Any) -> Any:
+        p = -np.log(q) / (num_classes * (num_classes - 1) / 2)
+        inside = betaincinv((num_features - 1) / 2, 0.5, np.minimum(2 * p, 1.0))
+        return np.sqrt(np.clip(1 - inside, 0, 1))
+
+    middle = float(quantile((np.arange(1000) + 0.5) / 1000).mean())
+    return Null(middle, float(quantile(0.025)), float(quantile(0.975)))
 
 
 def _said(costly: Sequence[str], K: int) -> list[str]:

@@ -31,7 +31,7 @@ def render_weights(document: Document, *, width: int = 80, seconds: float | None
     if head["others"]:
         lines.append(_fit(f"next {', '.join(head['others'])}", width))
     lines.append("")
-    lines.append(f"{'':28}{'rows':>12}{'random rows':>24}{'bound':>12}")
+    lines.append(f"{'':26}{'rows':>12}{'random rows':>29}{'bound':>12}")
     for row, place in rows():
         reading = readings.get(row.key)
         if reading is not None and reading.value is not None:
@@ -69,7 +69,7 @@ def _line(row: Metric, place: Place, reading: Reading) -> str:
     bound = ""
     if reading.floor is not None and row.family != "NC0":
         bound = f"{'≤' if row.direction == 'up' else '≥'} {number(reading.floor)}"
-    return f" {place.title:27}{number(reading.value):>12}{random:>24}{bound:>12}".rstrip()
+    return f" {place.title:25}{number(reading.value):>12}{random:>29}{bound:>12}".rstrip()
 
 
 def _fit(line: str, width: int) -> str:
