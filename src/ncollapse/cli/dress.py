@@ -13,7 +13,7 @@ from typing import Any
 from ncollapse.cli import config_file, dry
 from ncollapse.cli.panels import panel, rank
 from ncollapse.record.atomic import write_text
-from ncollapse.record.command import running
+from ncollapse.record.command import running, spare
 from ncollapse.record.folder import CONFIG
 
 # What completes the first argument of a command.
@@ -77,6 +77,7 @@ def _invoked(command: Any, path: str) -> Callable[[Any], Any]:
         output = context.params.get("output")
         if path == "predict" and output is not None:
             # A folder of a prediction is no run, which would have written it.
+            spare(output / CONFIG)
             write_text(output / CONFIG, text)
         return found
 

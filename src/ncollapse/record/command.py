@@ -6,7 +6,10 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ncollapse.record.atomic import set_aside
 
 if TYPE_CHECKING:
     from ncollapse.record.document import Document
@@ -61,6 +64,16 @@ def config_text(document: Document) -> str:
         options = {name: options[name] for name in ("seed", "no_null", "head") if name in options}
     lines += [f"{name} = {toml(value)}" for name, value in options.items()]
     return "\n".join(lines) + "\n"
+
+
+def spare(place: Path) -> None:
+    """Set a config.toml aside that is its user's and of no run."""
+    if not place.is_file():
+        return
+    with place.open("rb") as handle:
+        own = handle.read(len(MARK)) == MARK.encode()
+    if not own:
+        set_aside(place)
 
 
 def toml(value: Any) -> str:

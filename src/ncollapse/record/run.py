@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ncollapse.record.atomic import set_aside, write_text
-from ncollapse.record.command import MARK, config_text
+from ncollapse.record.atomic import write_text
+from ncollapse.record.command import config_text, spare
 from ncollapse.record.document import Document, read_document
 from ncollapse.record.folder import (
     CLASSES,
@@ -92,7 +92,7 @@ class Run:
             CONFIG: lambda place: write_text(place, settings),
         }
         settings = config_text(self.document)
-        _spare(path / CONFIG)
+        spare(path / CONFIG)
         keep: tuple[str, ...] = ()
         if self.geometries:
             parts[GEOMETRY] = lambda place: write_geometries(place, self.geometries)
@@ -157,16 +157,6 @@ def read_geometries(path: Path | str) -> dict[str, dict[str, Any]]:
             sizes = ", ".join(f"{name} {len(array)}" for name, array in parts.items())
             raise ValueError(f"{path} is damaged: numbers of classes of {split!r} differ ({sizes})")
     return found
-
-
-def _spare(place: Path) -> None:
-    """Set a config.toml aside that is its user's and of no run."""
-    if not place.is_file():
-        return
-    with place.open("rb") as handle:
-        own = handle.read(len(MARK)) == MARK.encode()
-    if not own:
-        set_aside(place)
 
 
 def _same(first: Path, second: Path) -> bool:
