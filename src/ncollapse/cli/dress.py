@@ -27,7 +27,9 @@ def dress(command: Any, path: str = "") -> None:
         for name, each in inner.items():
             dress(each, f"{path} {name}".strip())
         return
-    command.help, examples = split_help(command.help or "")
+    body, examples = split_help(command.help or "")
+    # Lines of a paragraph flow together, whatever the width of the terminal.
+    command.help = escape_markup(re.sub(r"(?<!\n)\n(?!\n)", " ", body))
     if examples:
         command.epilog = "\n\n".join(
             ["Examples:", *(f"  {escape_markup(example)}" for example in examples)]
