@@ -165,6 +165,12 @@ def merged(asking: Asking, seen: Seen) -> Answer:
     return Answer(YES, f"{said}.", numbers)
 
 
+def unseen(asking: Asking, seen: Seen) -> Answer:
+    """Nothing here tells."""
+    said = "No sample was read, so features are unknown; ncollapse measure reads model and data."
+    return Answer(NOT_MEASURED, said)
+
+
 def coinciding(rows: list[ClassRow], least: float) -> list[tuple[str, str, float]]:
     """(class, class, cosine) of rows and their nearest, each pair once, the closest first. Cosines
     are of the lengths and distances that rows of classes hold."""
@@ -274,6 +280,21 @@ QUESTIONS = (
             CANNOT_TELL: "Rows coincide, as they do at random in so few directions",
             PARTLY: "",
             NOT_MEASURED: "",
+        },
+        task=TASK,
+    ),
+    Question(
+        "weights_features",
+        7,
+        "Have features collapsed?",
+        (),
+        unseen,
+        {
+            YES: "",
+            PARTLY: "",
+            NO: "",
+            CANNOT_TELL: "",
+            NOT_MEASURED: "Whether features have collapsed was not looked at",
         },
         task=TASK,
     ),
