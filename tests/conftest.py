@@ -4,6 +4,8 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Help is compared as text: no colours where a workflow asks for them.
+os.environ.setdefault("_TYPER_FORCE_DISABLE_TERMINAL", "1")
 
 from tests import checker
 

@@ -21,6 +21,8 @@ class MetricCatalog(SphinxDirective):
             lines += [f"`{key}`", f": **{row.title}**: {row.formula}", ""]
             lines += [f"  {row.meaning}", ""]
             lines += [f"  Ideal {ideal}; needs {', '.join(row.needs)}; source: {row.source}.", ""]
+            if row.aliases:
+                lines += [f"  Also called {', '.join(row.aliases)}.", ""]
             if row.definitions:
                 names = ", ".join(f"`{name}`" for name in row.definitions)
                 lines += [f"  Definitions: {names}.", ""]

@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from ncollapse.measuring.measurement import Measurement
     from ncollapse.measuring.pixels import measure_pixels
     from ncollapse.measuring.transfer import measure_transfer, with_transfer
+    from ncollapse.measuring.weights import measure_weights
     from ncollapse.metrics.listing import list_metrics
     from ncollapse.record.document import Document
     from ncollapse.record.readings import Reading, Verdict
     from ncollapse.record.trace import Trace
+    from ncollapse.report.comparing.compared import compare
     from ncollapse.sources.features.files import open_source
     from ncollapse.theory.predict import predict
     from ncollapse.theory.prediction import Prediction
@@ -45,6 +47,7 @@ _NAMES = {
     "Verdict": "ncollapse.record.document",
     "Trace": "ncollapse.record.trace",
     "Tracker": "ncollapse.tracking.tracker",
+    "compare": "ncollapse.report.comparing.compared",
     "gufm_gap": "ncollapse.measuring.gufm_gap",
     "list_metrics": "ncollapse.metrics.listing",
     "measure": "ncollapse.measuring.measure",
@@ -54,6 +57,7 @@ _NAMES = {
     "measure_pixels": "ncollapse.measuring.pixels",
     "measure_source": "ncollapse.measuring.measure",
     "measure_transfer": "ncollapse.measuring.transfer",
+    "measure_weights": "ncollapse.measuring.weights",
     "open_source": "ncollapse.sources.features.files",
     "predict": "ncollapse.theory.predict",
     "with_transfer": "ncollapse.measuring.transfer",
@@ -72,6 +76,7 @@ __all__ = [
     "Trace",
     "Tracker",
     "Verdict",
+    "compare",
     "control",
     "gufm_gap",
     "list_metrics",
@@ -83,6 +88,7 @@ __all__ = [
     "measure_pixels",
     "measure_source",
     "measure_transfer",
+    "measure_weights",
     "open_source",
     "predict",
     "studies",

@@ -70,6 +70,7 @@ def test_output_holds_everything_and_no_snapshot(capsys, tmp_path) -> None:
         "results.json",
         "classes.csv",
         "layers.csv",
+        "config.toml",
         "geometry.safetensors",
         "report.html",
     }

@@ -153,7 +153,9 @@ def test_pictures_and_folders(capsys, tmp_path) -> None:
     )  # fmt: skip
     assert code == 0
     assert {p.name for p in tmp_path.iterdir()} == {"a.svg", "phases.svg", "out"}
-    assert {p.name for p in output.iterdir()} == {"prediction.json", "prediction.svg"}
+    assert {p.name for p in output.iterdir()} == {
+        "prediction.json", "prediction.svg", "config.toml",
+    }  # fmt: skip
     assert svg.read_bytes() == (output / "prediction.svg").read_bytes()
     assert "#0101" not in svg.read_text("utf-8")
     assert out.count("wrote") == 4

@@ -58,6 +58,7 @@ def test_documents_survive_files_and_meet_their_schema(tmp_path: Path) -> None:
         "results.json",
         "classes.csv",
         "layers.csv",
+        "config.toml",
         "geometry.safetensors",
     }
 

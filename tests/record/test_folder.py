@@ -63,12 +63,13 @@ def test_a_save_takes_the_place_of_the_run_before_and_spares_other_files(tmp_pat
     assert {p.name for p in tmp_path.iterdir()} >= {"trace.csv", "prediction.json"}
     NEW.save(tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {
-        "results.json", "classes.csv", "layers.csv", "geometry.safetensors", "notes.txt",
+        "results.json", "classes.csv", "layers.csv", "config.toml", "geometry.safetensors",
+        "notes.txt",
     }  # fmt: skip
     assert whole(tmp_path) == NEW.value("nc1_fisher")
 
 
-@pytest.mark.parametrize("moment", range(14))
+@pytest.mark.parametrize("moment", range(16))
 def test_a_save_killed_at_any_moment_leaves_one_whole_run(
     moment: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

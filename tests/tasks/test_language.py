@@ -147,7 +147,8 @@ def test_one_command_measures_a_saved_model(
     place = tmp_path / "model"
     model_of("gpt2", len(tokenizer)).save_pretrained(place)
     tokenizer.save_pretrained(place)
-    asked = ("measure", "--model", f"hf:{place}", "--data", str(texts))
+    # A folder with config.json needs no hf: before it.
+    asked = ("measure", "--model", str(place), "--data", str(texts))
     code, out, err = run(
         capsys, *asked, "--limit", "10", "--no-null", "--output", tmp_path / "out", "--json"
     )
@@ -155,6 +156,13 @@ def test_one_command_measures_a_saved_model(
     document = json.loads(out)
     assert document["config"]["task"]["name"] == "language"
     assert set(document["results"]) == {"train", "validation"}
+    code, out, _ = run(capsys, *asked, "--limit", "10", "--dry-run")
+    assert code == 0 and f"would read {place.name}" in out and "input of 'lm_head'" in out
+    code, out, _ = run(capsys, "weights", place, "--json", "--no-null")
+    alone = json.loads(out)
+    assert alone["num_classes"] == document["num_classes"]
+    assert alone["config"]["head"]["name"] in ("lm_head.weight", "transformer.wte.weight")
+    assert "config.json has" in alone["config"]["head"]["check"]
     code, _, err = run(capsys, *asked, "--max-length", "1")
     assert code == 2
     assert "no next token" in err

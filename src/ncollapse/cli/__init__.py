@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+COMPLETE = "_NCOLLAPSE_COMPLETE"
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Run `ncollapse`. Exit codes: 0 finished, 1 a check failed, 2 bad input, 130 Ctrl-C."""
@@ -20,6 +22,9 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         # Not the command's own `main`: it makes exit codes of broken pipes and of EOFError.
         command = build()
+        if COMPLETE in os.environ:
+            # A shell asks what could come next; answered by typer, which then exits.
+            command.main(args=list(arguments), prog_name="ncollapse", complete_var=COMPLETE)
         with command.make_context("ncollapse", list(arguments)) as context:
             code = command.invoke(context)
     except typer.Exit as error:

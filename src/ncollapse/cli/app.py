@@ -16,6 +16,8 @@ EPILOG = """Examples:
 
   ncollapse measure --model timm:resnet18 --weights best.pt --data imagefolder:data/
 
+  ncollapse weights model.safetensors
+
   ncollapse predict --counts 5000x5,50x5 --weight-decay 5e-4 --feature-decay 1e-5
 
   ncollapse report out/
@@ -59,27 +61,41 @@ def build() -> Any:
     from ncollapse.cli.compare import compare
     from ncollapse.cli.demo import demo
     from ncollapse.cli.doctor import doctor
+    from ncollapse.cli.dress import dress
     from ncollapse.cli.explain import explain
     from ncollapse.cli.measure import measure
     from ncollapse.cli.predict import predict
     from ncollapse.cli.report import report
     from ncollapse.cli.study import application as study
+    from ncollapse.cli.weights import weights
 
     app = typer.Typer(
         name="ncollapse",
         epilog=EPILOG,
         no_args_is_help=True,
-        add_completion=False,
+        add_completion=True,
         pretty_exceptions_enable=False,
-        rich_markup_mode=None,
+        rich_markup_mode="rich",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_top)
-    for function in (demo, measure, predict, compare, report, check, advise, explain, doctor):
+    for function in (
+        demo,
+        measure,
+        weights,
+        predict,
+        compare,
+        report,
+        check,
+        advise,
+        explain,
+        doctor,
+    ):
         app.command()(function)
     app.add_typer(study(), name="study", help="Put published claims to the test.")
     command = typer.main.get_command(app)
     _add(command, _debug())
+    dress(command)
     return command
 
 

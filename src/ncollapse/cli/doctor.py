@@ -25,6 +25,7 @@ EXTRAS = {
     "dask": ("dask", "distributed"),
     "loggers": ("tensorboard", "wandb", "trackio"),
     "ot": ("POT",),
+    "onnx": ("onnx",),
 }
 
 

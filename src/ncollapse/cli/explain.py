@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
-import difflib
 import json as jsonlib
 import textwrap
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ncollapse.cli.common import say, say_json
+from ncollapse.cli.common import note, say, say_json
 
 if TYPE_CHECKING:
     from ncollapse.metrics.metric import Metric
 
 
 def explain(
-    key: Annotated[str | None, typer.Argument(help="A metric key; all are listed without.")] = None,
+    key: Annotated[
+        str | None,
+        typer.Argument(
+            help="A metric's key, what papers call it (CDNV, ETF), a family (NC1), or a near miss; "
+            "all are listed without."
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
 ) -> None:
     """What a metric is: formula, ideal, comparators, meaning, source, published variants.
 
     Examples:  ncollapse explain
     |  ncollapse explain nc1_fisher
+    |  ncollapse explain CDNV
+    |  ncollapse explain NC2
+    |  ncollapse explain "neural collapse"
     """
     from ncollapse.metrics.catalog import METRICS
+    from ncollapse.metrics.named import FAMILIES, find
 
     if key is None:
         if json:
@@ -33,15 +42,36 @@ def explain(
         for name, row in METRICS.items():
             say(f"{name:<26}{row.title}")
         return
-    if key not in METRICS:
-        near = difflib.get_close_matches(key, METRICS, n=3, cutoff=0.4)
-        hint = f"did you mean {' or '.join(near)}?" if near else "run `ncollapse explain`"
-        raise ValueError(f"metric {key!r} is unknown; {hint}")
+    found = find(key)
+    if found.instead:
+        note(f"{key!r} is unknown; did you mean {found.instead}? Here it is.")
+    keys = [name for name in found.keys if name in METRICS]
     if json:
-        say_json(jsonlib.dumps(_data(key), indent=2, ensure_ascii=False))
+        rows = [_data(name) for name in keys]
+        whole: Any = {"name": found.title, "text": found.text, "metrics": rows}
+        data = whole if found.title else rows[0]
+        say_json(jsonlib.dumps(data, indent=2, ensure_ascii=False))
         return
+    if found.title:
+        say(textwrap.fill(f"{found.title}: {found.text}", 78))
+        for name in found.keys:
+            said = METRICS[name].title if name in METRICS else FAMILIES[name]
+            say(textwrap.fill(said, 78, initial_indent=f"  {name:<26}", subsequent_indent=" " * 28))
+        say("ncollapse explain KEY tells each")
+        return
+    _one(keys[0])
+    if len(keys) > 1:
+        say(f"  beside it  {', '.join(keys[1:])}")
+
+
+def _one(key: str) -> None:
+    """One metric in full."""
+    from ncollapse.metrics.catalog import METRICS
+
     row = METRICS[key]
     say(f"{key}: {row.title}")
+    if row.aliases:
+        say(f"  also       {', '.join(row.aliases)}")
     say(f"  formula    {row.formula}")
     ideal = "none" if row.ideal is None else f"{row.ideal:g}"
     say(f"  ideal      {ideal}, range {_end(row.lower, '-')} to {_end(row.upper, '')}")
@@ -97,6 +127,7 @@ def _data(key: str) -> dict[str, Any]:
     return {
         **data,
         "needs": list(row.needs),
+        "aliases": list(row.aliases),
         "definitions": definitions,
         "comparators": _comparators(row),
     }

@@ -17,6 +17,7 @@ from ncollapse.cli.common import (
     say_json,
     set_logging,
 )
+from ncollapse.cli.dry import stop_file
 from ncollapse.cli.ranks import local_device, process_group, speaks
 
 if TYPE_CHECKING:
@@ -351,6 +352,7 @@ def _file(
     if foreign and shared:
         raise ValueError("--ood is read by one process; start it without torchrun")
     estimate = state_estimate(source, **options)
+    stop_file(source, estimate, options)
     if estimate > LARGE_STATE and not quiet:
         note(f"state: about {estimate / 1e6:.0f} MB beside the features")
     if shared:

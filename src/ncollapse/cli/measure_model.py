@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ncollapse.cli.common import note
+from ncollapse.cli.dry import stop_model
 from ncollapse.cli.ranks import speaks
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ def measure_spec(
         "description": f"{loaded.description} · {found.description} · {where}",
         **options,
     }
+    stop_model(loaded.model, splits, said)
     if attack is not None:
         if many:
             raise ValueError("--attack goes with one checkpoint; --weights names several")
@@ -209,7 +211,9 @@ def _spread(data: Any, limit: int | None) -> Any:
 
 
 def _tokenizer(model: str) -> str | None:
-    kind, _, name = model.partition(":")
+    from ncollapse.sources.specs.models import as_spec
+
+    kind, _, name = as_spec(model).partition(":")
     return name if kind == "hf" else None
 
 

@@ -255,7 +255,7 @@ def _run(
 
 def application() -> typer.Typer:
     """`study` with its three commands."""
-    app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+    app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
     app.command("list")(list_studies)
     app.command("show")(show)
     app.command("run")(run_studies)

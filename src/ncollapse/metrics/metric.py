@@ -85,8 +85,9 @@ class Metric:
     construction and says nothing. directions: whose rows' directions are read ("means" centred,
     "raw", "weight"): a zero row has none.
 
-    Places. terminal: in the table of the terminal. strip, curve, layers: in the report. followed:
-    read along training unless other keys are asked for. undefined: why a value may not be finite.
+    Places. terminal: in the table of the terminal; alone: in that of a classifier without features.
+    strip, curve, layers: in the report. followed: read along training unless other keys are asked
+    for. undefined: why a value may not be finite. aliases: what papers and users call it.
     """
 
     key: str
@@ -120,6 +121,7 @@ class Metric:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     definitions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     terminal: Place | None = None
+    alone: Place | None = None
     strip: Place | None = None
     curve: Place | None = None
     layers: Place | None = None
@@ -127,6 +129,12 @@ class Metric:
     undefined: str = (
         "two class means coincide or nothing varies, so the quotient has no finite value"
     )
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def of_head(self) -> bool:
+        """Whether it reads the classifier's rows and nothing else."""
+        return self.needs == ("head",)
 
     def resolve(self, definition: str) -> tuple[str, dict[str, Any]]:
         """The definition used when `definition` is asked for, with its keyword arguments.

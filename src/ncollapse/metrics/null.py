@@ -142,7 +142,7 @@ def _shuffled(
         weights = evidence.statistics.class_weights("micro" if definition == "micro" else "macro")
         endless = torch.full_like(counts, torch.inf)
         sample = Sample(endless, draws.directions, traces, weights).knowing(draws.gram)
-        plain = _together(found, plain, sample, definition)
+        plain = together(found, plain, sample, definition)
     loose = ClassStatistics(counts=evidence.statistics.counts, traces=traces)
     for means in draws.means if plain else ():
         _collect(found, plain, loose, Geometry(means), definition, generator)
@@ -175,13 +175,13 @@ def _directions(
         sample = Sample(
             endless, means, still, weights, head=geometry.weight, reads=geometry.reads
         ).knowing(inner)
-        of_means = _together(found, of_means, sample, definition)
+        of_means = together(found, of_means, sample, definition)
         # Centred rows differ by their size alone, which no row of NC2 sees: they are read once.
         uncentred = [key for key in of_weight if METRICS[key].uncentred]
         centred = [key for key in of_weight if key not in uncentred]
         plain = Sample(endless, rows, still, weights, centre=False).knowing(G)
-        of_weight = _together(found, centred, sample, definition)
-        of_weight += _together(found, uncentred, plain, definition)
+        of_weight = together(found, centred, sample, definition)
+        of_weight += together(found, uncentred, plain, definition)
     for place in range(len(rows)) if of_means or of_weight else ():
         own = Geometry(means[place], geometry.weight, reads=geometry.reads)
         _collect(found, of_means, None, own, definition, generator)
@@ -191,7 +191,7 @@ def _directions(
             _collect(found, of_weight, None, own, definition, generator)
 
 
-def _together(
+def together(
     found: dict[str, list[float]], keys: list[str], sample: Sample, definition: str
 ) -> list[str]:
     """Read all draws at once, where a row's population value can be read of means without noise: it

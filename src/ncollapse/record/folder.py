@@ -20,7 +20,8 @@ from ncollapse.record.atomic import set_aside
 RESULTS, CLASSES, LAYERS = "results.json", "classes.csv", "layers.csv"
 GEOMETRY, TRACE, PREDICTION = "geometry.safetensors", "trace.csv", "prediction.json"
 FRAMES, FILM, REPORT = "frames.safetensors", "film.gif", "report.html"
-PARTS = (RESULTS, CLASSES, LAYERS, GEOMETRY, TRACE, PREDICTION, FRAMES, FILM, REPORT)
+CONFIG = "config.toml"
+PARTS = (RESULTS, CLASSES, LAYERS, CONFIG, GEOMETRY, TRACE, PREDICTION, FRAMES, FILM, REPORT)
 # Written by a run as it goes, before there are results.
 LIVE = (TRACE, FRAMES)
 WRITING, WRITTEN, LIST = ".ncollapse-writing", ".ncollapse-written", "parts.json"

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ncollapse.record.atomic import write_text
+from ncollapse.record.command import config_text, spare
 from ncollapse.record.document import Document, read_document
 from ncollapse.record.folder import (
     CLASSES,
+    CONFIG,
     FILM,
     FRAMES,
     GEOMETRY,
@@ -87,7 +89,10 @@ class Run:
             RESULTS: self.document.write,
             CLASSES: lambda place: write_classes(place, self.classes),
             LAYERS: lambda place: write_layers(place, self.document.results),
+            CONFIG: lambda place: write_text(place, settings),
         }
+        settings = config_text(self.document)
+        spare(path / CONFIG)
         keep: tuple[str, ...] = ()
         if self.geometries:
             parts[GEOMETRY] = lambda place: write_geometries(place, self.geometries)

@@ -158,7 +158,7 @@ def header(document: Document) -> list[str]:
     if counts:
         known = {name: size for name, size in counts.items() if name in document.given_splits}
         parts.append(" / ".join(f"{name} {_count(size)}" for name, size in known.items()))
-    else:
+    elif document.num_samples:
         parts.append(f"{_count(document.num_samples)} samples")
     parts.append(f"{_count(document.num_classes)} {document.counted}")
     parts.append(f"{_count(document.num_features)} features")

@@ -12,6 +12,7 @@ from ncollapse.metrics.depth import depth_of
 from ncollapse.record.document import COUNTED, Document
 from ncollapse.record.readings import HEAD, ClassRow, Reading
 from ncollapse.record.trace import Trace
+from ncollapse.report.comparing.difference import difference
 
 BARS = "▁▂▃▄▅▆▇█"
 # Of the readings that are shown by layer, so many fit beside each other for one and two splits.
@@ -26,6 +27,10 @@ def render(
     seconds: float | None = None,
 ) -> str:
     """The table as plain text: at most 24 lines of `width` columns."""
+    if document.task == "weights":
+        from ncollapse.report.weights import render_weights
+
+        return render_weights(document, width=width, seconds=seconds)
     splits = document.given_splits[:2]
     lines = [_fit(f"ncollapse {document.ncollapse_version} · {document.source}", width)]
     lines.append(_fit(_data_line(document), width))
@@ -221,16 +226,22 @@ def render_comparison(first: Document, second: Document, width: int = 80) -> str
         f"{'split/layer/key':<40}{'A':>12}{'B':>12}{'B - A':>14}",
     ]
     empty = len(lines)
+    marked = False
     for split, layer, key, reading, other in in_both(first, second):
         mark = "" if reading.definition == other.definition else " !"
+        apart = difference(key, reading, other)
+        star = "" if apart.differs is None else " *" if apart.differs else " ="
+        marked |= bool(star)
         lines.append(
             f"{_fit(f'{split}/{layer}/{key}{mark}', 40):<40}{number(reading.best):>12}"
-            f"{number(other.best):>12}{number(gap(reading.best, other.best)):>14}"
+            f"{number(other.best):>12}{number(gap(reading.best, other.best)):>14}{star}"
         )
         if reading.interval is not None and other.interval is not None:
             lines.append(f"{'':<40}{_ends(reading):>12}{_ends(other):>12}".rstrip())
     if len(lines) == empty:
         lines.append("no reading is in both")
+    if marked:
+        lines.append("* differs beyond noise: the 95 % interval of B - A leaves 0 out; = does not")
     asked = [
         row for row in shared(first, second) if NOT_MEASURED not in (row[1].answer, row[2].answer)
     ]

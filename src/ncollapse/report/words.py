@@ -198,7 +198,14 @@ def steps(document: Document, path: Path | None) -> list[tuple[str, str]]:
                 f"What the number behind “{open_one.question}” ({open_one.answer}) is.",
             )
         )
-    if len(document.results) < 2:
+    if document.task == "weights":
+        found.append(
+            (
+                "ncollapse measure --model timm:NAME --weights best.pt --data imagefolder:data/",
+                "With data: whether features have collapsed, and whether the rows follow them.",
+            )
+        )
+    elif len(document.results) < 2:
         found.append(
             (
                 "ncollapse measure features.npz --output both/",

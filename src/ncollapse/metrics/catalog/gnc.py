@@ -14,13 +14,12 @@ _ALL_PAIRS = "it is over all pairs of classes, and past the pair budget some are
 
 
 def _of_both(key: str, **row: Any) -> tuple[Metric, ...]:
-    """The rows of a metric that reads means or weights. What is written `means_…` is of one side
-    only."""
+    """The rows of a metric that reads means or weights. What is written `means_…` or `weights_…`
+    is of one side only."""
     rows = []
     for suffix, which, needs in _SIDES:
-        own = {k: v for k, v in row.items() if k.partition("_")[0] != "means"}
-        if suffix == "means":
-            own |= {k.partition("_")[2]: v for k, v in row.items() if k.startswith("means_")}
+        own = {k: v for k, v in row.items() if k.partition("_")[0] not in ("means", "weights")}
+        own |= {k.partition("_")[2]: v for k, v in row.items() if k.partition("_")[0] == suffix}
         common: dict[str, Any] = {
             "family": "GNC",
             "function": f"ncollapse.metrics.gnc:{key}",
@@ -44,6 +43,7 @@ def _of_both(key: str, **row: Any) -> tuple[Metric, ...]:
 ROWS = (
     *_of_both(
         "gnc_margin",
+        aliases=("one-vs-rest margin", "softmax code"),
         title="one-vs-rest margin",
         formula="min_k dist(u_k, conv{u_j : j ≠ k}), u unit rows",
         meaning="How far the worst class stands from the hull of all others: what the best code "
@@ -57,11 +57,13 @@ ROWS = (
         estimate=Without("a least distance to hulls is no smooth function of the means"),
         large=Without(_ALL_PAIRS),
         cost="K d³",
+        weights_alone=Place("GNC one-vs-rest margin", 8),
         means_terminal=Place("GNC one-vs-rest margin", -2),
         means_strip=Place("one-vs-rest margin", -3),
     ),
     *_of_both(
         "gnc_cosine",
+        aliases=("coherence", "largest cosine", "Welch bound"),
         title="largest cosine",
         formula="max over pairs of cos(u_k, u_l)",
         meaning="The two classes that stand nearest. Its floor is what the best code can reach: "
@@ -73,11 +75,13 @@ ROWS = (
         upper=1.0,
         floor="ncollapse.metrics.gnc:cosine_floor",
         large=Without(_ALL_PAIRS),
+        weights_alone=Place("largest cosine of rows", 6),
         means_terminal=Place("GNC largest cosine", -1),
         means_strip=Place("largest cosine", -2),
     ),
     *_of_both(
         "gnc_uniformity",
+        aliases=("hyperspherical uniformity",),
         title="uniformity",
         formula="mean over pairs of log(1/‖u_k - u_l‖)",
         meaning="How evenly classes cover the sphere: about -½ log 2 = -.347 for random "
@@ -90,6 +94,7 @@ ROWS = (
     ),
     *_of_both(
         "gnc_frame",
+        aliases=("frame potential",),
         title="excess of the frame potential",
         formula="(d/K²) Σ_kl cos² - 1 over all k, l",
         meaning="How unevenly classes use the d directions that they span; 0 for a tight frame, "

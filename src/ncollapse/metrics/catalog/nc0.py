@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from ncollapse.metrics.metric import Metric, Without
+from ncollapse.metrics.metric import Metric, Place, Without
 
 ROWS = (
     Metric(
         key="nc0",
+        aliases=("zero sum", "sum of rows"),
         title="sum of the classifier's rows",
         family="NC0",
         function="ncollapse.metrics.nc0:nc0",
@@ -23,6 +24,7 @@ ROWS = (
         estimate="ncollapse.metrics.population.frames:nc0",
         uncentred=True,
         upper=1.0,
+        alone=Place("NC0 sum of rows", 1),
         followed=True,
         undefined="every weight of the classifier is zero",
     ),

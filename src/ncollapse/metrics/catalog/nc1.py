@@ -38,6 +38,7 @@ def _row(key: str, **row: Any) -> Metric:
 ROWS = (
     _row(
         "class_share",
+        aliases=("eta squared", "explained variance", "between-class share"),
         title="class share of variance",
         needs=("means", "trace"),
         formula="1 - (N-1)/(N-K) · SSW/SST",
@@ -81,6 +82,7 @@ ROWS = (
     ),
     _row(
         "nc1_fisher",
+        aliases=("variability collapse", "within-class variability", "pinv"),
         title="within against between scatter",
         needs=("means", "full"),
         formula="tr(Σ_W Σ_B⁺)/K",
@@ -106,6 +108,7 @@ ROWS = (
     ),
     _row(
         "nc1_ratio",
+        aliases=("trace ratio", "NC1 quotient"),
         title="variance ratio",
         needs=("means", "trace"),
         formula="tr Σ_W / tr Σ_B",
@@ -116,6 +119,7 @@ ROWS = (
     ),
     _row(
         "nc1_cdnv",
+        aliases=("CDNV", "class-distance normalized variance"),
         title="class-distance normalised variance",
         needs=("means", "trace"),
         formula="mean over pairs of (v_i + v_j)/(2 ‖μ_i - μ_j‖²)",
@@ -133,6 +137,7 @@ ROWS = (
     ),
     _row(
         "nc1_vci",
+        aliases=("VCI",),
         title="variability collapse index",
         needs=("means", "full"),
         formula="1 - tr(Σ_T⁺ Σ_B)/rank Σ_B, Σ_T = Σ_W + Σ_B",

@@ -39,6 +39,8 @@ def _of_both(key: str, **row: Any) -> tuple[Metric, ...]:
 ROWS = (
     *_of_both(
         "nc2_equinorm",
+        aliases=("equinorm",),
+        weights_alone=Place("NC2 equal norms CV", 2),
         weights_uncentred=True,
         means_least_classes=3,
         title="equal norms",
@@ -52,6 +54,7 @@ ROWS = (
     ),
     *_of_both(
         "nc2_equiangular",
+        aliases=("equiangularity", "equiangular"),
         weights_uncentred=True,
         least_classes=3,
         means_directions=("means",),
@@ -66,6 +69,8 @@ ROWS = (
     ),
     *_of_both(
         "nc2_maxangle",
+        aliases=("max angle", "maximal angle"),
+        weights_alone=Place("NC2 cosines off -1/(K-1)", 3),
         weights_uncentred=True,
         scale="folded",
         means_least_classes=3,
@@ -82,6 +87,8 @@ ROWS = (
     ),
     *_of_both(
         "nc2_etf",
+        aliases=("ETF", "simplex", "simplex ETF", "equiangular tight frame"),
+        weights_alone=Place("NC2 off the simplex", 4),
         least_classes=3,
         title="distance to the simplex",
         formula="‖G/‖G‖_F - E‖_F, G = MMᵀ or WWᵀ (W centred over classes)",
@@ -100,6 +107,8 @@ ROWS = (
     ),
     *_of_both(
         "nc2_orthogonal",
+        aliases=("NC2B", "orthogonal frame"),
+        weights_alone=Place("NC2 off orthogonal", 5),
         title="distance to the orthogonal frame",
         formula="‖G/‖G‖_F - I/√K‖_F, G of raw rows",
         meaning="How far the raw rows are from orthogonal and equally long: the frame of "
@@ -111,6 +120,7 @@ ROWS = (
     ),
     *_of_both(
         "nc2_gof",
+        aliases=("GOF", "general orthogonal frame"),
         scale="folded",
         means_directions=("raw",),
         weights_directions=("weight",),
@@ -125,6 +135,8 @@ ROWS = (
     ),
     *_of_both(
         "nc2_rank",
+        aliases=("effective rank",),
+        weights_alone=Place("NC2 effective rank", 7),
         scale="plain",
         interval=Without("the noise of class means fills all directions"),
         least_classes=3,

@@ -27,6 +27,7 @@ def _row(key: str, **row: Any) -> Metric:
 ROWS = (
     _row(
         "nc3_duality",
+        aliases=("self-duality", "duality"),
         title="self-duality",
         formula="‖W/‖W‖_F - M/‖M‖_F‖_F",
         meaning="Distance between classifier and centred class means, each scaled to length one; "
@@ -63,6 +64,7 @@ ROWS = (
     ),
     _row(
         "nc3_alignment",
+        aliases=("alignment",),
         scale="plain",
         directions=("means", "weight"),
         title="classifier-mean cosine",

@@ -41,6 +41,7 @@ def _row(key: str, **row: Any) -> Metric:
 ROWS = (
     _row(
         "nc4_mismatch",
+        aliases=("NCC", "nearest class center", "nearest class centre", "NCC mismatch"),
         title="head against nearest centre",
         needs=("decisions", "decided"),
         formula="share of samples with argmax(Wh + b) ≠ argmin ‖h - μ_c‖",
@@ -63,6 +64,7 @@ ROWS = (
     ),
     _row(
         "ncc_accuracy",
+        aliases=("nearest class mean", "NCM"),
         title="accuracy of the nearest centre",
         needs=("decisions",),
         formula="share of samples with argmin ‖h - μ_c‖ = y",

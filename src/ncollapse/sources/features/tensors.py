@@ -18,7 +18,7 @@ class SafetensorsSource(Store):
     """Features of a .safetensors file. class_names may stand in its metadata, comma-separated."""
 
     def __init__(self, path: Path) -> None:
-        with _damage(path), safe_open(path, framework="pt") as handle:
+        with damage(path), safe_open(path, framework="pt") as handle:
             names = tuple(handle.keys())
             self._metadata: dict[str, str] = handle.metadata() or {}
             super().__init__(path, names)
@@ -32,11 +32,11 @@ class SafetensorsSource(Store):
             self._set_names(self._metadata["class_names"].split(","))
 
     def read(self, name: str) -> Any:
-        with _damage(self.path), safe_open(self.path, framework="pt") as handle:
+        with damage(self.path), safe_open(self.path, framework="pt") as handle:
             return handle.get_tensor(name)
 
     def rows(self, start: int, size: int) -> Iterator[Tensor]:
-        with _damage(self.path), safe_open(self.path, framework="pt") as handle:
+        with damage(self.path), safe_open(self.path, framework="pt") as handle:
             part = handle.get_slice("features")
             for place in range(start, self.num_samples, size):
                 block: Tensor = part[place : min(place + size, self.num_samples)]
@@ -45,12 +45,12 @@ class SafetensorsSource(Store):
 
 def load_arrays(path: Path) -> dict[str, torch.Tensor]:
     """All tensors of a small file."""
-    with _damage(path), safe_open(path, framework="pt") as handle:
+    with damage(path), safe_open(path, framework="pt") as handle:
         return {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
 
 
 @contextmanager
-def _damage(path: Path) -> Iterator[None]:
+def damage(path: Path) -> Iterator[None]:
     """What the reader says of a damaged file: an unknown dtype is a KeyError or TypeError there."""
     try:
         yield

@@ -49,6 +49,7 @@ def load_model(
     Raises ValueError for specs that are not understood or do not import, missing files, and
     weights that do not fit.
     """
+    spec = as_spec(spec)
     kind, _, name = spec.partition(":")
     state = None
     if weights is not None and str(weights) not in PRETRAINED:
@@ -56,8 +57,8 @@ def load_model(
     pretrained = weights is not None and state is None
     if not name:
         raise ValueError(
-            f"model {spec!r} is not understood; torchvision:NAME, timm:NAME, hf:NAME or "
-            "package.module:function is needed"
+            f"model {spec!r} is not understood; torchvision:NAME, timm:NAME, hf:NAME, "
+            "package.module:function or a folder with config.json is needed"
         )
     count = num_classes
     if state is not None and count is None:
@@ -69,6 +70,12 @@ def load_model(
     if state is not None:
         load_state(loaded.model, state, str(weights))
     return loaded
+
+
+def as_spec(spec: str) -> str:
+    """The spec as it is, or hf:FOLDER of a folder that holds a config.json."""
+    plain = ":" not in spec and (Path(spec).expanduser() / "config.json").is_file()
+    return f"hf:{Path(spec).expanduser()}" if plain else spec
 
 
 def _built(
@@ -92,13 +99,13 @@ def _built(
     return LoadedModel(made, name)
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
-    """The state dict in a file, without running any code from it."""
+def read_state(path: Path, *, mapped: bool = False) -> dict[str, Tensor]:
+    """The state dict in a file, without running any code from it. mapped: see `read_pt`."""
     if not path.is_file():
         raise ValueError(f"weights {path} do not exist; a .pt, .pth or .safetensors file is needed")
     if path.suffix == ".safetensors":
         return load_arrays(path)
-    found = read_pt(path)
+    found = read_pt(path, mapped=mapped)
     while isinstance(found, Mapping):
         inner = next((found[key] for key in WRAPPERS if isinstance(found.get(key), Mapping)), None)
         if inner is None:

@@ -16,6 +16,7 @@ EXTRAS = {
     "ot": "ot",
     "art": "attacks",
     "pytorch_ood": "ood",
+    "onnx": "onnx",
 }
 # These import torchvision wherever it is installed.
 IMPORT_TORCHVISION = (

@@ -12,13 +12,15 @@ import torch
 BLOCK = 1 << 22
 
 
-def read_pt(path: Path) -> Any:
+def read_pt(path: Path, *, mapped: bool = False) -> Any:
     """What torch.save wrote. Raises ValueError for anything else, and for a file that was cut or
-    altered: torch writes checksums, but does not look at them.
+    altered: torch writes checksums, but does not look at them. mapped: tensors stay in the file
+    until they are read, where its form allows.
     """
     try:
         _check(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        held = mapped and zipfile.is_zipfile(path)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=held)
     except PermissionError:
         raise
     except Exception as error:  # Its unpickler has no error of its own.
