@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ncollapse.theory.predict import predict
     from ncollapse.theory.prediction import Prediction
     from ncollapse.tracking.metric import NeuralCollapse
+    from ncollapse.tracking.sweep import measure_checkpoints
     from ncollapse.tracking.tracker import Tracker
 
 _NAMES = {
@@ -47,6 +48,7 @@ _NAMES = {
     "gufm_gap": "ncollapse.measuring.gufm_gap",
     "measure": "ncollapse.measuring.measure",
     "measure_attack": "ncollapse.measuring.attacked",
+    "measure_checkpoints": "ncollapse.tracking.sweep",
     "measure_features": "ncollapse.measuring.measure",
     "measure_kernel": "ncollapse.measuring.kernel",
     "measure_pixels": "ncollapse.measuring.pixels",
@@ -75,6 +77,7 @@ __all__ = [
     "losses",
     "measure",
     "measure_attack",
+    "measure_checkpoints",
     "measure_features",
     "measure_kernel",
     "measure_pixels",

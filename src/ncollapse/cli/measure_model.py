@@ -68,7 +68,7 @@ def measure_spec(
         )
     if many:
         assert weights is not None
-        from ncollapse.tracking.sweep import checkpoints, sweep
+        from ncollapse.tracking.sweep import checkpoints, measure_checkpoints
 
         first = str(checkpoints(weights)[0].path)
     texts = names_texts(data)
@@ -159,7 +159,7 @@ def measure_spec(
             result = with_earlier(result, loaded.model, splits, load(old), loader, said)
         return result
     assert weights is not None
-    return sweep(
+    return measure_checkpoints(
         loaded.model,
         weights,
         splits,

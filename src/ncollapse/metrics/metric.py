@@ -85,8 +85,9 @@ class Metric:
     construction and says nothing. directions: whose rows' directions are read ("means" centred,
     "raw", "weight"): a zero row has none.
 
-    Places. terminal: in the table of the terminal. strip, curve, layers: in the report. followed:
-    read along training unless other keys are asked for. undefined: why a value may not be finite.
+    Places. terminal: in the table of the terminal. strip, curve, layers, along (a panel over
+    training): in the report. followed: read along training unless other keys are asked for.
+    undefined: why a value may not be finite.
     """
 
     key: str
@@ -123,6 +124,7 @@ class Metric:
     strip: Place | None = None
     curve: Place | None = None
     layers: Place | None = None
+    along: Place | None = None
     followed: bool = False
     undefined: str = (
         "two class means coincide or nothing varies, so the quotient has no finite value"

@@ -91,12 +91,34 @@ def nc2_orthogonal(sample: Sample) -> Float[Tensor, ...]:
     return _gap(sample.raw_gram, simplex=False)
 
 
+def _eigenvalues(sample: Sample) -> Tensor:
+    """Of the centred Gram matrix, found once for all ranks."""
+    kept: Tensor | None = sample.__dict__.get("_eigenvalues")
+    if kept is None:
+        kept = sample.__dict__["_eigenvalues"] = torch.linalg.eigvalsh(sample.gram)
+    return kept
+
+
 def nc2_rank(sample: Sample) -> Float[Tensor, ...]:
     """exp of the entropy of the eigenvalues of the centred Gram matrix, over K - 1; only of means
     without noise, which fills all directions."""
-    share = torch.linalg.eigvalsh(sample.gram).clamp_min(0)
+    share = _eigenvalues(sample).clamp_min(0)
     share = (share / share.sum(-1, keepdim=True)).clamp_min(TINY)
     return torch.exp(-(share * share.log()).sum(-1)) / (sample.num_classes - 1)
+
+
+def nc2_participation(sample: Sample) -> Float[Tensor, ...]:
+    """(tr G)²/‖G‖²/(K - 1), G the centred Gram matrix."""
+    _norms(sample.gram, CENTRE)
+    gram = sample.gram
+    trace = gram.diagonal(dim1=-2, dim2=-1).sum(-1)
+    return (trace / torch.linalg.matrix_norm(gram)) ** 2 / (sample.num_classes - 1)
+
+
+def nc2_stable_rank(sample: Sample) -> Float[Tensor, ...]:
+    """tr G/λ_max/(K - 1); only of means without noise, as `nc2_rank`."""
+    values = _eigenvalues(sample)
+    return values.sum(-1) / values[..., -1] / (sample.num_classes - 1)
 
 
 # ---- NC3: rows of the classifier are fixed, so ⟨w_c, m_c⟩ has no bias, only lengths have --------
@@ -153,3 +175,23 @@ def nc3_product(sample: Sample) -> Float[Tensor, ...]:
     if bool((square <= 0).any()):
         raise CannotTellError("the logits of class means are not told from noise")
     return 2 - 2 * (product * _frame(K, True)).sum((-2, -1)) / square.sqrt()
+
+
+def nc3_balance(sample: Sample) -> Float[Tensor, ...]:
+    """2 - 2 ‖W̃Mᵀ‖²/(‖W̃W̃ᵀ‖ ‖MMᵀ‖), the square of the logits less their noise, as in
+    `nc3_product`."""
+    head, _ = _dots(sample)
+    rows = head - head.mean(0)
+    _norms(sample.gram, CENTRE)
+    logits = sample.logits
+    square = ((logits - logits.mean(-2, keepdim=True)) ** 2).sum((-2, -1))
+    if bool(sample.noise.any()):
+        whole = sample if sample.whole is None else sample.whole
+        if whole.scatter is None:
+            raise CannotTellError("Σ_W was not kept, so the noise of the logits is unknown")
+        spread = float(((rows @ whole.scatter) * rows).sum()) * whole.stretch
+        # Of a part of the samples Σ_W is taken proportional to that of all.
+        share = (sample.noise / sample.within).sum() * float(sample.within / whole.within)
+        square = square - (1 - 1 / sample.num_classes) * share * spread
+    lengths = torch.linalg.matrix_norm(rows @ rows.T) * torch.linalg.matrix_norm(sample.gram)
+    return 2 - 2 * square / lengths
