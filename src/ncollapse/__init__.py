@@ -16,6 +16,7 @@ install()
 if TYPE_CHECKING:
     from ncollapse import control, losses, studies, theory
     from ncollapse.collect.statistics.classes import ClassMoments
+    from ncollapse.downstream.unlearning import measure_unlearning
     from ncollapse.geometry import Geometry
     from ncollapse.measuring.attacked import measure_attack
     from ncollapse.measuring.gufm_gap import gufm_gap
@@ -54,6 +55,7 @@ _NAMES = {
     "measure_pixels": "ncollapse.measuring.pixels",
     "measure_source": "ncollapse.measuring.measure",
     "measure_transfer": "ncollapse.measuring.transfer",
+    "measure_unlearning": "ncollapse.downstream.unlearning",
     "open_source": "ncollapse.sources.features.files",
     "predict": "ncollapse.theory.predict",
     "with_transfer": "ncollapse.measuring.transfer",
@@ -83,6 +85,7 @@ __all__ = [
     "measure_pixels",
     "measure_source",
     "measure_transfer",
+    "measure_unlearning",
     "open_source",
     "predict",
     "studies",
