@@ -18,8 +18,7 @@ from ncollapse.answers.question import (
     percent,
 )
 from ncollapse.metrics.kept_ranks import Kept, KeptRanks, kept_ranks
-from ncollapse.record.readings import ClassRow, Number
-from ncollapse.record.trace import CLASS_RANK
+from ncollapse.record.readings import ClassRow
 
 
 def _kept(asking: Asking, seen: Seen) -> KeptRanks | None:
@@ -51,11 +50,10 @@ def silent(asking: Asking, seen: Seen) -> Answer:
     )
     if row is not None and row.accuracy is not None:
         said += f"; its accuracy is {percent(row.accuracy)}"
-    numbers = (Number(f"{CLASS_RANK}{worst.index}", seen.name, asking.layer, worst.last),)
     cut, against = cuts(), found.against_others
     if against <= cut["rank_yes"]:
-        return Answer(YES, f"{said}.", numbers)
-    return Answer(PARTLY if against <= cut["rank_partly"] else NO, f"{said}.", numbers)
+        return Answer(YES, f"{said}.")
+    return Answer(PARTLY if against <= cut["rank_partly"] else NO, f"{said}.")
 
 
 def _count(known: Mapping[int, ClassRow], one: Kept) -> float:
@@ -67,7 +65,7 @@ def _count(known: Mapping[int, ClassRow], one: Kept) -> float:
 QUESTIONS = (
     Question(
         "silent_collapse",
-        11,
+        6,
         "Does one class lose directions that others keep?",
         (),
         silent,

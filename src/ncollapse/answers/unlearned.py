@@ -64,7 +64,7 @@ def _state(reader: Mapping[str, Any]) -> str:
 QUESTIONS = (
     Question(
         "unlearned",
-        12,
+        8,
         "Were the named classes unlearned?",
         (),
         unlearned,

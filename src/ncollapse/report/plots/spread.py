@@ -65,4 +65,5 @@ def _classes(
             lowest[0].append(at[row.step])
             lowest[1].append(row.value)
     middle = [at[step] for step in by_step], [median(values) for values in by_step.values()]
-    return {"median": middle, names.get(worst, str(worst)): lowest}
+    name = names.get(worst, str(worst))
+    return {"median": middle, f"class {name}" if name.isdecimal() else name: lowest}
