@@ -3,8 +3,8 @@
 A class can be forgotten by the head while its features still tell it apart, or by the features
 too. Three accuracies say which: of the head, of class means, of a probe. Features of classes that
 are no longer trained on drift out of the active subspace S, the span of the centred means of the
-current classes: their energy ‖P_S h‖/‖h‖ falls towards what random features read. The same numbers
-audit unlearning: old=forget set, new=what is kept.
+current classes: their energy ‖P_S h‖/‖h‖ falls towards what random features read. Classes that
+were unlearned on purpose are audited by `ncollapse.downstream.unlearning`.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ def measure_forgetting(
     `probe_samples` of them. Features are held in memory, up to `limit` samples of each set; model,
     modes and global random states are put back.
 
-    For unlearning: old=what was to be forgotten, new=what is kept. A head that has forgotten before
-    features that have not (a gap) shows that the class can be had back.
+    A head that has forgotten before features that have not (a gap) shows that the class can be had
+    back.
 
     Raises ValueError for empty data, labels beyond the head, a single current class, and an old
     class of one sample. Sources: Lanzillotta et al. 2025 (its page read); Gao et al. 2026 (abstract

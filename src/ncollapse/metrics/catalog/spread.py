@@ -22,6 +22,7 @@ ROWS = (
         null="span",
         floor=Without("a share of the spread does not shrink with it"),
         interval="influences",
+        scale="log",
         estimate="ncollapse.metrics.population.head:head_share",
         ideal=None,
         direction=None,

@@ -193,5 +193,7 @@ def nc3_balance(sample: Sample) -> Float[Tensor, ...]:
         # Of a part of the samples Σ_W is taken proportional to that of all.
         share = (sample.noise / sample.within).sum() * float(sample.within / whole.within)
         square = square - (1 - 1 / sample.num_classes) * share * spread
+    if bool((square <= 0).any()):
+        raise CannotTellError("the logits of class means are not told from noise")
     lengths = torch.linalg.matrix_norm(rows @ rows.T) * torch.linalg.matrix_norm(sample.gram)
     return 2 - 2 * square / lengths
