@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,8 @@ def test_the_wheel_holds_its_data(installed: Path) -> None:
     code = "import ncollapse; print(ncollapse.__file__, ncollapse.__version__)"
     where, version = run(installed, "-c", code).stdout.split()
     assert where.startswith(str(installed))
-    assert version == "0.1.0"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert version == project["version"]
 
 
 def test_the_wheel_runs_the_demo_and_reads_it_again(installed: Path) -> None:
