@@ -126,8 +126,7 @@ class Question:
     is known, the split) → Answer. phrases: by answer, what a report says in running text; others:
     the same of a split that is not the reference; unasked: why a second split has no answer;
     crowded: asked only where more classes are present than a simplex can hold; asked: only where
-    this holds, of what is always asked None. basis: what an
-    answer without numbers rests on.
+    this holds, None where always. basis: what an answer without numbers rests on.
     """
 
     id: str

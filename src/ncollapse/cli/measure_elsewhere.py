@@ -120,16 +120,21 @@ def with_forgotten(
 
 
 def file_with_forgotten(
-    result: Measurement, file: Path, named: str | None, seed: int, ignore_index: int
+    result: Measurement,
+    file: Path,
+    named: str | None,
+    seed: int,
+    ignore_index: int,
+    **opened: Any,
 ) -> Measurement:
     """The measurement of a feature file with what is left of classes said to be forgotten, where
-    such were named."""
+    such were named. opened: how `open_source` read the file."""
     if named is None:
         return result
     from ncollapse.measuring.unlearned import unlearning_of_source, with_unlearning
     from ncollapse.sources.features.files import open_source
 
-    source = open_source(file)
+    source = open_source(file, **opened)
     chosen = classes_named(named, source.class_names)
     left = unlearning_of_source(source, chosen, seed=seed, ignore_index=ignore_index)
     return with_unlearning(result, left)
