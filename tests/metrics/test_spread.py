@@ -105,6 +105,16 @@ def test_a_head_that_sees_everything_is_said() -> None:
     assert "span all 3 directions that features occupy" in " ".join(found.warnings)
 
 
+@pytest.mark.parametrize(
+    ("mode", "says"), [("sketch", "a sketch of Σ_W does not resolve"), ("trace", "was not kept")]
+)
+def test_without_the_scatter_it_is_said(mode: str, says: str) -> None:
+    found = nc.measure_features(
+        CASE.features, CASE.labels, weight=CASE.weight, keys=["head_share"], mode=mode
+    )
+    assert found.value("head_share") is None and says in " ".join(found.warnings)
+
+
 # ---- ranks ----------------------------------------------------------------------------------------
 def test_ranks_of_known_rows() -> None:
     """±4, ±2, ±1 on three axes: eigenvalues 32, 8, 2; a simplex has all of its directions."""

@@ -53,9 +53,12 @@ def head_share(
     where Σ_W in this weighting is not held, and where nothing varies within classes. Source: this
     library.
 
-    Raises ValueError where the rows span all occupied directions, and where they are all alike.
+    Raises ValueError where the rows span all occupied directions, where they are all alike, and of
+    a sketch.
     """
     scatter = statistics.scatter(weighting)
+    if scatter is None and statistics.sketch is not None:
+        raise ValueError("a sketch of Σ_W does not resolve the head's directions; use mode full")
     if scatter is None or not float(scatter.detach().diagonal().sum()) > 0:
         return torch.full((), torch.nan, dtype=torch.float64)
     assert geometry.weight is not None
