@@ -24,7 +24,8 @@ def spread_panels(
     task: str = USUAL,
 ) -> tuple[str, list[Watched]]:
     """The unit of time and a panel a row that has one, by split; of classes the median rank and
-    that of the class that keeps least. Nothing where no reading was taken twice."""
+    that of the class that keeps least. Nothing where no reading was taken twice, nor where
+    one panel is all there is, which the curve of training shows."""
     if trace is None or not trace.rows:
         return "", []
     unit, at = time_axis(trace.rows)
@@ -44,7 +45,8 @@ def spread_panels(
         Watched(one.key, {of: xy for of, xy in one.series.items() if len(xy[0]) > 1})
         for one in found
     ]
-    return unit, [one for one in kept if one.series]
+    kept = [one for one in kept if one.series]
+    return unit, kept if len(kept) > 1 else []
 
 
 def _classes(
