@@ -180,20 +180,36 @@ def nc3_product(sample: Sample) -> Float[Tensor, ...]:
 def nc3_balance(sample: Sample) -> Float[Tensor, ...]:
     """2 - 2 ‖W̃Mᵀ‖²/(‖W̃W̃ᵀ‖ ‖MMᵀ‖), the square of the logits less their noise, as in
     `nc3_product`."""
-    head, _ = _dots(sample)
-    rows = head - head.mean(0)
+    _dots(sample)
     _norms(sample.gram, CENTRE)
     logits = sample.logits
     square = ((logits - logits.mean(-2, keepdim=True)) ** 2).sum((-2, -1))
+    whole = sample if sample.whole is None else sample.whole
     if bool(sample.noise.any()):
-        whole = sample if sample.whole is None else sample.whole
-        if whole.scatter is None:
-            raise CannotTellError("Σ_W was not kept, so the noise of the logits is unknown")
-        spread = float(((rows @ whole.scatter) * rows).sum()) * whole.stretch
         # Of a part of the samples Σ_W is taken proportional to that of all.
         share = (sample.noise / sample.within).sum() * float(sample.within / whole.within)
-        square = square - (1 - 1 / sample.num_classes) * share * spread
+        square = square - (1 - 1 / sample.num_classes) * share * _centred_spread(whole)
     if bool((square <= 0).any()):
         raise CannotTellError("the logits of class means are not told from noise")
-    lengths = torch.linalg.matrix_norm(rows @ rows.T) * torch.linalg.matrix_norm(sample.gram)
-    return 2 - 2 * square / lengths
+    return 2 - 2 * square / (_centred_length(whole) * torch.linalg.matrix_norm(sample.gram))
+
+
+def _centred_length(sample: Sample) -> float:
+    """‖W̃W̃ᵀ‖ of the head's rows less their mean; one for all parts of the samples."""
+    if "_centred_length" not in sample.__dict__:
+        assert sample.head is not None
+        rows = sample.head - sample.head.mean(0)
+        gram = rows @ rows.T if len(rows) <= rows.shape[1] else rows.T @ rows
+        sample.__dict__["_centred_length"] = float(torch.linalg.matrix_norm(gram))
+    return float(sample.__dict__["_centred_length"])
+
+
+def _centred_spread(sample: Sample) -> float:
+    """tr(W̃ Σ_W W̃ᵀ), the rows less their mean; one for all parts of the samples."""
+    if "_centred_spread" not in sample.__dict__:
+        if sample.scatter is None or sample.head is None:
+            raise CannotTellError("Σ_W was not kept, so the noise of the logits is unknown")
+        middle = sample.head.mean(0)
+        mean = float(middle @ sample.scatter @ middle) * sample.stretch
+        sample.__dict__["_centred_spread"] = sample.head_spread - len(sample.head) * mean
+    return float(sample.__dict__["_centred_spread"])
