@@ -94,6 +94,50 @@ def effective_rank(rows: Array) -> float:
     return float(np.exp(-(share * np.log(share)).sum()))
 
 
+def singular_rank(rows: Array) -> float:
+    """exp of the entropy of the singular values, each over their sum."""
+    sizes = np.linalg.svd(rows, compute_uv=False)
+    share = sizes[sizes > sizes[0] * 1e-9] / sizes.sum()
+    return float(np.exp(-(share * np.log(share)).sum()))
+
+
+def ranks(rows: Array) -> dict[str, float]:
+    """How many directions carry the rows, over as many as a simplex of them fills."""
+    sizes = np.linalg.svd(rows, compute_uv=False) ** 2
+    return {
+        "rank": effective_rank(rows) / (len(rows) - 1),
+        "participation": sizes.sum() ** 2 / (sizes**2).sum() / (len(rows) - 1),
+        "stable_rank": sizes.sum() / sizes.max() / (len(rows) - 1),
+    }
+
+
+def balance(head: Array, M: Array) -> float:
+    """Distance of the covariances of the head's rows and of class means, each of length one."""
+    W = head - head.mean(0)
+    W, M = W.T @ W, M.T @ M
+    return float(np.linalg.norm(W / np.linalg.norm(W) - M / np.linalg.norm(M)))
+
+
+def head_share(scatter: Array, means: Array, head: Array) -> float | None:
+    """Of tr S the part in the span of the head's rows, less their mean and less what lies where no
+    feature varies."""
+    if not np.trace(scatter) > 0:
+        return None
+    M = means - means.mean(0)
+    axes = []
+    for part, cut in ((scatter, 1e-12), (M.T @ M / np.sum(M**2), 1e-10)):
+        values, vectors = np.linalg.eigh(part)
+        axes.append(vectors[:, values > values[-1] * cut])
+    basis, sizes, _ = np.linalg.svd(np.hstack(axes), full_matrices=False)
+    basis = basis[:, sizes > 1e-6]
+    _, sizes, rows = np.linalg.svd((head - head.mean(0)) @ basis, full_matrices=False)
+    rows = rows[sizes > sizes[0] * 1e-10]
+    if len(rows) == basis.shape[1]:
+        return None
+    seen = rows @ basis.T
+    return float(np.trace(seen @ scatter @ seen.T) / np.trace(scatter))
+
+
 def alignment(M: Array, weight: Array) -> float:
     """Mean cos² between the span of M and the top right singular subspace of the weight."""
     rank = len(M) - 1
@@ -148,8 +192,8 @@ def oracle(
             f"nc2_etf_{side}": frame_gap(gram_rows @ gram_rows.T, True),
             f"nc2_orthogonal_{side}": frame_gap(raw @ raw.T, False),
             f"nc2_gof_{side}": np.abs(cosines(raw)).mean(),
-            f"nc2_rank_{side}": effective_rank(gram_rows) / (count - 1),
         }
+        found |= {f"nc2_{name}_{side}": value for name, value in ranks(gram_rows).items()}
         if count > 2:
             found |= codes(centred_rows, side)
     if head is not None:
@@ -164,12 +208,17 @@ def oracle(
             "nc0": (head.sum(0) ** 2).sum() / count / (head**2).sum(),
             "nc3_alignment": cos.mean(),
             "nc3_product": frame_gap(head @ M.T, True),
+            "nc3_balance": balance(head, M),
             "span_alignment": alignment(M, head),
         }
+    if head is not None:
+        found["head_share"] = head_share(scatter, means, head)
     found["raw_cosine"] = np.abs(cosines(means)).max()
     found |= directional(features, labels, present)
     found |= decisions(features, labels, parts, weight, bias)
-    known: dict[str, float | None] = {key: float(value) for key, value in found.items()}
+    known: dict[str, float | None] = {
+        key: None if value is None else float(value) for key, value in found.items()
+    }
     if count == 2:
         for side in ("means", "weights") if head is not None else ("means",):
             names = ("margin", "cosine", "uniformity", "frame")
@@ -179,9 +228,13 @@ def oracle(
             "equiangular_means",
             "maxangle_means",
             "etf_means",
-            "rank_means",
         )
-        always += ("equiangular_weights", "etf_weights", "rank_weights", "angle_ratio")
+        always += ("equiangular_weights", "etf_weights", "angle_ratio")
+        always += tuple(
+            f"{name}_{side}"
+            for name in ("rank", "participation", "stable_rank")
+            for side in ("means", "weights")
+        )
         known |= {f"nc2_{key}": None for key in always if f"nc2_{key}" in known}
     if head is not None and count > dim:
         known["span_alignment"] = None
@@ -323,4 +376,5 @@ def published(features: Array, labels: Array, weight: Array) -> dict[tuple[str, 
         ("nc3_product", "zhu2021"): frame_gap(head @ M.T, True),
         ("nc3_product", "zhou2022"): frame_gap(centred @ M.T, True),
         ("nc2_equinorm_means", "population"): float(norms.std() / norms.mean()),
+        ("nc2_rank_means", "roy2007"): singular_rank(M) / (count - 1),
     }

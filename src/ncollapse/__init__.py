@@ -16,6 +16,7 @@ install()
 if TYPE_CHECKING:
     from ncollapse import control, losses, studies, theory
     from ncollapse.collect.statistics.classes import ClassMoments
+    from ncollapse.downstream.unlearning import measure_unlearning
     from ncollapse.geometry import Geometry
     from ncollapse.measuring.attacked import measure_attack
     from ncollapse.measuring.gufm_gap import gufm_gap
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from ncollapse.theory.predict import predict
     from ncollapse.theory.prediction import Prediction
     from ncollapse.tracking.metric import NeuralCollapse
+    from ncollapse.tracking.sweep import measure_checkpoints
     from ncollapse.tracking.tracker import Tracker
 
 _NAMES = {
@@ -52,11 +54,13 @@ _NAMES = {
     "list_metrics": "ncollapse.metrics.listing",
     "measure": "ncollapse.measuring.measure",
     "measure_attack": "ncollapse.measuring.attacked",
+    "measure_checkpoints": "ncollapse.tracking.sweep",
     "measure_features": "ncollapse.measuring.measure",
     "measure_kernel": "ncollapse.measuring.kernel",
     "measure_pixels": "ncollapse.measuring.pixels",
     "measure_source": "ncollapse.measuring.measure",
     "measure_transfer": "ncollapse.measuring.transfer",
+    "measure_unlearning": "ncollapse.downstream.unlearning",
     "measure_weights": "ncollapse.measuring.weights",
     "open_source": "ncollapse.sources.features.files",
     "predict": "ncollapse.theory.predict",
@@ -83,11 +87,13 @@ __all__ = [
     "losses",
     "measure",
     "measure_attack",
+    "measure_checkpoints",
     "measure_features",
     "measure_kernel",
     "measure_pixels",
     "measure_source",
     "measure_transfer",
+    "measure_unlearning",
     "measure_weights",
     "open_source",
     "predict",

@@ -178,6 +178,9 @@ def test_every_question_is_complete(question: Question) -> None:
         assert question.answered(Asking({"train": layers}, (), 4, 9)) == []
     if question.several_layers:
         assert question.answered(Asking({"train": {"head": {}}}, (), 4, 9)) == []
+    if question.asked is not None:
+        assert found == []
+        found = replace(question, asked=None).answered(asking)
     assert found and all(v.answer in ("cannot tell", NOT_MEASURED) for v in found)
     assert all(v.sentence.endswith(".") for v in found)
 

@@ -81,6 +81,12 @@ def test_a_sweep_measures_each_and_the_last_in_full(tmp_path: Path) -> None:
         assert value == wanted.results["train"]["head"]["nc1_ratio"].value
     assert found.results["train"]["head"]["nc1_ratio"].null is not None
     assert [line.split(": ")[1] for line in said] == names
+    # Ranks of single classes go along, from the same samples as in the last, whole measurement.
+    for row in found.classes:
+        steps, ranks = found.trace.series("train", "head", f"class_rank:{row.index}")
+        assert steps == [1, 2, 3] and ranks[-1] == row.rank
+    (verdict,) = [verdict for verdict in found.verdicts if verdict.id == "silent_collapse"]
+    assert verdict.answer == "no"
 
 
 def test_a_sweep_on_the_command_line_resumes(capsys, tmp_path: Path) -> None:
@@ -103,6 +109,13 @@ def test_a_sweep_on_the_command_line_resumes(capsys, tmp_path: Path) -> None:
     assert sorted({row.step for row in rows}) == [1, 2, 3]
     page = (out / "report.html").read_text("utf-8")
     assert "epoch" in page
+
+
+def test_a_checkpoint_of_another_model_is_named_with_what_it_lacks(tmp_path: Path) -> None:
+    trained(tmp_path / "ckpt", ["epoch_1.pt"])
+    torch.save({"other.weight": torch.ones(2, 2)}, tmp_path / "ckpt" / "epoch_2.pt")
+    with pytest.raises(ValueError, match=r"epoch_2\.pt lack \d+ of \d+ tensors, first 'conv1"):
+        nc.measure_checkpoints(net(), str(tmp_path / "ckpt" / "*.pt"), {"train": blobs(80)})
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_any_number_of_classes_is_read_or_the_row_says_why_not(row: Metric, samp
 
 def test_places_are_ranked_and_have_titles() -> None:
     for task in {row.task for row in METRICS.values()}:
-        for place in ("terminal", "strip", "curve", "layers"):
+        for place in ("terminal", "strip", "curve", "layers", "along"):
             rows = shown(place, task)
             ranks = [at.rank for _, at in rows]
             assert ranks == sorted(set(ranks)), place

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,10 +11,12 @@ from torch import nn
 
 import ncollapse as nc
 from ncollapse.downstream.calibration import CalibrationError
+from ncollapse.metrics.catalog import shown
 from ncollapse.record.run import Run
+from ncollapse.record.trace import Trace
 from ncollapse.report.along import laws, watchers
 from ncollapse.report.html import render_page
-from ncollapse.report.plots import watched
+from ncollapse.report.plots import spread_panels, watched
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +67,20 @@ def test_a_run_without_either_has_no_such_sections() -> None:
     page = render_page(Run(m.document, classes=m.classes))
     assert 'id="laws"' not in page and 'id="watched"' not in page
     assert watchers(None, "head") is None and laws(m.document) == []
+
+
+def test_where_the_spread_lives_is_drawn_along_a_trace(run: Run) -> None:
+    """A panel a row that has one, and one of class ranks: the median and the class that keeps
+    least."""
+    trace = Trace(list(run.trace.rows))
+    for step, lost in ((1, 9.0), (2, 2.0)):
+        ranks = {f"class_rank:{k}": lost if k == 1 else 8.0 for k in range(3)}
+        trace.append(trace.rows[0].step + step, ranks, split="train", epoch=step)
+    _, found = spread_panels(trace, "train", names={1: "cat"})
+    titles = [place.title for _, place in shown("along")]
+    assert [panel.key for panel in found] == [*titles, "effective rank of classes"]
+    assert found[-1].series["cat"][1] == [9.0, 2.0] and found[-1].series["median"][1] == [8.0, 8.0]
+    page = render_page(replace(run, trace=trace))
+    assert 'id="spread"' in page and "Where the spread lives" in page
+    # Ranks of classes are no watcher's.
+    assert all("class_rank" not in one.key for one in watched(trace)[1])

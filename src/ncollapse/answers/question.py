@@ -64,8 +64,9 @@ class Seen:
 class Asking:
     """What answers are made of: readings by split and layer, rows of classes, sizes, the layer that
     is asked about, readings along training, the reference split if one was chosen, how many
-    directions the class means span, if that is known, what foreign data said, and what a target set
-    of other classes found (`Document.transfer`)."""
+    directions the class means span, if that is known, what foreign data said, what a target set
+    of other classes found (`Document.transfer`), and what was read of other data
+    (`Document.downstream`)."""
 
     results: Results
     classes: Sequence[ClassRow]
@@ -77,6 +78,7 @@ class Asking:
     directions: int | None = None
     ood: Mapping[str, Any] = field(default_factory=dict)
     transfer: Mapping[str, Any] = field(default_factory=dict)
+    downstream: Mapping[str, Any] = field(default_factory=dict)
 
     def headless(self, seen: Seen) -> bool:
         """Whether no classifier was measured beside the features."""
@@ -133,7 +135,8 @@ class Question:
     every split, under the id `id:split`. needs: the readings that the rule looks at. rule: (what
     is known, the split) → Answer. phrases: by answer, what a report says in running text; others:
     the same of a split that is not the reference; unasked: why a second split has no answer;
-    crowded: asked only where more classes are present than a simplex can hold. basis: what an
+    crowded: asked only where more classes are present than a simplex can hold; asked: only where this
+    holds, None where always. basis: what an
     answer without numbers rests on. headline: by answer, the few words that the head of a report
     says of it, none where it says nothing; may hold {splits} where it is asked of each, and {some}
     and {all} where `share` counts them.
@@ -150,6 +153,7 @@ class Question:
     task: str = "classification"
     several_layers: bool = False
     crowded: bool = False
+    asked: Callable[[Asking], bool] | None = None
     basis: str = "Class counts alone; no reading was needed."
     headline: Mapping[str, str] = field(default_factory=dict)
     share: Callable[[Asking, Seen], tuple[int, int]] | None = None
@@ -161,6 +165,8 @@ class Question:
     def answered(self, asking: Asking) -> list[Verdict]:
         """The verdicts, one for every split that it is asked of; none where it is not asked."""
         if self.crowded and not asking.crowded(asking.reference):
+            return []
+        if self.asked is not None and not self.asked(asking):
             return []
         if self.several_layers and len(asking.results[asking.reference.name]) < 2:
             return []

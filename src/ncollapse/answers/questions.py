@@ -48,8 +48,8 @@ def judge(
 
 
 def answered_again(document: Document, name: str) -> tuple[Verdict, ...]:
-    """The verdicts of a document, with the question of this id answered anew from what it holds of
-    other data; unchanged where its task does not ask it."""
+    """The verdicts of a document, with the question of this id answered anew, or for the first
+    time, from what it holds of other data; unchanged where its task does not ask it."""
     asking = Asking(
         document.results,
         (),
@@ -59,10 +59,13 @@ def answered_again(document: Document, name: str) -> tuple[Verdict, ...]:
         chosen=document.reference,
         ood=document.ood,
         transfer=document.transfer,
+        downstream=document.downstream,
     )
     if questions()[name].task != document.task:
         return document.verdicts
     (answer,) = questions()[name].answered(asking)
+    if all(verdict.id != name for verdict in document.verdicts):
+        return (*document.verdicts, answer)
     return tuple(answer if verdict.id == name else verdict for verdict in document.verdicts)
 
 

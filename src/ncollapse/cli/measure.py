@@ -18,6 +18,7 @@ from ncollapse.cli.common import (
     set_logging,
 )
 from ncollapse.cli.dry import stop_file
+from ncollapse.cli.measure_elsewhere import file_with_forgotten
 from ncollapse.cli.ranks import local_device, process_group, speaks
 
 if TYPE_CHECKING:
@@ -92,10 +93,10 @@ def measure(
         ),
     ] = "auto",
     old: Annotated[
-        str | None,
-        typer.Option(
-            help="Data of earlier classes, as --data: what the model still knows of them."
-        ),
+        str | None, typer.Option(help="Data of earlier classes, as --data: what is known of them.")
+    ] = None,
+    forgotten: Annotated[
+        str | None, typer.Option(help="Classes said to be unlearned (3,7 or names): are they?")
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
     dtype: Annotated[str, typer.Option(help="float32; float16 or bfloat16 is mixed.")] = "float32",
@@ -282,6 +283,7 @@ def measure(
                 options["progress"] = progress
                 if file is not None:
                     result = _file(file, snapshot, resume, quiet, shared, options, ood or [])
+                    result = file_with_forgotten(result, file, forgotten, seed, ignore_index)
                 else:
                     from ncollapse.cli.measure_model import measure_spec
 
@@ -316,6 +318,7 @@ def measure(
                         transfer=transfer,
                         shots=tuple(shots or (5,)),
                         old=old,
+                        forgotten=forgotten,
                     )
         except KeyboardInterrupt:
             if snapshot is not None and _began(snapshot):

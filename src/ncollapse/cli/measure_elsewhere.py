@@ -90,8 +90,68 @@ def with_earlier(
         new=splits[current],
         **_shared(said),
     )
-    document = replace(result.document, downstream={"forgetting": left.to_dict()})
-    return replace(result, document=document)
+    parts_read = {**result.document.downstream, "forgetting": left.to_dict()}
+    return replace(result, document=replace(result.document, downstream=parts_read))
+
+
+def with_forgotten(
+    result: Measurement,
+    model: nn.Module,
+    splits: Mapping[str, Any],
+    named: str,
+    said: Mapping[str, Any],
+) -> Measurement:
+    """The measurement with what the same model has left of classes said to be forgotten."""
+    from ncollapse.downstream.unlearning import measure_unlearning
+    from ncollapse.measuring.unlearned import with_unlearning
+
+    names, where = said["class_names"], _held_out(splits)
+    chosen = classes_named(named, names)
+    note(f"unlearning: {len(chosen)} classes, on {where}")
+    left = measure_unlearning(
+        model,
+        splits[where],
+        forgotten=chosen,
+        class_names=names,
+        pool=said["pool"],
+        **_shared(said),
+    )
+    return with_unlearning(result, left)
+
+
+def file_with_forgotten(
+    result: Measurement,
+    file: Path,
+    named: str | None,
+    seed: int,
+    ignore_index: int,
+    **opened: Any,
+) -> Measurement:
+    """The measurement of a feature file with what is left of classes said to be forgotten, where
+    such were named. opened: how `open_source` read the file."""
+    if named is None:
+        return result
+    from ncollapse.measuring.unlearned import unlearning_of_source, with_unlearning
+    from ncollapse.sources.features.files import open_source
+
+    source = open_source(file, **opened)
+    chosen = classes_named(named, source.class_names)
+    left = unlearning_of_source(source, chosen, seed=seed, ignore_index=ignore_index)
+    return with_unlearning(result, left)
+
+
+def classes_named(text: str, names: Sequence[str] | None) -> list[int]:
+    """Numbers of classes from a list of names or numbers with commas between. Raises ValueError for
+    what is neither."""
+    known = {name: number for number, name in enumerate(names or ())}
+    found = []
+    for part in (part.strip() for part in text.split(",")):
+        if part not in known and not part.isdecimal():
+            listed = ", ".join([*known][:10]) + (", …" if len(known) > 10 else "")
+            there = f"; classes are {listed}" if known else "; numbers of classes are needed"
+            raise ValueError(f"--forgotten {text!r}: {part!r} is no class{there}")
+        found.append(known[part] if part in known else int(part))
+    return found
 
 
 def _shared(said: Mapping[str, Any]) -> dict[str, Any]:

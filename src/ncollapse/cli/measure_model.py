@@ -47,11 +47,13 @@ def measure_spec(
     transfer: str | None = None,
     shots: tuple[int, ...] = (5,),
     old: str | None = None,
+    forgotten: str | None = None,
 ) -> Measurement:
     """Build the model and the data, say which device runs, and measure in one forward pass; with
     a pattern of checkpoints, one pass each and their trace. ood, transfer, old: foreign data, other
-    classes and classes of before that the same model is then run over."""
-    from ncollapse.cli.measure_elsewhere import foreign, with_earlier, with_target
+    classes and classes of before that the same model is then run over; forgotten: classes said to
+    be so."""
+    from ncollapse.cli.measure_elsewhere import foreign, with_earlier, with_forgotten, with_target
     from ncollapse.cli.measure_texts import say_size, sequences_at_once, texts_for
     from ncollapse.measuring.measure import measure
     from ncollapse.sources.specs.datasets import load_data
@@ -67,9 +69,14 @@ def measure_spec(
         raise ValueError(
             "--old reads one classifier: no pattern of weights, --tokens or --head none"
         )
+    if forgotten is not None and (many or tokens is not None or pixels is not None or attack):
+        raise ValueError(
+            "--forgotten looks at one model's classes: no pattern of weights, --tokens, "
+            "--pixels-per-image or --attack"
+        )
     if many:
         assert weights is not None
-        from ncollapse.tracking.sweep import checkpoints, sweep
+        from ncollapse.tracking.sweep import checkpoints, measure_checkpoints
 
         first = str(checkpoints(weights)[0].path)
     texts = names_texts(data)
@@ -159,9 +166,11 @@ def measure_spec(
             result = with_target(result, loaded.model, splits, load(transfer), loader, said, shots)
         if old is not None:
             result = with_earlier(result, loaded.model, splits, load(old), loader, said)
+        if forgotten is not None:
+            result = with_forgotten(result, loaded.model, splits, forgotten, said)
         return result
     assert weights is not None
-    return sweep(
+    return measure_checkpoints(
         loaded.model,
         weights,
         splits,

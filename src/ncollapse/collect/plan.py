@@ -39,7 +39,8 @@ class Plan:
     wide: mode trace because of so many features, so that a second look reads Σ_W in the span of
     the class means.
     directions: whether directions and lengths are collected too. min_count: as asked for.
-    predictions: whether what a language model predicts is collected.
+    predictions: whether what a language model predicts is collected. kept: whether single samples
+    are kept even where no comparator asks for them.
     """
 
     num_classes: int
@@ -62,6 +63,7 @@ class Plan:
     directions: bool = False
     min_count: int = 1
     predictions: bool = True
+    kept: bool = False
 
     def fingerprint(self, source: FeatureSource) -> dict[str, Any]:
         return {
@@ -80,6 +82,7 @@ class Plan:
             "wide": self.wide,
             "reference": reference_of(source.splits, self.reference),
             **({"directions": True} if self.directions else {}),
+            **({"kept": True} if self.kept else {}),
         }
 
 

@@ -16,11 +16,13 @@ INVERSE_DECAY, STEPS = 100.0, 2000
 @dataclass(frozen=True, eq=False)
 class LeftOut:
     """kept: places (samples) of the samples that were decided about; probe, centres: whether each
-    was decided rightly by what had not seen it."""
+    was decided rightly by what had not seen it; probe_said, centres_said: the labels decided."""
 
     kept: Int[Tensor, " kept"]
     probe: Bool[Tensor, " kept"]
     centres: Bool[Tensor, " kept"]
+    probe_said: Int[Tensor, " kept"]
+    centres_said: Int[Tensor, " kept"]
 
 
 def left_out(
@@ -58,7 +60,7 @@ def left_out(
         raise ValueError(f"folds={folds}; at least 2 are needed")
     kept = _thinned(place, counts, samples, number, seed)
     rows, target = features[kept].double().cpu().numpy(), place[kept].cpu().numpy()
-    right = np.zeros((2, len(target)), dtype=bool)
+    said = np.zeros((2, len(target)), dtype=np.int64)
     split = StratifiedKFold(number, shuffle=True, random_state=seed)
     for rest, test in split.split(rows, target):
         seen, own, asked = rows[rest], target[rest], rows[test]
@@ -66,10 +68,12 @@ def left_out(
         scale = np.sqrt(np.square(seen - centre).sum(1).mean())
         probe = LogisticRegression(C=INVERSE_DECAY, max_iter=STEPS)
         probe.fit((seen - centre) / max(scale, 1e-300), own)
-        right[0, test] = probe.predict((asked - centre) / max(scale, 1e-300)) == target[test]
+        said[0, test] = probe.predict((asked - centre) / max(scale, 1e-300))
         means = np.stack([seen[own == k].mean(0) for k in range(len(classes))])
-        right[1, test] = nearest(asked, means) == target[test]
-    return LeftOut(kept, *torch.from_numpy(right))
+        said[1, test] = nearest(asked, means)
+    decided = torch.from_numpy(said)
+    right = decided == torch.from_numpy(target)
+    return LeftOut(kept, *right, *classes.cpu()[decided])
 
 
 def nearest(rows: np.ndarray, means: np.ndarray) -> np.ndarray:

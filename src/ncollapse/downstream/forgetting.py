@@ -3,14 +3,13 @@
 A class can be forgotten by the head while its features still tell it apart, or by the features
 too. Three accuracies say which: of the head, of class means, of a probe. Features of classes that
 are no longer trained on drift out of the active subspace S, the span of the centred means of the
-current classes: their energy ‖P_S h‖/‖h‖ falls towards what random features read. The same numbers
-audit unlearning: old=forget set, new=what is kept.
+current classes: their energy ‖P_S h‖/‖h‖ falls towards what random features read. Classes that
+were unlearned on purpose are audited by `ncollapse.downstream.unlearning`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,10 +18,9 @@ from torch import Tensor, nn
 
 from ncollapse.collect.tap.batches import Unpack
 from ncollapse.collect.tap.pooling import Pool
-from ncollapse.collect.tap.stream import ModelStream
-from ncollapse.collect.tap.taps import HEAD, Taps
 from ncollapse.downstream.foldwise import left_out
 from ncollapse.downstream.forgotten import Forgetting, ForgottenClass
+from ncollapse.downstream.sets import Progress, read_sets
 from ncollapse.downstream.subspace import (
     Estimate,
     Subspace,
@@ -37,7 +35,6 @@ from ncollapse.sources.features.arrays import ArraySource
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 Labelled = Any  # A pair (features, labels); said in a sentence where it is none.
-Progress = Callable[[str, int, int], None]
 __all__ = ["Forgetting", "ForgottenClass", "forgetting_of_features", "measure_forgetting"]
 
 
@@ -68,8 +65,8 @@ def measure_forgetting(
     `probe_samples` of them. Features are held in memory, up to `limit` samples of each set; model,
     modes and global random states are put back.
 
-    For unlearning: old=what was to be forgotten, new=what is kept. A head that has forgotten before
-    features that have not (a gap) shows that the class can be had back.
+    A head that has forgotten before features that have not (a gap) shows that the class can be had
+    back.
 
     Raises ValueError for empty data, labels beyond the head, a single current class, and an old
     class of one sample. Sources: Lanzillotta et al. 2025 (its page read); Gao et al. 2026 (abstract
@@ -82,31 +79,27 @@ def measure_forgetting(
     if missing:
         raise ValueError(f"{missing[0]} is None; data of old and of new classes are needed")
     asked = {name: data for name, data in sets.items() if data is not None}
-    wanted: str | nn.Module | bool | None = head if layer is None else False
-    taps = Taps(model, None if layer is None else [layer], head=wanted, pool=pool)
-    stream = ModelStream(
-        taps, asked, unpack=unpack, limit=limit, batch_size=batch_size, progress=progress
+    read = read_sets(
+        model,
+        asked,
+        layer=layer,
+        head=head,
+        pool=pool,
+        unpack=unpack,
+        limit=limit,
+        batch_size=batch_size,
+        progress=progress,
     )
-    found: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in asked}
-    for batch in stream:
-        rows = batch.features[HEAD if layer is None else layer].detach().cpu().clone()
-        known = batch.labels.cpu() != -100
-        found[batch.split].append((rows[known], batch.labels.cpu()[known]))
-    read = {
-        name: (torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts]))
-        for name, parts in found.items()
-    }
-    known_head = taps.head
     return forgetting_of_features(
-        read["old"],
-        read["new"],
-        buffer=read.get("buffer"),
-        weight=None if known_head is None else known_head.weight.detach().cpu(),
-        bias=None if known_head is None or known_head.bias is None else known_head.bias.cpu(),
+        read.sets["old"],
+        read.sets["new"],
+        buffer=read.sets.get("buffer"),
+        weight=read.weight,
+        bias=read.bias,
         folds=folds,
         probe_samples=probe_samples,
         seed=seed,
-        source=type(taps.model).__name__,
+        source=read.source,
     )
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ncollapse.linalg import EPSILON, row_norms, spectrum
+from ncollapse.metrics.class_rank import effective_rank as effective_rank
 
 NORMAL = 1.959963984540054
 DRAWS = 20
@@ -62,17 +63,6 @@ def occupied(rows: Float[Tensor, "samples dim"]) -> int:
     values = torch.linalg.eigvalsh(gram).clamp_min(0).sqrt()
     level = max(torch.finfo(rows.dtype).eps, EPSILON**0.5) * max(rows.shape) ** 0.5
     return max(1, int((values > level * values[-1]).sum()))
-
-
-def effective_rank(rows: Float[Tensor, "samples dim"]) -> float:
-    """exp(-Σ p log p), p the eigenvalues of the rows' covariance over their sum; in [1, min(n - 1,
-    d)], 0 where the rows do not vary. Source: Roy & Vetterli 2007 (remembered, not read)."""
-    values = torch.linalg.svdvals((rows - rows.mean(0)).double()).square()
-    total = float(values.sum())
-    if not total > 0:
-        return 0.0
-    share = values[values > 0] / total
-    return math.exp(float(-(share * share.log()).sum()))
 
 
 def drawn_rank(rows: Float[Tensor, "samples dim"], count: int, seed: int) -> float:

@@ -342,10 +342,11 @@ def measure_source(
     `null` and `intervals` add comparators; `decisions` the second look for NC4; `seed` seeds the
     comparators. `snapshot` is a file kept while running, every `snapshot_every` seconds; `resume`
     continues from it. `metrics` (or `keys`) reads these rows of `nc.list_metrics()` only;
-    `directional` adds `dir_spread` and `norm_cv` to all others, at nearly half as much again.
-    `min_count` leaves out classes with fewer samples in the reference split, which is `reference`,
-    else train, else the first in the order given: its class means decide for all splits, and
-    verdicts are about it.
+    `directional` adds `dir_spread` and `norm_cv` to all others, at nearly half as much again;
+    `class_ranks` keeps samples for the effective rank of single classes where no comparator
+    does. `min_count` leaves out classes with fewer samples in the reference split, which is
+    `reference`, else train, else the first in the order given: its class means decide for all
+    splits, and verdicts are about it.
     `task` says what labels mean; "auto" finds it, and the config says which and why.
     `progress(stage, done, total)` is called along the way; True shows bars. With `share=True`
     the processes of an initialised group read a part of the rows each: the call is collective,

@@ -44,6 +44,7 @@ class MeasureOptions(TypedDict, total=False):
     task: str
     reference: str | None
     directional: bool
+    class_ranks: bool
 
 
 class SourceOptions(MeasureOptions, total=False):
@@ -77,6 +78,7 @@ class Options:
     task: str = AUTO
     reference: str | None = None
     directional: bool = False
+    class_ranks: bool = False
 
     def __post_init__(self) -> None:
         if self.keys is not None:
@@ -124,6 +126,7 @@ class Options:
             min_count=self.min_count,
             predictions=self.keys is None
             or any("information" in METRICS[key].needs for key in chosen_keys(self.keys) or ()),
+            kept=self.class_ranks,
             directions=self.directional
             or any("rays" in METRICS[key].needs for key in chosen_keys(self.keys) or ()),
         )

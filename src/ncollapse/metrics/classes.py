@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from ncollapse.geometry import LARGEST_GRAM
+from ncollapse.metrics.class_rank import class_ranks
 from ncollapse.metrics.evidence import Evidence
 from ncollapse.metrics.nc1 import class_shares
 from ncollapse.metrics.population.nc1 import shares
@@ -36,6 +37,9 @@ def class_rows(
         hits = (decisions.correct_head / decisions.counts.clamp_min(1))[present].tolist()
     index = present.tolist()
     shares, rivals = _shares(evidence)
+    ranks: list[float | None] = [None] * len(index)
+    if evidence.residuals is not None and len(index) <= LARGEST_GRAM:
+        ranks = class_ranks(evidence.residuals)
     columns = zip(
         index,
         statistics.counts.tolist(),
@@ -60,6 +64,7 @@ def class_rows(
             accuracy=None if hits is None else hits[i],
             share=shares[i],
             rival="" if shares[i] is None else name_of(names, index[rivals[i]]),
+            rank=ranks[i],
         )
         for i, (k, count, norm, within, nearest, distance) in enumerate(columns)
     ]

@@ -86,8 +86,9 @@ class Metric:
     "raw", "weight"): a zero row has none.
 
     Places. terminal: in the table of the terminal; alone: in that of a classifier without features.
-    strip, curve, layers: in the report. followed: read along training unless other keys are asked
-    for. undefined: why a value may not be finite. aliases: what papers and users call it.
+    strip, curve, layers, along (a panel over training): in the report. followed: read along
+    training unless other keys are asked for. undefined: why a value may not be finite. aliases:
+    what papers and users call it.
     """
 
     key: str
@@ -125,6 +126,7 @@ class Metric:
     strip: Place | None = None
     curve: Place | None = None
     layers: Place | None = None
+    along: Place | None = None
     followed: bool = False
     undefined: str = (
         "two class means coincide or nothing varies, so the quotient has no finite value"

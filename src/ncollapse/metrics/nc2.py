@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import LARGEST_GRAM, Geometry
-from ncollapse.linalg import frobenius
+from ncollapse.linalg import EPSILON, frobenius
 from ncollapse.pairs.rows import TINY, Rows
 from ncollapse.pairs.sums import pair_sums, tiles
 
@@ -120,23 +120,67 @@ def nc2_gof(geometry: Geometry, which: str = "means") -> Float[Tensor, ""]:
     return geometry.pairs.raw(which)
 
 
-def nc2_rank(geometry: Geometry, which: str = "means") -> Float[Tensor, ""]:
+def nc2_rank(
+    geometry: Geometry, which: str = "means", *, singular: bool = False
+) -> Float[Tensor, ""]:
     """Effective rank of the rows over that of a simplex, exp(-Σ p log p)/(K - 1), p = λ/Σλ over
-    the eigenvalues λ of RᵀR, R the rows minus their mean.
+    the eigenvalues λ of RᵀR, R the rows minus their mean; `singular`: p = √λ/Σ√λ, the singular
+    values of R, which weigh small directions more.
 
     In (0, 1], ideal 1: all K - 1 directions are used alike. At most d/(K - 1). Small for class
-    means of low rank. Source: Roy, Vetterli 2007.
+    means of low rank. Source: Roy, Vetterli 2007, who take singular values (remembered, not read).
     """
+    # A function of eigenvalues alone has a derivative where they coincide, as at a simplex.
+    values = _eigenvalues(geometry, which)
+    if singular:
+        # The root would make rounding count.
+        cut = float(values.detach().max()) * EPSILON * geometry.num_classes
+        values = values[values > cut].sqrt()
+    share = (values / values.sum()).clamp_min(TINY)
+    return torch.exp(-(share * share.log()).sum()) / (geometry.num_classes - 1)
+
+
+def nc2_participation(geometry: Geometry, which: str = "means") -> Float[Tensor, ""]:
+    """Participation ratio of the rows over that of a simplex, (Σλ)²/Σλ²/(K - 1), λ as of
+    `nc2_rank`, formed without them as (tr G)²/‖G‖²_F.
+
+    In (0, 1], ideal 1, at most d/(K - 1); never above the effective rank. It is (1 - x²/2)² of
+    x = `nc2_etf`, the distance to the simplex, said in directions. Source: Gao et al. 2017
+    (remembered, not read).
+    """
+    gram = _gram(geometry, which)
+    return (gram.diagonal().sum() / frobenius(gram)) ** 2 / (geometry.num_classes - 1)
+
+
+def nc2_stable_rank(geometry: Geometry, which: str = "means") -> Float[Tensor, ""]:
+    """Stable rank of the rows over that of a simplex, ‖R‖²_F/‖R‖²_2/(K - 1) = Σλ/λ_max/(K - 1), λ
+    as of `nc2_rank`.
+
+    In (0, 1], ideal 1, at most d/(K - 1); never above the participation ratio: one long direction
+    is enough to lower it. Source: Rudelson, Vershynin 2007 (remembered, not read).
+    """
+    values = _eigenvalues(geometry, which)
+    return values.sum() / values.max() / (geometry.num_classes - 1)
+
+
+def _gram(geometry: Geometry, which: str) -> Tensor:
+    """RRᵀ or RᵀR of rows minus their mean, whichever is smaller."""
     rows = geometry.mean_rows if which == "means" else geometry.centred_weight_rows
     if len(rows) <= geometry.num_features:
         whole = rows.part(slice(None))
-        gram = whole @ whole.T
-    else:
-        gram = rows.gram
-    # A function of eigenvalues alone has a derivative where they coincide, as at a simplex.
-    share = torch.linalg.eigvalsh(gram).clamp_min(0)
-    share = (share / share.sum()).clamp_min(TINY)
-    return torch.exp(-(share * share.log()).sum()) / (len(rows) - 1)
+        return whole @ whole.T
+    return rows.gram
+
+
+def _eigenvalues(geometry: Geometry, which: str) -> Tensor:
+    """Of `_gram`; found once for all ranks where no derivative is asked for."""
+    kept: dict[str, Tensor] = geometry.__dict__.setdefault("_eigenvalues", {})
+    if which in kept:
+        return kept[which]
+    found = torch.linalg.eigvalsh(_gram(geometry, which)).clamp_min(0)
+    if not found.requires_grad:
+        kept[which] = found
+    return found
 
 
 def rank_ceiling(num_classes: int, num_features: int) -> float:

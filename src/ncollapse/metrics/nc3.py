@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ncollapse.geometry import Geometry
+from ncollapse.linalg import unit_gap
 from ncollapse.metrics.nc2 import gap_to_frame
 from ncollapse.pairs.rows import TINY
 
@@ -37,3 +39,22 @@ def nc3_product(geometry: Geometry, *, centred: bool = False) -> Float[Tensor, "
     """
     weight = geometry.centred_weight_rows if centred else geometry.weight_rows
     return gap_to_frame(weight, geometry.mean_rows, simplex=True, exact=geometry.pairs.exact)
+
+
+def nc3_balance(geometry: Geometry) -> Float[Tensor, ""]:
+    """‖W̃ᵀW̃/‖W̃ᵀW̃‖_F - MᵀM/‖MᵀM‖_F‖_F, W̃ and M the classifier's rows and class means less
+    their means. In [0, √2], ideal 0: classifier and means have one covariance, as gradient flow
+    and weight decay make of layers in a row. Duality implies it; it asks for no match of rows with
+    classes, so that it holds of frames of any kind, where W̃ = Q M with an orthogonal Q.
+
+    Formed as a difference of d × d matrices, in the span of both where that is smaller, so that
+    small gaps are exact. Source: Arora, Cohen, Hazan 2018; of features as a layer, Tirer, Bruna
+    2022 (both remembered, not read); the distance is ours.
+    """
+    W, M = geometry.centred_weight_rows, geometry.mean_rows
+    if 4 * geometry.num_classes >= geometry.num_features:
+        return unit_gap(W.gram, M.gram)
+    w, m = geometry.centred_weight, geometry.centred_means
+    basis = torch.linalg.qr(torch.cat([w.detach(), m.detach()]).T).Q
+    w, m = w @ basis, m @ basis
+    return unit_gap(w.T @ w, m.T @ m)

@@ -21,6 +21,7 @@ from ncollapse.collect.statistics.summary import ClassStatistics
 from ncollapse.geometry import LARGEST_GRAM, Geometry
 from ncollapse.metrics.catalog import METRICS
 from ncollapse.metrics.evidence import Evidence
+from ncollapse.metrics.head_share import chance
 from ncollapse.metrics.nc1 import between_trace
 from ncollapse.metrics.population.sample import CannotTellError, Sample
 from ncollapse.metrics.ray_noise import shuffled as shuffled_rays
@@ -63,6 +64,10 @@ def nulls(
             drawn = shuffled_rays(of_rays, evidence, number, generator)
             found |= {key: null_of(key, values) for key, values in drawn.items()}
     if evidence.geometry is not None:
+        for key in mine.get("span", []):
+            arguments = METRICS[key].resolve(definition)[1]
+            known = chance(evidence.statistics, evidence.geometry, **arguments)
+            found |= {} if known is None else {key: known}
         features = Features.of(evidence.statistics, evidence.geometry, evidence.residuals)
         if features is not None:
             found |= _drawn(mine, evidence, features, definition, seed, progress)

@@ -74,15 +74,35 @@ def whitened(
     return _pivoted(S, F, tolerance, dim if most is None else most)
 
 
-def _pivoted(S: Tensor, F: Tensor, tolerance: float, most: int) -> Whitened:
+def column_space(
+    scatter: Float[Tensor, "dim dim"],
+    *,
+    resolution: float = EPSILON,
+    most: int | None = None,
+) -> Float[Tensor, "dim rank"]:
+    """Orthonormal columns that span what S varies along, by the tolerance of `whitened`."""
+    S = scatter.detach()
+    dim = S.shape[0]
+    lower, order, size, rank = _pivots(S, max(16 * dim * EPSILON, 8 * resolution), most or dim)
+    rows = torch.empty(dim, rank, dtype=S.dtype)
+    rows[order] = lower[:, :rank].tril()
+    return torch.linalg.qr(rows * size[:, None]).Q
+
+
+def _pivots(S: Tensor, tolerance: float, most: int) -> tuple[Tensor, Tensor, Tensor, int]:
+    """(L, order, size, rank): S over its diagonal's roots `size` is LLᵀ in this order, LAPACK's
+    pivoted Cholesky factor."""
     from scipy.linalg.lapack import dpstrf
 
     size = S.diagonal().clamp_min(0).sqrt()
     size = torch.where(size > 0, size, 1.0)
     found, pivots, rank, _ = dpstrf((S / size[:, None] / size).numpy(), tol=tolerance, lower=1)
-    rank = max(min(int(rank), most), 0)
     order = torch.from_numpy(pivots.astype("int64") - 1)
-    lower = torch.from_numpy(found)
+    return torch.from_numpy(found), order, size, max(min(int(rank), most), 0)
+
+
+def _pivoted(S: Tensor, F: Tensor, tolerance: float, most: int) -> Whitened:
+    lower, order, size, rank = _pivots(S, tolerance, most)
     held, still = order[:rank], order[rank:]
     inside, below = lower[:rank, :rank].tril(), lower[rank:, :rank]
     f = (F / size).T

@@ -122,7 +122,8 @@ class ClassRow:
     """One class on one split and layer. norm: ‖m_c‖ of the centred mean; within: v_c; nearest and
     distance: the closest other class mean; cosine: between w_c and m_c; accuracy: of the head;
     share: the least that means explain of the squared distance to a sample of another class,
-    `rival`, free of the noise of the means where that is known."""
+    `rival`, free of the noise of the means where that is known; rank: in how many directions its
+    samples differ (`ncollapse.metrics.class_rank`), where single samples were kept."""
 
     split: str
     layer: str
@@ -137,6 +138,7 @@ class ClassRow:
     accuracy: float | None = None
     share: float | None = None
     rival: str = ""
+    rank: float | None = None
 
 
 def reference_of(splits: Iterable[str], chosen: str | None = None) -> str:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CLASS_COLUMNS = tuple(column.name for column in fields(ClassRow))
-# Files of schema 1.1 and before lack these.
-NEWER = ("share", "rival")
+# Files of older versions lack these.
+NEWER = ("share", "rival", "rank")
 LAYER_COLUMNS = (
     "split", "layer", "key", "value", "null", "floor", "low", "high", "ideal", "n", "definition",
     "estimate",
@@ -95,6 +95,7 @@ def read_classes(path: Path | str) -> list[ClassRow]:
                     accuracy=finite(row["accuracy"]) if row["accuracy"] else None,
                     share=finite(row["share"]) if row.get("share") else None,
                     rival=row.get("rival", ""),
+                    rank=finite(row["rank"]) if row.get("rank") else None,
                 )
             )
         except ValueError as error:

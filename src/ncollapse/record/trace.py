@@ -21,6 +21,8 @@ COLUMNS = ("step", "epoch", "split", "layer", "key", "value")
 # Where a dial's rows stand, and what they tell beside its reading.
 DIAL = "dial"
 TARGET, WEIGHT, SATURATED = "target", "weight", "saturated"
+# Before the number of a class whose effective rank a row tells.
+CLASS_RANK = "class_rank:"
 TAIL = 4096
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from ncollapse.record.document import Document
+from ncollapse.record.run import Run
 from ncollapse.record.trace import Trace
 
 HOW = {"agrees": "✓", "breaks": "✗"}
@@ -38,3 +39,22 @@ def watchers(trace: Trace | None, layer: str) -> dict[str, Any] | None:
     names = ", ".join(one.key for one in found)
     # matplotlib has escaped every text of the drawing.
     return {"figure": Markup(svg), "sentence": f"Read by watchers at every look: {names}."}
+
+
+def spread(run: Run) -> dict[str, Any] | None:
+    """Where the spread within classes lived along training, drawn; None where nothing was read
+    twice."""
+    from ncollapse.report import plots
+
+    document = run.document
+    here = run.split, document.layer
+    names = {row.index: row.name for row in run.classes if (row.split, row.layer) == here}
+    unit, found = plots.spread_panels(run.trace, *here, names, document.task)
+    svg = plots.watched_curves(unit, found, "spread")
+    if svg is None:
+        return None
+    seen = document.results.get(run.split, {}).get(document.layer, {}).get("head_share")
+    said = "How much of the spread within classes the head sees, and how many directions are used."
+    if seen is not None and seen.null is not None:
+        said += f" A head at random would see {100 * seen.null.mean:.1f} % of the spread."
+    return {"figure": Markup(svg), "sentence": said}

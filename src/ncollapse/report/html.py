@@ -77,6 +77,7 @@ def render_page(
         "dial": _dial(run.trace),
         "laws": along.laws(document),
         "watched": along.watchers(run.trace, document.layer),
+        "spread": along.spread(run),
         "attack": attacks.section(run),
         "film": film,
         "foreign": foreign.section(document),

@@ -216,9 +216,9 @@ def _with_blocks(part: Part, splits: int) -> bool:
 
 
 def _with_residuals(part: Part, splits: int) -> bool:
-    """For intervals of what solves with a scatter, and for nulls."""
+    """For intervals of what solves with a scatter, for nulls, and for ranks of single classes."""
     plan = part.plan
-    wanted = (plan.intervals and plan.mode == "full") or plan.null
+    wanted = (plan.intervals and plan.mode == "full") or plan.null or plan.kept
     return wanted and _residual_bytes(part) * splits <= plan.memory_budget / 2
 
 

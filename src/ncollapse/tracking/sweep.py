@@ -16,11 +16,13 @@ from ncollapse.answers.questions import judge
 from ncollapse.measuring.measure import measure
 from ncollapse.measuring.measurement import Measurement
 from ncollapse.record.folder import TRACE
-from ncollapse.record.trace import Trace
+from ncollapse.record.trace import CLASS_RANK, Trace
 from ncollapse.sources.specs.models import load_state, read_state
 from ncollapse.tracking.ledger import aside
 
 SAYS = {"epoch": ("epoch", "ep"), "step": ("step", "global_step", "iter", "iteration", "iters")}
+# Ranks of single classes go to the trace up to so many of them.
+MOST_CLASSES = 1000
 Say = Callable[[str], None]
 
 
@@ -75,7 +77,7 @@ def checkpoints(found: str | Iterable[str | Path]) -> list[Checkpoint]:
     return result
 
 
-def sweep(
+def measure_checkpoints(
     model: nn.Module,
     weights: str | Iterable[str | Path],
     data: Any = None,
@@ -91,13 +93,19 @@ def sweep(
     `weights` is a glob pattern or files (see `checkpoints`); other keywords are those of
     `ncollapse.measure`. Every checkpoint's readings go to the trace of the result, and with
     `output` to trace.csv there as soon as they are known; `resume` skips the steps it holds
-    already. Comparators and intervals are computed for the last checkpoint only. `write=False`
+    already. With them go the effective ranks of single classes of the reference split, of 1,000
+    classes at most, from which `silent_collapse` is answered; `class_ranks=False` leaves them out.
+    Comparators and intervals are computed for the last checkpoint only. `write=False`
     reads a trace but adds nothing to it (ranks that must not write). The model ends with the last
     checkpoint's weights.
 
-    Raises ValueError for files that do not exist, cannot be read safely or do not fit, and
-    whatever `measure` raises.
+    >>> m = measure_checkpoints(model, "ckpt/epoch_*.pt", loaders)    # doctest: +SKIP
+    >>> m.trace.series("train", "head", "head_share")                  # doctest: +SKIP
+
+    Raises ValueError for files that do not exist, cannot be read safely or do not fit (naming the
+    first tensor that is missing), and whatever `measure` raises.
     """
+    options.setdefault("class_ranks", True)
     files = checkpoints(weights)
     place = None if output is None else Path(output) / TRACE
     trace = Trace(path=place if write else None)
@@ -112,6 +120,8 @@ def sweep(
         last = number == len(files)
         if checkpoint.step in done and not last:
             continue
+        if callable(told := options.get("progress")):
+            told("checkpoints", number - 1, len(files))
         if say is not None:
             say(f"checkpoint {number} of {len(files)}: {checkpoint.path.name}")
         load_state(model, read_state(checkpoint.path), str(checkpoint.path))
@@ -125,7 +135,13 @@ def sweep(
     if files[-1].step not in done:
         _append(trace, files[-1], result)
         result = _judged(result, trace)
+    if callable(told := options.get("progress")):
+        told("checkpoints", len(files), len(files))
     return result
+
+
+# What it was called before.
+sweep = measure_checkpoints
 
 
 def _append(trace: Trace, checkpoint: Checkpoint, found: Measurement) -> None:
@@ -133,11 +149,18 @@ def _append(trace: Trace, checkpoint: Checkpoint, found: Measurement) -> None:
         for layer, readings in layers.items():
             values = {key: reading.value for key, reading in readings.items()}
             trace.append(checkpoint.step, values, split=split, layer=layer, epoch=checkpoint.epoch)
+    where = found.document.reference, found.document.layer
+    rows = [row for row in found.classes if (row.split, row.layer) == where]
+    ranks = {f"{CLASS_RANK}{row.index}": row.rank for row in rows if row.rank is not None}
+    if 0 < len(ranks) <= MOST_CLASSES:
+        split, layer = where
+        trace.append(checkpoint.step, ranks, split=split, layer=layer, epoch=checkpoint.epoch)
 
 
 def _judged(found: Measurement, trace: Trace) -> Measurement:
     """The measurement with verdicts that know the last step too."""
     document = found.document
+    spectrum = document.config.get("between_scatter", {})
     verdicts = judge(
         document.results,
         found.classes,
@@ -145,6 +168,9 @@ def _judged(found: Measurement, trace: Trace) -> Measurement:
         num_features=document.num_features,
         layer=document.layer,
         trace=trace,
+        task=document.task,
+        reference=document.reference,
+        directions=spectrum.get(document.reference, {}).get("rank"),
     )
     return replace(found, document=replace(document, verdicts=verdicts), trace=trace)
 

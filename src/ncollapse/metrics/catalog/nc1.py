@@ -55,6 +55,7 @@ ROWS = (
         strip=Place("variance not from class", 1),
         curve=Place("class share", 1),
         layers=Place("share", 1),
+        along=Place("class share of variance", 0),
         followed=True,
         undefined=ALONE,
     ),

@@ -88,4 +88,16 @@ ROWS = (
         cost="K² d or K d²",
         definitions={"macro": {}, "zhu2021": {}, "zhou2022": {"centred": True}},
     ),
+    _row(
+        "nc3_balance",
+        title="balance of classifier and means",
+        formula="‖W̃ᵀW̃/‖W̃ᵀW̃‖_F - MᵀM/‖MᵀM‖_F‖_F, rows less their means",
+        meaning="Whether classifier and class means have one covariance over features, which "
+        "duality implies and which asks for no match of rows with classes.",
+        source="Arora, Cohen, Hazan 2018; Tirer, Bruna 2022 (remembered, not read)",
+        upper=2**0.5,
+        cost="K d² or K² d",
+        along=Place("balance with the head", 4),
+        followed=True,
+    ),
 )

@@ -91,12 +91,34 @@ def nc2_orthogonal(sample: Sample) -> Float[Tensor, ...]:
     return _gap(sample.raw_gram, simplex=False)
 
 
+def _eigenvalues(sample: Sample) -> Tensor:
+    """Of the centred Gram matrix, found once for all ranks."""
+    kept: Tensor | None = sample.__dict__.get("_eigenvalues")
+    if kept is None:
+        kept = sample.__dict__["_eigenvalues"] = torch.linalg.eigvalsh(sample.gram)
+    return kept
+
+
 def nc2_rank(sample: Sample) -> Float[Tensor, ...]:
     """exp of the entropy of the eigenvalues of the centred Gram matrix, over K - 1; only of means
     without noise, which fills all directions."""
-    share = torch.linalg.eigvalsh(sample.gram).clamp_min(0)
+    share = _eigenvalues(sample).clamp_min(0)
     share = (share / share.sum(-1, keepdim=True)).clamp_min(TINY)
     return torch.exp(-(share * share.log()).sum(-1)) / (sample.num_classes - 1)
+
+
+def nc2_participation(sample: Sample) -> Float[Tensor, ...]:
+    """(tr G)²/‖G‖²/(K - 1), G the centred Gram matrix."""
+    _norms(sample.gram, CENTRE)
+    gram = sample.gram
+    trace = gram.diagonal(dim1=-2, dim2=-1).sum(-1)
+    return (trace / torch.linalg.matrix_norm(gram)) ** 2 / (sample.num_classes - 1)
+
+
+def nc2_stable_rank(sample: Sample) -> Float[Tensor, ...]:
+    """tr G/λ_max/(K - 1); only of means without noise, as `nc2_rank`."""
+    values = _eigenvalues(sample)
+    return values.sum(-1) / values[..., -1] / (sample.num_classes - 1)
 
 
 # ---- NC3: rows of the classifier are fixed, so ⟨w_c, m_c⟩ has no bias, only lengths have --------
@@ -153,3 +175,41 @@ def nc3_product(sample: Sample) -> Float[Tensor, ...]:
     if bool((square <= 0).any()):
         raise CannotTellError("the logits of class means are not told from noise")
     return 2 - 2 * (product * _frame(K, True)).sum((-2, -1)) / square.sqrt()
+
+
+def nc3_balance(sample: Sample) -> Float[Tensor, ...]:
+    """2 - 2 ‖W̃Mᵀ‖²/(‖W̃W̃ᵀ‖ ‖MMᵀ‖), the square of the logits less their noise, as in
+    `nc3_product`."""
+    _dots(sample)
+    _norms(sample.gram, CENTRE)
+    logits = sample.logits
+    square = ((logits - logits.mean(-2, keepdim=True)) ** 2).sum((-2, -1))
+    whole = sample if sample.whole is None else sample.whole
+    if bool(sample.noise.any()):
+        # Of a part of the samples Σ_W is taken proportional to that of all.
+        share = (sample.noise / sample.within).sum() * float(sample.within / whole.within)
+        square = square - (1 - 1 / sample.num_classes) * share * _centred_spread(whole)
+    if bool((square <= 0).any()):
+        raise CannotTellError("the logits of class means are not told from noise")
+    return 2 - 2 * square / (_centred_length(whole) * torch.linalg.matrix_norm(sample.gram))
+
+
+def _centred_length(sample: Sample) -> float:
+    """‖W̃W̃ᵀ‖ of the head's rows less their mean; one for all parts of the samples."""
+    if "_centred_length" not in sample.__dict__:
+        assert sample.head is not None
+        rows = sample.head - sample.head.mean(0)
+        gram = rows @ rows.T if len(rows) <= rows.shape[1] else rows.T @ rows
+        sample.__dict__["_centred_length"] = float(torch.linalg.matrix_norm(gram))
+    return float(sample.__dict__["_centred_length"])
+
+
+def _centred_spread(sample: Sample) -> float:
+    """tr(W̃ Σ_W W̃ᵀ), the rows less their mean; one for all parts of the samples."""
+    if "_centred_spread" not in sample.__dict__:
+        if sample.scatter is None or sample.head is None:
+            raise CannotTellError("Σ_W was not kept, so the noise of the logits is unknown")
+        middle = sample.head.mean(0)
+        mean = float(middle @ sample.scatter @ middle) * sample.stretch
+        sample.__dict__["_centred_spread"] = sample.head_spread - len(sample.head) * mean
+    return float(sample.__dict__["_centred_spread"])

@@ -7,6 +7,7 @@ from ncollapse.report.plots.duals import dual_plot
 from ncollapse.report.plots.gram import gram_map, gram_note
 from ncollapse.report.plots.line import latent_line
 from ncollapse.report.plots.prediction import cosine_maps, norms_and_margins
+from ncollapse.report.plots.spread import spread_panels
 from ncollapse.report.plots.strip import collapse_strip
 from ncollapse.report.plots.transfer import transfer_curve
 from ncollapse.report.plots.watched import watched, watched_curves
@@ -24,6 +25,7 @@ __all__ = [
     "layer_curve",
     "norms_and_margins",
     "scatter_note",
+    "spread_panels",
     "training_curve",
     "transfer_curve",
     "watched",

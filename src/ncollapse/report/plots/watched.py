@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ncollapse.metrics.catalog import METRICS
 from ncollapse.record.readings import HEAD
-from ncollapse.record.trace import DIAL, Trace
+from ncollapse.record.trace import CLASS_RANK, DIAL, Trace
 from ncollapse.report.plots.curves import time_axis
 from ncollapse.report.plots.ink import (
     LINE,
@@ -40,6 +40,7 @@ def watched(trace: Trace | None, layer: str = HEAD) -> tuple[str, list[Watched]]
     where no reading was taken twice."""
     rows = [] if trace is None else [r for r in trace.rows if r.layer == layer and r.split != DIAL]
     own = [row for row in rows if row.key not in METRICS and row.key not in LOOP]
+    own = [row for row in own if not row.key.startswith(CLASS_RANK)]
     if not own:
         return "", []
     unit, at = time_axis(own)
@@ -57,14 +58,14 @@ def watched(trace: Trace | None, layer: str = HEAD) -> tuple[str, list[Watched]]
     return unit, [Watched(key, lines) for key, lines in kept.items() if lines][:MOST]
 
 
-def watched_curves(unit: str, found: Sequence[Watched]) -> str | None:
+def watched_curves(unit: str, found: Sequence[Watched], name: str = "watched") -> str | None:
     """A panel a reading, a line a split. None where there is nothing to draw."""
     if not found:
         return None
     rows = -(-len(found) // COLUMNS)
     high = rows * (HIGH + 46) + 8
     wide = WIDTH / COLUMNS - 130
-    with style("watched"):
+    with style(name):
         figure = canvas(WIDTH, high)
         for number, one in enumerate(found):
             row, column = divmod(number, COLUMNS)
@@ -80,4 +81,4 @@ def watched_curves(unit: str, found: Sequence[Watched]) -> str | None:
                 beside(axes, 0.9 - 0.16 * place_of, plain(split, 10), colour)
             if row == rows - 1:
                 axes.set_xlabel(unit, labelpad=3)
-        return to_svg(figure, "watched", f"Along training: {', '.join(one.key for one in found)}")
+        return to_svg(figure, name, f"Along training: {', '.join(one.key for one in found)}")
