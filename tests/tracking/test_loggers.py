@@ -205,6 +205,7 @@ def test_one_headline_that_never_changes_what_it_is() -> None:
         ({"online": online, "test": {"head": {"nc1_fisher": 3.0, "class_share": 0.2}}}, 0.2),
         ({"test": {"head": {"class_share": 0.2}}, "train": layers}, 0.4),
         ({"train": {"head": {"nrc_explained": 0.5, "nrc1": 0.6}}}, 0.5),
+        ({"train": {"head": {"mine": 0.5, "nc1_ratio": 0.6, "nc3_duality": 0.7}}}, 0.6),
     ):
         headline = Headline("eval_nc")
         assert headline.of(results) == {"eval_nc_headline": value}

@@ -7,6 +7,7 @@ given.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -151,7 +152,7 @@ def _choice(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> tuple[str
     layers = results[split]
     layer = HEAD if layers.get(HEAD) else [name for name, values in layers.items() if values][-1]
     rows = [METRICS[key] for key in layers[layer] if key in METRICS]
-    ranks = {row.key: row.terminal.rank for row in rows if row.terminal is not None}
+    ranks = {row.key: math.inf if row.terminal is None else row.terminal.rank for row in rows}
     return (split, layer, min(ranks, key=lambda key: ranks[key])) if ranks else None
 
 
