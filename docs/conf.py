@@ -19,7 +19,7 @@ extensions = [
     "formulas",
     "gallery",
 ]
-exclude_patterns = ["_build", "_ext", "jupyter_execute"]
+exclude_patterns = ["_build", "_ext"]
 html_theme = "furo"
 html_title = "ncollapse"
 html_static_path = ["_static"]

@@ -78,10 +78,11 @@ def test_readme_shows_commands_that_exist() -> None:
     assert named <= set(build().commands)
 
 
-def test_every_metric_is_named_with_the_definitions_that_moving_promises() -> None:
+@pytest.mark.parametrize("page", ["moving.md", "which_metric.md"])
+def test_every_metric_is_named_with_the_definitions_that_moving_promises(page: str) -> None:
     from ncollapse.metrics.catalog import DEFINITIONS, METRICS
 
-    text = (ROOT / "docs" / "moving.md").read_text("utf-8")
+    text = (ROOT / "docs" / page).read_text("utf-8")
     for name in re.findall(r"`([a-z_0-9*]+)`", text):
         known = name in METRICS or name in DEFINITIONS or name.endswith("_*")
         assert known, name

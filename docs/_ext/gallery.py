@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from ncollapse import studies
 
 LABELS = dict(zip(VERDICTS, ("held", "did not", "cannot tell"), strict=True))
 CLASSES = dict(zip(VERDICTS, ("nc-yes", "nc-no", "nc-unsure"), strict=True))
-LEFT, AXIS, HEIGHT, WIDTH = 8, 230, 18, 330
+AXIS, HEIGHT, NUMBERS = 220, 18, 190
+LETTER, LONGEST = 5.3, 34  # Width of a letter of a name, and the most that are shown.
 DECADES = 30.0  # Numbers farther apart than this factor stand on a logarithmic axis.
 
 
@@ -87,31 +89,36 @@ def _counts(one: Results) -> str:
 def figure(one: Results) -> str:
     """Every claim as a line: its bar shaded, its number with its interval, each on its own axis."""
     height = HEIGHT * len(one.rows) + 6
+    names = [_name(row, one.name) for row in one.rows]
+    left = LETTER * max(map(len, names)) + 14
     parts = [
-        f'<svg class="nc-figure" role="img" viewBox="0 0 {WIDTH + 330} {height}" '
+        f'<svg class="nc-figure" role="img" viewBox="0 0 {left + AXIS + NUMBERS:.0f} {height}" '
         f'aria-label="{one.name}: {_said(one)}">'
     ]
-    for place, row in enumerate(one.rows):
-        parts.append(f'<g transform="translate(0 {place * HEIGHT + 3})">{_line(row, one.name)}</g>')
+    for place, (row, name) in enumerate(zip(one.rows, names, strict=True)):
+        line = _line(row, name, left)
+        parts.append(f'<g transform="translate(0 {place * HEIGHT + 3})">{line}</g>')
     return "".join([*parts, "</svg>"])
 
 
-def _line(row: Row, study: str) -> str:
+def _name(row: Row, study: str) -> str:
     name = row.id.removeprefix(f"{study}-")
-    label = escape(name if len(name) < 34 else f"{name[:32]}…")
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+
+
+def _line(row: Row, name: str, left: float) -> str:
     kind, middle = CLASSES[row.verdict], HEIGHT / 2
     tip = escape(f"{row.text} Measured: {row.measured}; bar: {row.bar}; {row.verdict}.")
     text = (
-        f"<title>{tip}</title>"
-        f'<text class="nc-name" x="{LEFT + 202}" y="{middle + 4}" text-anchor="end">{label}</text>'
+        f'<title>{tip}</title><text class="nc-name" x="{left - 8:.1f}" y="{middle + 4}" '
+        f'text-anchor="end">{escape(name)}</text>'
     )
     start, end = 0.0, float(AXIS)
     at = _scale(row)
     low, high = row.ends
     shade = (start if low == -math.inf else at(low), end if high == math.inf else at(high))
-    left = LEFT + 212
     text += (
-        f'<rect class="nc-axis" x="{left}" y="{middle - 0.5}" width="{AXIS}" height="1"/>'
+        f'<rect class="nc-axis" x="{left:.1f}" y="{middle - 0.5}" width="{AXIS}" height="1"/>'
         f'<rect class="nc-bar" x="{left + shade[0]:.1f}" y="2" '
         f'width="{max(shade[1] - shade[0], 2):.1f}" height="{HEIGHT - 4}"/>'
     )
@@ -124,7 +131,9 @@ def _line(row: Row, study: str) -> str:
             )
         text += _mark(row.verdict, left + at(value), middle)
     number = escape(f"{row.measured.partition(' [')[0]}  ({row.bar})")
-    return text + f'<text class="nc-number" x="{left + AXIS + 8}" y="{middle + 4}">{number}</text>'
+    return (
+        text + f'<text class="nc-number" x="{left + AXIS + 8:.1f}" y="{middle + 4}">{number}</text>'
+    )
 
 
 def _mark(verdict: str, x: float, y: float) -> str:
@@ -137,7 +146,7 @@ def _mark(verdict: str, x: float, y: float) -> str:
     return f'<circle class="nc-ring {kind}" cx="{x:.1f}" cy="{y}" r="3.5" fill="none"/>'
 
 
-def _scale(row: Row):  # type: ignore[no-untyped-def]
+def _scale(row: Row) -> Callable[[float], float]:
     """Numbers to places on the row's own axis: all that the row names, with room on either side."""
     shown = [one for one in (*row.numbers, *row.ends) if one is not None and math.isfinite(one)]
     log = min(shown) > 0 and max(shown) / min(shown) > DECADES
