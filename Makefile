@@ -22,7 +22,7 @@ lint: $(VENV)/dev.stamp
 	$(VENV)/bin/mypy
 
 docs: $(VENV)/dev.stamp
-	$(VENV)/bin/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	$(ONE_THREAD) $(VENV)/bin/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
 bench: $(VENV)/dev.stamp
 	$(VENV)/bin/python benchmarks/run.py

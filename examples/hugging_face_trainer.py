@@ -1,4 +1,4 @@
-"""Collapse beside the loss in the Hugging Face Trainer: attach one callback.
+"""Collapse beside the loss in the Hugging Face Trainer: one callback.
 
 A small BERT without pretrained weights learns which of four topics a made-up sentence is about.
 Runs in seconds, offline: `python examples/hugging_face_trainer.py [FOLDER]`.
@@ -61,8 +61,8 @@ def main(folder: str) -> None:
         ),
         train_dataset=sentences(640, seed=0),
         eval_dataset=sentences(256, seed=1),
+        callbacks=[CollapseCallback()],
     )
-    CollapseCallback().attach(trainer)
     trainer.train()
     for key, value in trainer.evaluate().items():
         print(f"{key:<40}{value:.4f}")

@@ -10,7 +10,10 @@ from tests import fresh
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
-NEEDS = {"lightning_callback": "lightning", "hugging_face_trainer": "transformers"}
+NEEDS = {
+    "lightning_callback": "lightning", "hugging_face_trainer": "transformers",
+    "accelerate_loop": "accelerate", "ignite_handler": "ignite", "keras_callback": "keras",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)

@@ -134,6 +134,12 @@ READ: dict[str, tuple[Any, dict[str, Any], Any, str]] = {
         None,
         "= logits",
     ),
+    "product, then a sum, under softmax": (
+        lambda m, h: (h @ m.W + m.b).softmax(1),
+        {"W": lambda: parameter(D, K), "b": lambda: parameter(K)},
+        None,
+        "softmax of head",
+    ),
     "tied table": (
         lambda m, h: h @ m.table.weight.T,
         {"table": lambda: nn.Embedding(K, D)},

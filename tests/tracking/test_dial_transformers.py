@@ -116,8 +116,7 @@ def test_it_trains_as_the_plain_loop_does(tmp_path, model, loss, parts) -> None:
     dial, model = Thermostat(0.1), model()
     with apart():
         running = trainer(tmp_path, model, loss=loss, gradient_accumulation_steps=parts)
-        callback = CollapseCallback(dial=dial, online=False).attach(running)
-        assert callback.attach(running) is callback
+        running.add_callback(CollapseCallback(dial=dial, online=False))
         running.train()
     close(model.net, looped(parts))
     # Evaluation told it nothing.
@@ -196,10 +195,8 @@ def test_a_resumed_run_goes_on_identically(tmp_path) -> None:
 
 def test_what_cannot_be_held_is_said(tmp_path) -> None:
     with apart():
-        running = trainer(tmp_path, Own())
-        running.add_callback(CollapseCallback(dial=Thermostat(0.1)))
         with pytest.raises(ValueError, match=r"by attach\(trainer\)"):
-            running.train()
+            CollapseCallback(dial=Thermostat(0.1)).on_train_begin(None, None, None, model=Own())
         headless = trainer(tmp_path, Own(nn.BatchNorm2d(3)))
         with pytest.raises(ValueError, match="no linear layer was found in Own"):
             CollapseCallback(dial=Thermostat(0.1)).attach(headless)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import ncollapse as nc
-from ncollapse.tracking.loggers import flat, log_to, to
+from ncollapse.tracking.loggers import Headline, flat, log_to, to
 from tests.models import blobs, net
 
 INPUTS, LABELS = blobs(64)
@@ -90,7 +90,12 @@ def test_tensorboard_gets_every_scalar(tmp_path) -> None:
     writer.close()
     found = EventAccumulator(str(tmp_path)).Reload()
     rows = [row for row in tracker.trace.rows if row.value is not None]
-    assert set(found.Tags()["scalars"]) == {f"nc/train/head/{row.key}" for row in rows}
+    keys = {f"nc/train/head/{row.key}" for row in rows}
+    assert set(found.Tags()["scalars"]) == {*keys, "nc_headline"}
+    assert (
+        found.Scalars("nc_headline")[-1].value
+        == found.Scalars("nc/train/head/class_share")[-1].value
+    )
     events = found.Scalars("nc/train/head/nc1_fisher")
     assert [event.step for event in events] == [3, 6]
     assert events[-1].value == pytest.approx(rows[-1].value if rows[-1].key == "nc1_fisher" else
@@ -102,7 +107,9 @@ def test_wandb_draws_over_our_step_and_drops_nothing() -> None:
     adapter = to(run)
     adapter.log(VALUES, 10)
     adapter.log(VALUES, 20)
-    assert run.defined == [("nc/step", None), ("nc/*", "nc/step")]
+    assert run.defined == [
+        ("nc/step", None), ("nc/*", "nc/step"), ("nc_headline", "nc/step"),
+    ]  # fmt: skip
     assert run.rows[0] == (10, {**VALUES, "nc/step": 10})
     # The user's own loop logs more often than it steps: ours must not be dropped.
     run.step = 500
@@ -188,3 +195,21 @@ def test_what_does_not_log_is_refused() -> None:
         to("wandb")
     for name in ("wandb", "trackio", "mlflow"):
         assert name not in sys.modules
+
+
+def test_one_headline_that_never_changes_what_it_is() -> None:
+    online, dial = {"head": {"class_share": 0.1}}, {"head": {"nc1_fisher": 2.0}}
+    layers = {"first": {"class_share": 0.3}, "last": {"nc1_ratio": 9.0, "worst_share": 0.4}}
+    for results, value in (
+        ({"online": online, "dial": dial}, 0.1),
+        ({"online": online, "test": {"head": {"nc1_fisher": 3.0, "class_share": 0.2}}}, 0.2),
+        ({"test": {"head": {"class_share": 0.2}}, "train": layers}, 0.4),
+        ({"train": {"head": {"nrc_explained": 0.5, "nrc1": 0.6}}}, 0.5),
+        ({"train": {"head": {"mine": 0.5, "nc1_ratio": 0.6, "nc3_duality": 0.7}}}, 0.6),
+    ):
+        headline = Headline("eval_nc")
+        assert headline.of(results) == {"eval_nc_headline": value}
+        assert headline.of({"other": {"head": {"class_share": 0.9}}}) == {}
+        split = headline.chosen[0]
+        assert headline.of({split: {name: {"class_share": None} for name in results[split]}}) == {}
+    assert Headline().of({"dial": dial, "train": {"head": {}}}) == {}

@@ -76,7 +76,7 @@ class Logger(transformers.TrainerCallback):
         self.rows.append((state.global_step, dict(logs)))
 
 
-def trainer(folder, callbacks=(), data=TEST, **options):
+def trainer(folder, callbacks=(), data=TEST, kind=transformers.Trainer, **options):
     arguments = transformers.TrainingArguments(
         **{
             "output_dir": str(folder),
@@ -92,24 +92,27 @@ def trainer(folder, callbacks=(), data=TEST, **options):
             **options,
         }
     )
-    return transformers.Trainer(
+    return kind(
         model(), arguments, train_dataset=TRAIN, eval_dataset=data, callbacks=list(callbacks)
     )
 
 
-def test_readings_reach_loggers_metrics_and_the_best_model(tmp_path) -> None:
-    logger = Logger()
+@pytest.mark.parametrize("way", ["listed", "added"])
+def test_readings_reach_loggers_metrics_and_the_best_model(tmp_path, way) -> None:
+    logger, callback = Logger(), CollapseCallback(half_life=30)
     with apart():
         made = trainer(
             tmp_path,
-            [logger],
+            [logger, callback] if way == "listed" else [logger],
             save_strategy="epoch",
             load_best_model_at_end=True,
             metric_for_best_model="eval_nc/eval/head/nc1_ratio",
             greater_is_better=False,
         )
-        callback = CollapseCallback(half_life=30).attach(made)
-        assert callback.attach(made) is callback
+        if way == "added":
+            made.add_callback(callback)
+        else:
+            assert callback.attach(made) is callback
         made.train()
         metrics = made.evaluate()
         found = nc.measure(made.model, TEST_LOADER, null=False, intervals=False)
@@ -119,6 +122,8 @@ def test_readings_reach_loggers_metrics_and_the_best_model(tmp_path) -> None:
     assert metrics["eval_nc/online/head/nc1_ratio"] > 0
     logged = [(step, row) for step, row in logger.rows if "eval_nc/eval/head/nc1_ratio" in row]
     assert [step for step, _ in logged] == [4, 8, 8]
+    assert metrics["eval_nc_headline"] == metrics["eval_nc/eval/head/class_share"]
+    assert all("eval_loss" in row and "eval_nc_headline" in row for _, row in logged)
     assert all(key.startswith("eval_") for key in logged[0][1] if "nc" in key)
     assert made.state.best_metric == min(r["eval_nc/eval/head/nc1_ratio"] for _, r in logged)
     assert any("eval_nc/eval/head/nc1_fisher" in row for row in made.state.log_history)
@@ -171,12 +176,35 @@ def test_several_data_sets_and_evaluating_alone(tmp_path) -> None:
     assert metrics["eval_nc/easy/head/nc1_ratio"] == pytest.approx(m.value("nc1_ratio"), rel=1e-4)
 
 
+def test_a_trainer_with_a_log_of_its_own(tmp_path) -> None:
+    """It may log a copy, or nothing that looks like an evaluation."""
+
+    class Copied(transformers.Trainer):
+        def log(self, logs, *rest):
+            super().log({**logs, "of": "mine"}, *rest)
+
+    class Bare(transformers.Trainer):
+        def log(self, logs, *rest):
+            super().log({k: v for k, v in logs.items() if "runtime" not in k}, *rest)
+
+    for kind in (Copied, Bare):
+        logger = Logger()
+        with apart():
+            made = trainer(tmp_path, [logger, CollapseCallback(keys=KEYS)], kind=kind)
+            made.train()
+            metrics = made.evaluate()
+        key = "eval_nc/eval/head/nc1_ratio"
+        assert [row[key] for _, row in logger.rows if key in row][-1] == metrics[key]
+        assert [step for step, row in logger.rows if key in row] == [4, 8, 8]
+        assert sum(key in row for row in made.state.log_history) == 3
+
+
 def test_what_is_missing_is_said(tmp_path) -> None:
     with apart():
-        made = trainer(tmp_path, [callback := CollapseCallback(keys=KEYS)], num_train_epochs=1)
+        made = trainer(tmp_path)
+        made.add_callback(CollapseCallback(keys=KEYS))
         with pytest.warns(nc.NCollapseWarning, match="attach"):
-            made.train()
-        assert callback in made.callback_handler.callbacks
+            assert not any("nc" in key.split("_") for key in made.evaluate())
         # Label smoothing keeps the labels from the model.
         smooth = trainer(tmp_path, num_train_epochs=1, label_smoothing_factor=0.1)
         CollapseCallback(keys=KEYS).attach(smooth)

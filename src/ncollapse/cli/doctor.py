@@ -23,6 +23,8 @@ EXTRAS = {
     "torchmetrics": ("torchmetrics",),
     "lightning": ("lightning",),
     "dask": ("dask", "distributed"),
+    "ignite": ("ignite",),
+    "keras": ("keras",),
     "loggers": ("tensorboard", "wandb", "trackio"),
     "ot": ("POT",),
     "onnx": ("onnx",),

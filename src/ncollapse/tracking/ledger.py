@@ -12,7 +12,7 @@ from ncollapse.errors import NCollapseWarning
 from ncollapse.record.atomic import set_aside
 from ncollapse.record.folder import TRACE
 from ncollapse.record.trace import Trace
-from ncollapse.tracking.loggers import Adapter, Values, flat, to
+from ncollapse.tracking.loggers import Adapter, Headline, Values, flat, to
 
 
 class Ledger:
@@ -28,6 +28,7 @@ class Ledger:
         self.adapters: list[Adapter] = [to(logger) for logger in loggers]
         self._behind = False
         self._silenced: set[int] = set()
+        self._headline = Headline()
         self.trace = Trace()
         if self.path is not None and resume and self.path.exists():
             self.trace = Trace.load(self.path)
@@ -41,7 +42,7 @@ class Ledger:
         for split, layers in results.items():
             for layer, values in layers.items():
                 self._append(step, epoch, split, layer, values)
-        logged = flat(results)
+        logged = self._headline.of(results) | flat(results)
         if logged and epoch is not None:
             logged["nc/epoch"] = epoch
         for adapter in self.adapters:

@@ -12,7 +12,7 @@ from ncollapse.control.held import Dial
 from ncollapse.sources.specs.optional import optional
 from ncollapse.tracking.evaluation import KEYS
 from ncollapse.tracking.following import Following, model_of
-from ncollapse.tracking.loggers import flat
+from ncollapse.tracking.loggers import Headline, flat
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -64,6 +64,7 @@ class CollapseCallback(Callback):  # type: ignore[misc, unused-ignore]
             head=head, pool=pool, keys=keys, tokens=tokens, unpack=unpack,
         )  # fmt: skip
         self._labels: Tensor | None = None
+        self._headline = Headline()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._following.start(model_of(pl_module, self.model, LightningModule.forward))
@@ -86,11 +87,16 @@ class CollapseCallback(Callback):  # type: ignore[misc, unused-ignore]
     ) -> None:
         self._following.step(self._labels)
         if self.every != "epoch" and (batch_idx + 1) % int(self.every) == 0:
-            pl_module.log_dict(flat(self._following.readings()), on_step=True, on_epoch=False)
+            pl_module.log_dict(self._online(), on_step=True, on_epoch=False)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.every == "epoch":
-            pl_module.log_dict(flat(self._following.readings()))
+            pl_module.log_dict(self._online())
+
+    def _online(self) -> dict[str, float]:
+        found = self._following.readings()
+        alone = self._following.evaluation is None
+        return (self._headline.of(found) if alone else {}) | flat(found)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._following.close()
@@ -115,7 +121,8 @@ class CollapseCallback(Callback):  # type: ignore[misc, unused-ignore]
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         evaluation = None if trainer.sanity_checking else self._following.evaluation
         if evaluation is not None:
-            pl_module.log_dict(flat({"val": evaluation.readings()}))
+            found = {"val": evaluation.readings()}
+            pl_module.log_dict(self._headline.of(found) | flat(found))
 
     def state_dict(self) -> dict[str, Any]:
         return self._following.state_dict()

@@ -1,22 +1,28 @@
 """Readings to TensorBoard, Weights & Biases, trackio, MLflow, Lightning loggers or a function.
 
-Nothing is imported: a run is known by the methods it has. Keys are `nc/{split}/{layer}/{key}`, and
-the step is passed as it was given.
+Nothing is imported: a run is known by the methods it has. Keys are `nc/{split}/{layer}/{key}`, but
+for one, `nc_headline`, which dashboards show outside the group "nc". The step is passed as it was
+given.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ncollapse.record.readings import Reading
+from ncollapse.metrics.catalog import METRICS
+from ncollapse.record.readings import Reading, reference_of
+from ncollapse.record.trace import DIAL
 
 if TYPE_CHECKING:
     from ncollapse.measuring.measurement import Measurement
 
 PREFIX = "nc"
 STEP = f"{PREFIX}/step"
+HEADLINE = "{}_headline"
+ONLINE, HEAD = "online", "head"
 Write = Callable[[dict[str, float], int], Any]
 Values = dict[str, dict[str, dict[str, float | None]]]
 
@@ -69,7 +75,8 @@ def to(run: Any) -> Adapter:
 
 def log_to(run: Any, measurement: Measurement, step: int) -> None:
     """Log every reading of a measurement to a run that `to` knows, at one step."""
-    to(run).log(flat(numbers(measurement.results)), step)
+    found = numbers(measurement.results)
+    to(run).log(Headline().of(found) | flat(found), step)
 
 
 def numbers(
@@ -106,6 +113,49 @@ def flat(
     }
 
 
+class Headline:
+    """One number of a run, `nc_headline`, for a page that shows all of them.
+
+    It is what a table of results begins with (class_share for classes), at the head or the last
+    layer, of the split train, else the first, else of training batches; once chosen it stays. In
+    Hugging Face it is `eval_nc_headline`.
+
+    >>> headline = Headline()
+    >>> headline.of({"test": {"head": {"nc1_fisher": 0.5, "class_share": 0.9}}})
+    {'nc_headline': 0.9}
+    >>> headline.of({"online": {"head": {"class_share": 0.8}}})
+    {}
+    """
+
+    def __init__(self, prefix: str = PREFIX) -> None:
+        self.key = HEADLINE.format(prefix)
+        self.chosen: tuple[str, str, str] | None = None
+
+    def of(
+        self, results: Mapping[str, Mapping[str, Mapping[str, float | None]]]
+    ) -> dict[str, float]:
+        """The headline among readings, by its key; empty where it is not there or null."""
+        if self.chosen is None:
+            self.chosen = _choice(results)
+        if self.chosen is None:
+            return {}
+        split, layer, key = self.chosen
+        value = results.get(split, {}).get(layer, {}).get(key)
+        return {} if value is None else {self.key: float(value)}
+
+
+def _choice(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> tuple[str, str, str] | None:
+    splits = [split for split, layers in results.items() if split != DIAL and any(layers.values())]
+    if not splits:
+        return None
+    split = reference_of([name for name in splits if name != ONLINE] or splits)
+    layers = results[split]
+    layer = HEAD if layers.get(HEAD) else [name for name, values in layers.items() if values][-1]
+    rows = [METRICS[key] for key in layers[layer] if key in METRICS]
+    ranks = {row.key: math.inf if row.terminal is None else row.terminal.rank for row in rows}
+    return (split, layer, min(ranks, key=lambda key: ranks[key])) if ranks else None
+
+
 def _tensorboard(writer: Any) -> Write:
     def write(values: dict[str, float], step: int) -> None:
         for key, value in values.items():
@@ -126,6 +176,7 @@ def _dashboard(run: Any) -> Write:
             defined.append(True)
             define(STEP)
             define(f"{PREFIX}/*", step_metric=STEP)
+            define(HEADLINE.format(PREFIX), step_metric=STEP)
         # The module holds its run; a run knows its step.
         present = getattr(getattr(run, "run", None) or run, "step", None)
         late = isinstance(present, int) and step < present

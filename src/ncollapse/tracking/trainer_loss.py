@@ -1,8 +1,9 @@
-"""What a callback needs inside the Hugging Face Trainer: a penalty in its loss, a file in its
-checkpoints, the name of an evaluation."""
+"""What a callback needs inside the Hugging Face Trainer: the Trainer itself, a penalty in its loss,
+a file in its checkpoints, the name of an evaluation."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,21 @@ from ncollapse.control.catcher import IGNORED
 from ncollapse.tracking.following import Following
 
 FILE = "ncollapse.pt"
+
+
+def trainer_of(callback: Any) -> Any:
+    """The Trainer that is calling this callback now, None where none is.
+
+    It hands callbacks everything but itself, so it is looked for among its callers.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        one = frame.f_locals.get("self")
+        handler = None if one is callback else getattr(one, "callback_handler", None)
+        if any(callback is each for each in getattr(handler, "callbacks", ())):
+            return one
+        frame = frame.f_back
+    return None
 
 
 def with_penalty(trainer: Any, following: Following) -> Callable[..., Any]:
@@ -60,6 +76,11 @@ def _share(trainer: Any, target: Tensor, items: Any) -> tuple[Any, Any]:
 def state_file(args: Any, state: Any) -> Path:
     """Where a Trainer's checkpoint of this step holds the callback's state."""
     return Path(args.output_dir) / f"checkpoint-{state.global_step}" / FILE
+
+
+def of_evaluation(logs: Mapping[str, float]) -> bool:
+    """Whether the Trainer logs an evaluation: only that, and the end of training, has a runtime."""
+    return any("_runtime" in key for key in logs) and "train_runtime" not in logs
 
 
 def split_of(metrics: Mapping[str, float]) -> str:

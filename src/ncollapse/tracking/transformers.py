@@ -15,8 +15,14 @@ from ncollapse.sources.specs.optional import optional
 from ncollapse.sources.specs.states import read_pt
 from ncollapse.tracking.evaluation import KEYS
 from ncollapse.tracking.following import Following
-from ncollapse.tracking.loggers import flat
-from ncollapse.tracking.trainer_loss import split_of, state_file, with_penalty
+from ncollapse.tracking.loggers import Headline, flat
+from ncollapse.tracking.trainer_loss import (
+    of_evaluation,
+    split_of,
+    state_file,
+    trainer_of,
+    with_penalty,
+)
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -30,16 +36,16 @@ class CollapseCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
     """Logs collapse as `eval_nc/{eval or the dataset's name, online, dial}/{layer}/{key}`.
 
     Evaluation batches are read while the Trainer evaluates, training batches are followed with a
-    half-life (see `ncollapse.Tracker`); labels are those that the model is given. The Trainer logs
-    before it tells callbacks of an evaluation, so `attach` lends it to the callback, which logs by
-    itself; `metric_for_best_model` finds the readings too. `attach` also adds the penalty of a
-    `dial` to the loss, whoever computes that, each batch by its share of the step. With `tokens`
-    every token is a sample, as in `ncollapse.measure`: True for causal language models, "same" for
-    taggers. What cannot be read is said once. The state, the dial's too, is saved in checkpoints.
+    half-life (see `ncollapse.Tracker`); labels are those that the model is given. Readings join
+    what the Trainer logs of an evaluation: `log_history`, all loggers and `metric_for_best_model`
+    find them. The penalty of a `dial` is added to the loss, whoever computes that, each batch by
+    its share of the step. With `tokens` every token is a sample, as in `ncollapse.measure`: True
+    for causal language models, "same" for taggers. What cannot be read is said once. The state,
+    the dial's too, is saved in checkpoints.
 
-    >>> CollapseCallback(dial=Thermostat(0.1)).attach(trainer)                 # doctest: +SKIP
+    >>> Trainer(model, callbacks=[CollapseCallback(dial=Thermostat(0.1))])     # doctest: +SKIP
 
-    Raises ValueError as `ncollapse.Tracker` does, and for a dial without `attach`.
+    Raises ValueError as `ncollapse.Tracker` does, and for a dial that no Trainer takes up.
     """
 
     def __init__(
@@ -60,18 +66,35 @@ class CollapseCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
             head=head, pool=pool, keys=keys, tokens=tokens,
         )  # fmt: skip
         self._trainer: Any = None
+        self._read: dict[str, float] | None = None
+        self._headline = Headline(PREFIX)
 
     def attach(self, trainer: Any) -> CollapseCallback:
-        """Add this callback to a Trainer (once), and log through it. Returns self."""
-        if self not in trainer.callback_handler.callbacks:
+        """Add this callback to a Trainer (once), before its loggers. Returns self.
+
+        `Trainer(callbacks=[…])` and `train()` do so by themselves; this is for a callback that is
+        added later, before an evaluation without training.
+        """
+        callbacks = trainer.callback_handler.callbacks
+        if self not in callbacks:
             trainer.add_callback(self)
+        # Loggers are handed the same dict one after the other: what joins it has to come first.
+        callbacks.insert(0, callbacks.pop(callbacks.index(self)))
         if self._following.dial is not None and self._trainer is not trainer:
             trainer.compute_loss = with_penalty(trainer, self._following)
         self._trainer = trainer
         self._following.watch(trainer.model)
         return self
 
+    def on_init_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._join()
+
+    def _join(self) -> None:
+        if (trainer := trainer_of(self)) is not None:
+            self.attach(trainer)
+
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._join()
         if self._following.dial is not None and self._trainer is None:
             raise ValueError("the penalty of a dial reaches the loss by attach(trainer); call that")
         self._following.watch(kwargs["model"])
@@ -96,21 +119,34 @@ class CollapseCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         if self._following.evaluation is not None:
             self._following.evaluation.observe()
 
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        if self._read is None and of_evaluation(logs or {}):
+            self._read = self._values(logs)
+            logs.update(self._read)
+            state.log_history[-1].update(self._read)
+
     def on_evaluate(
         self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any
     ) -> None:
+        metrics = {} if metrics is None else metrics
+        # A Trainer with a log of its own may have logged a copy, or nothing that looks like it.
+        if self._read is None and (values := self._values(metrics)) and self._trainer is not None:
+            self._read = values
+            self._trainer.log(dict(values))
+        metrics.update(self._read or {})
+        self._read = None
+
+    def _values(self, metrics: Any) -> dict[str, float]:
+        """Readings of the evaluation that ended, which is forgotten; call on every rank."""
         evaluation = self._following.evaluation
         if evaluation is None:
-            return
-        found = {split_of(metrics or {}): evaluation.readings()} | self._following.readings()
+            if self._trainer is None:
+                said = "nothing of this evaluation was read: call attach(trainer) before it"
+                warnings.warn(said, NCollapseWarning, stacklevel=3)
+            return {}
+        found = {split_of(metrics): evaluation.readings()} | self._following.readings()
         evaluation.start()
-        values = flat(found, PREFIX)
-        (metrics if metrics is not None else {}).update(values)
-        if self._trainer is None:
-            said = "call CollapseCallback(…).attach(trainer), or readings do not reach the loggers"
-            warnings.warn(said, NCollapseWarning, stacklevel=2)
-        else:
-            self._trainer.log(values)
+        return self._headline.of(found) | flat(found, PREFIX)
 
     def on_predict(self, args: Any, state: Any, control: Any, metrics: Any, **kwargs: Any) -> None:
         if self._following.evaluation is not None:

@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 # What was heard: name of the parameter, what entered, the bias that was passed, what was made.
 Product = Callable[[str, Tensor, Tensor | None, Tensor], None]
 PRODUCTS = {torch.matmul, torch.mm, Tensor.matmul, Tensor.mm, Tensor.__matmul__, torch.einsum}
+SUMS = {torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__}
 
 
 def matrices(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -27,13 +28,15 @@ def matrices(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 class Products(TorchFunctionMode):
-    """Tells `heard` of every product of something (…, dim) with one of the named matrices."""
+    """Tells `heard` of every product of something (…, dim) with one of the named matrices, and once
+    more where a vector is added to what was just made."""
 
     def __init__(self, named: Mapping[str, nn.Parameter], heard: Product) -> None:
         super().__init__()
         # Transposes and other views share the parameter's memory.
         self._names = {p.untyped_storage().data_ptr(): name for name, p in named.items()}
         self._heard = heard
+        self._last: tuple[str, Tensor, Tensor] | None = None
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
@@ -49,6 +52,11 @@ class Products(TorchFunctionMode):
             bias, *factors = args
         elif func in PRODUCTS:
             factors = [one for one in args if isinstance(one, Tensor)]
+        elif func in SUMS and len(args) == 2 and not given and self._last is not None:
+            name, entered, product = self._last
+            added = [one for one in args if one is not product and isinstance(one, Tensor)]
+            if len(added) == 1 and added[0].dim() == 1 and isinstance(made, Tensor):
+                self._heard(name, entered, added[0], made)
         if len(factors) == 2 and isinstance(made, Tensor):
             self._tell(factors, bias, made)
         return made
@@ -59,5 +67,6 @@ class Products(TorchFunctionMode):
             fits = entered.is_floating_point() and entered.shape[:-1] == made.shape[:-1]
             if name is not None and weight.dim() == 2 and fits:
                 shift = bias if isinstance(bias, Tensor) and bias.dim() == 1 else None
+                self._last = None if shift is not None else (name, entered, made)
                 self._heard(name, entered, shift, made)
                 return

@@ -13,6 +13,8 @@ EXTRAS = {
     "tokenizers": "transformers",
     "torchmetrics": "torchmetrics",
     "lightning": "lightning",
+    "ignite": "ignite",
+    "keras": "keras",
     "ot": "ot",
     "art": "attacks",
     "pytorch_ood": "ood",
