@@ -135,11 +135,10 @@ class Question:
     every split, under the id `id:split`. needs: the readings that the rule looks at. rule: (what
     is known, the split) → Answer. phrases: by answer, what a report says in running text; others:
     the same of a split that is not the reference; unasked: why a second split has no answer;
-    crowded: asked only where more classes are present than a simplex can hold; asked: only where this
-    holds, None where always. basis: what an
-    answer without numbers rests on. headline: by answer, the few words that the head of a report
-    says of it, none where it says nothing; may hold {splits} where it is asked of each, and {some}
-    and {all} where `share` counts them.
+    crowded: asked only where more classes are present than a simplex can hold; asked: only where
+    this holds, None where always. basis: what an answer without numbers rests on. headline: by
+    answer, the few words that the head of a report says of it, none where it says nothing; may
+    hold {splits} where it is asked of each, and {some} and {all} where `share` counts them.
     """
 
     id: str
