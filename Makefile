@@ -14,7 +14,7 @@ test: $(VENV)/dev.stamp
 	$(ONE_THREAD) $(VENV)/bin/python -m pytest -n 2 -m "not slow"
 
 test-all: $(VENV)/dev.stamp
-	$(ONE_THREAD) $(VENV)/bin/python -m pytest -n 2
+	CHECK_EVERYTHING=1 $(ONE_THREAD) $(VENV)/bin/python -m pytest -n 2
 
 lint: $(VENV)/dev.stamp
 	$(VENV)/bin/ruff check .

@@ -7,11 +7,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Help is compared as text: no colours where a workflow asks for them.
 os.environ.setdefault("_TYPER_FORCE_DISABLE_TERMINAL", "1")
 
-from jaxtyping import install_import_hook
+from tests import checker
 
-import tests.checker  # noqa: F401
-
-install_import_hook("ncollapse", "tests.checker.check")
+checker.install()
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
