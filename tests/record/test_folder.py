@@ -147,6 +147,16 @@ def test_a_real_kill_leaves_one_whole_run(tmp_path: Path) -> None:
         assert whole(tmp_path) in (OLD.value("nc1_fisher"), NEW.value("nc1_fisher"))
 
 
+def test_a_file_cut_off_inside_what_was_being_written_is_cleared(tmp_path: Path) -> None:
+    """Parts are written under names of their own first, which a kill leaves behind."""
+    OLD.save(tmp_path)
+    (tmp_path / WRITING).mkdir()
+    (tmp_path / WRITING / f".classes.csv.{'0f' * 6}.tmp").write_text("cut")
+    NEW.save(tmp_path)
+    assert whole(tmp_path) == NEW.value("nc1_fisher")
+    assert not (tmp_path / WRITING).exists()
+
+
 def test_a_full_disk_leaves_the_run_before(tmp_path: Path, monkeypatch) -> None:
     OLD.save(tmp_path)
 

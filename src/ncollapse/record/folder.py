@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ncollapse.record.atomic import set_aside
+from ncollapse.record.atomic import remove_unfinished, set_aside
 
 RESULTS, CLASSES, LAYERS = "results.json", "classes.csv", "layers.csv"
 GEOMETRY, TRACE, PREDICTION = "geometry.safetensors", "trace.csv", "prediction.json"
@@ -141,9 +141,14 @@ def _listed(aside: Path) -> list[str] | None:
 def _clear(aside: Path) -> None:
     """Remove a folder that was written aside, by the names that it may hold."""
     names = dict.fromkeys((*PARTS, *(_listed(aside) or ())))
+    places = {(aside / name).parent for name in names}
     for name in names:
         (aside / name).unlink(missing_ok=True)
-    for place in {(aside / name).parent for name in names} - {aside}:
+    for place in places | {aside}:
+        # A writer that was killed inside a file left it under a name of its own.
+        if place.is_dir():
+            remove_unfinished(place)
+    for place in places - {aside}:
         with suppress(OSError):
             place.rmdir()
     # Last: without the list the others could not be found again.
