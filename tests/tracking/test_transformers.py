@@ -171,7 +171,7 @@ def test_several_data_sets_and_evaluating_alone(tmp_path) -> None:
         made.predict(TEST)
         metrics = made.evaluate()
         m = nc.measure(made.model, TEST_LOADER, null=False, intervals=False)
-    names = {key.split("/")[1] for key in metrics if key.startswith("eval_nc")}
+    names = {key.split("/")[1] for key in metrics if key.startswith("eval_nc/")}
     assert names == {"easy", "hard"}
     assert metrics["eval_nc/easy/head/nc1_ratio"] == pytest.approx(m.value("nc1_ratio"), rel=1e-4)
 
