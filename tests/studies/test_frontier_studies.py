@@ -102,8 +102,8 @@ def test_the_simplex_is_critical_at_the_decay_that_is_given(matrices: int) -> No
     power = 2 / (matrices + 1)
     value = loss + decay / power * (K - 1) * scale**power
     value.backward()
-    assert float(loss) == pytest.approx(fit)
-    assert float(value) == pytest.approx(simplex_value(K, matrices, fit))
+    assert loss.item() == pytest.approx(fit)
+    assert value.item() == pytest.approx(simplex_value(K, matrices, fit))
     assert abs(float(scale.grad)) < 1e-12
 
 

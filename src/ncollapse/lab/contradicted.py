@@ -1,7 +1,10 @@
-"""Networks of the contradictions study: grades with a test split, and heads on the sphere."""
+"""Experiments of the contradictions study, each with its numbers by claim and what they come from:
+two layers of a network that groks, a rare grade with a test split, heads on the sphere."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,12 +14,42 @@ from ncollapse.downstream.incremental_heads import CosineHead
 from ncollapse.lab import graded
 from ncollapse.lab.data import digits
 from ncollapse.lab.facts import facts
+from ncollapse.lab.grokking import HEAD, LOGITS, addition, follow
 from ncollapse.lab.models import mlp
 from ncollapse.lab.readings import recalls
 from ncollapse.lab.study import Plan
 from ncollapse.lab.train import Settings, train
 
 RARE = 2
+Found = tuple[dict[str, float], dict[str, Any]]
+
+
+def grokked(plan: Plan, seed: int) -> Found:
+    """Addition modulo a prime, half-way steps at the hidden layer and at the logits."""
+    model, data = addition(plan["modulus"], plan["width"], seed)
+    found = follow(model, data, 1.0, steps=plan["steps"], learning_rate=5e-3)
+    hidden, logits = found.delay(HEAD), found.delay(LOGITS)
+    values = {
+        "contradictions-grokking-logits": _number(logits.precedes),
+        "contradictions-grokking-hidden": _number(hidden.precedes),
+        "contradictions-grokking-unseen": max(_number(hidden.together), _number(logits.together)),
+    }
+    return values, {"hidden": hidden.to_dict(), "logits": logits.to_dict()}
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def thresholds(plan: Plan, rarity: float, seed: int) -> Found:
+    """A rare grade under learned and under fixed thresholds."""
+    learned, fixed = (rare_grade(plan, rarity, seed, learn) for learn in (True, False))
+    values = {
+        "contradictions-thresholds-line": learned["line"],
+        "contradictions-thresholds-recall": fixed["rare"] - learned["rare"],
+        "contradictions-thresholds-others": learned["others"] - fixed["others"],
+    }
+    return values, {"learned": learned, "fixed": fixed}
 
 
 def rare_grade(plan: Plan, rarity: float, seed: int, learn: bool) -> dict[str, Any]:
@@ -37,7 +70,20 @@ def rare_grade(plan: Plan, rarity: float, seed: int, learn: bool) -> dict[str, A
     return {**found, "test": test, "rare": test[RARE], "others": sum(others) / len(others)}
 
 
-def on_sphere(plan: Plan, widths: list[int], scale: float | None, seed: int) -> dict[str, Any]:
+def spheres(
+    plan: Plan, widths: Sequence[int], seed: int
+) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """Cross-entropy as it is and on the sphere, at the first of the scales for the claims."""
+    plain, *rest = (on_sphere(plan, widths, scale, seed) for scale in (None, *plan["scales"]))
+    values = {
+        "contradictions-loss-reached": plain["own"]["angle"],
+        "contradictions-loss-sphere": plain["own"]["angle"] / rest[0]["own"]["angle"],
+        "contradictions-loss-raw": rest[0]["raw"]["nc1"] / plain["raw"]["nc1"],
+    }
+    return values, [plain, *rest]
+
+
+def on_sphere(plan: Plan, widths: Sequence[int], scale: float | None, seed: int) -> dict[str, Any]:
     """A network on digits under cross-entropy, or under cross-entropy of scale times the cosines of
     features and rows: `facts` of its features `raw`, and as its head takes them (`own`)."""
     data = digits(seed=seed)

@@ -55,3 +55,14 @@ def best_frame(row: dict[str, Any], *, adjusted: bool) -> float:
     """Of a `compared`: the best mean recall of a frame, over its scales and losses."""
     names = [name for name in row["balanced"] if name.startswith("frame")]
     return max(row["balanced"][n] for n in names if n.endswith("adjusted") == adjusted)
+
+
+def numbers(row: dict[str, Any]) -> dict[str, float]:
+    """The numbers of the contradictions study by claim, of a `compared`."""
+    recall = row["balanced"]
+    adjusted = recall["learned adjusted"]
+    return {
+        "contradictions-frame-plain": recall["frame regression"] - recall["learned"],
+        "contradictions-frame-adjusted": adjusted - best_frame(row, adjusted=False),
+        "contradictions-frame-loss": best_frame(row, adjusted=True) - adjusted,
+    }

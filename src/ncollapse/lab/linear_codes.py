@@ -16,6 +16,8 @@ from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn import functional
 
+from ncollapse.lab.study import Plan
+
 # Ranks count singular values above this share of the largest.
 ROOT = 1e-2
 
@@ -79,6 +81,16 @@ def descended(
         "participation": float(values.sum() ** 2 / values.square().sum()),
         "steps": int(found.nit),
     }
+
+
+def descents(plan: Plan, classes: int, fit: float, seed: int) -> list[dict[str, Any]]:
+    """`descended` for each number of matrices, widths K, 2K and 8K, and start."""
+    return [
+        descended(classes, matrices, times * classes, fit, 1000 * seed + start, steps=3000)
+        for matrices in plan["matrices"]
+        for times in (1, 2, 8)
+        for start in range(plan["starts"])
+    ]
 
 
 def across(rows: Sequence[Mapping[str, Any]], classes: int, fit: float) -> dict[str, float]:

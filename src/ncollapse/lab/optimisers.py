@@ -10,9 +10,10 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Muon, Optimizer
 
-from ncollapse.lab.data import Dataset
+from ncollapse.lab.data import Dataset, digits
 from ncollapse.lab.facts import Looks
 from ncollapse.lab.head_sums import head_of
+from ncollapse.lab.models import mlp
 from ncollapse.lab.train import Settings, train
 
 MOMENTUM = 0.9
@@ -85,6 +86,21 @@ def ended(
         "off_law": float((end - left * start).norm() / start.norm()),
         "looks": looks.rows,
     }
+
+
+def swept(
+    decays: Mapping[str, Sequence[float]], widths: Sequence[int], settings: Settings, every: int
+) -> dict[str, list[dict[str, Any]]]:
+    """`ended` on digits from one start, for every optimizer and each of its decays."""
+    data, K = digits(seed=settings.seed), 10
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name, some in decays.items():
+        models = [mlp(data.num_features, widths, K, seed=settings.seed) for _ in some]
+        found[name] = [
+            ended(name, decay, model, data, settings, every)
+            for decay, model in zip(some, models, strict=True)
+        ]
+    return found
 
 
 # ---- what many of them say ----------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ncollapse.lab.claims import Bar, ids, mean, noted, worst
+from ncollapse.lab.claims import Bar, Claim, ids, mean, noted, worst
 from ncollapse.lab.settings import By, sizes
 from ncollapse.lab.study import Part, Study
 from ncollapse.studies.bars import BASIS, HISTORY
@@ -103,13 +103,19 @@ LOSS = (
 )
 SETTINGS = [[0.05, 5e-3, 128], [0.02, 5e-3, 128], [0.1, 5e-3, 128], [0.05, 2e-3, 128]]
 SETTINGS = [*SETTINGS, [0.05, 1e-2, 128], [0.05, 5e-3, 64]]
+PAIRS: dict[str, tuple[Claim, ...]] = {
+    "grokking": GROKKING,
+    "frame": FRAME,
+    "thresholds": THRESHOLDS,
+}
+PAIRS |= {"depth": DEPTH, "norm": NORM, "loss": LOSS}
 RUNS = "ncollapse.studies.contradictions.runs"
 
 STUDY = Study(
     name="contradictions",
     question="Where papers on neural collapse contradict each other, what holds?",
     paper="the pairs of docs/what_holds.md",
-    claims=noted((*GROKKING, *FRAME, *THRESHOLDS, *DEPTH, *NORM, *LOSS), BASIS, HISTORY),
+    claims=noted((claim for pair in PAIRS.values() for claim in pair), BASIS, HISTORY),
     settings=sizes(
         seeds=By(1, 3, 8),
         first_seed=By(0, 100, 100),
@@ -140,14 +146,7 @@ STUDY = Study(
         },
         loss={"epochs": By(1, 200, 400), "scales": [5.0]},
     ),
-    parts=(
-        Part("grokking", f"{RUNS}:grokking", ids(GROKKING)),
-        Part("frame", f"{RUNS}:frame", ids(FRAME)),
-        Part("thresholds", f"{RUNS}:thresholds", ids(THRESHOLDS)),
-        Part("depth", f"{RUNS}:depth", ids(DEPTH)),
-        Part("norm", f"{RUNS}:norm", ids(NORM)),
-        Part("loss", f"{RUNS}:loss", ids(LOSS)),
-    ),
+    parts=tuple(Part(name, f"{RUNS}:{name}", ids(pair)) for name, pair in PAIRS.items()),
     draw="ncollapse.studies.contradictions.figures:draw",
     place=152,
 )

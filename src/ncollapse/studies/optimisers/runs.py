@@ -3,26 +3,17 @@ convolutions."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from ncollapse.lab.data import digits
-from ncollapse.lab.models import conv, mlp
-from ncollapse.lab.optimisers import ended, numbers, unseen
+from ncollapse.lab.models import conv
+from ncollapse.lab.optimisers import ended, numbers, swept, unseen
 from ncollapse.lab.study import Outcome, Plan, outcome
 from ncollapse.lab.train import Settings
 
 
 def network(settings: Plan, seed: int) -> Outcome:
     """The same start, data and batches for every optimizer and decay."""
-    data = digits(seed=seed)
     how = Settings(epochs=settings["epochs"], seed=seed)
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for name, decays in settings["decays"].items():
-        models = [mlp(data.num_features, settings["widths"], 10, seed=seed) for _ in decays]
-        rows[name] = [
-            ended(name, decay, model, data, how, settings["every"])
-            for decay, model in zip(decays, models, strict=True)
-        ]
+    rows = swept(settings["decays"], settings["widths"], how, settings["every"])
     return outcome(numbers(rows), rows=[row for found in rows.values() for row in found])
 
 
