@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim import SGD, Optimizer
 
 from ncollapse.collect.ranks.ranks import Ranks
 from ncollapse.collect.tap.batches import unpack_batch
@@ -180,8 +181,12 @@ def train(
     data: Data,
     settings: Settings,
     callbacks: Sequence[Callback] = (),
+    make: Callable[[nn.Module], Optimizer] | None = None,
 ) -> TrainResult:
     """Train `model` in place and return it with its history.
+
+    `make` gives another optimizer than SGD: its own rates take the place of `learning_rate`, and
+    its own decay and momentum those of the settings; the schedule is the settings'.
 
     `data` is a `Dataset` of tensors or anything else with its methods (`Data`), such as
     `Samples`. Batches are shuffled by an own generator; a last batch of one sample is joined to
@@ -206,12 +211,8 @@ def train(
             "needed, two samples each"
         )
     model.to(device)
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=settings.learning_rate,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-    )
+    optimizer = _sgd(model, settings) if make is None else make(model)
+    rates = [group["lr"] for group in optimizer.param_groups]
     generator = torch.Generator().manual_seed(settings.seed)
     state = State(model, data, settings, ranks=ranks)
     loss = LOSSES[settings.loss] if isinstance(settings.loss, str) else settings.loss
@@ -240,8 +241,8 @@ def train(
     saved = capture()
     try:
         for epoch in range(state.epoch, settings.epochs):
-            for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * settings.factor(epoch)
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * settings.factor(epoch)
             model.train()
             parts = split_batches(data.count("train"), settings.batch_size, generator, least)
             shares = [share(part, ranks) for part in parts]
@@ -274,3 +275,12 @@ def train(
         callback.on_end(state)
     model.eval()
     return TrainResult(model, tuple(state.history))
+
+
+def _sgd(model: nn.Module, settings: Settings) -> Optimizer:
+    return SGD(
+        model.parameters(),
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+    )
