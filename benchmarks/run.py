@@ -26,6 +26,7 @@ NAMES = {
     "language": "language",
     "ood": "ood",
     "online": "online",
+    "laws": "laws",
     "control": "control",
     "peer": "against_peer",
 }

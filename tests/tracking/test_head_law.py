@@ -327,7 +327,174 @@ def test_doctor_ends_with_1_where_a_law_breaks(tmp_path, capsys) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["doctor", "--run", str(tmp_path)])
     assert stop.value.code == 1 and "squared errors" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stop:
+        main(["check", str(tmp_path), "--laws"])
+    assert stop.value.code == 1 and "FAILS  head_sum breaks" in capsys.readouterr().out
     nc.measure(model, (X, y), null=False, intervals=False).save(tmp_path / "plain")
     with pytest.raises(SystemExit) as stop:
         main(["doctor", "--run", str(tmp_path / "plain")])
     assert stop.value.code == 2 and "keeps no laws" in capsys.readouterr().err
+
+
+# ---- steps of every kind ------------------------------------------------------------------------
+def looped(law_of: Callable[..., Any], steps: int, make=sgd, before=None) -> HeadSum:
+    """A run whose step is `law_of(model, optimizer, loss function)`."""
+    model = network()
+    optimizer = make(model)
+    X, y = torch.randn(40, 6), torch.randint(0, 5, (40,))
+    law = HeadSum(model, optimizer)
+    for step in range(steps):
+        if before is not None:
+            before(step, model, optimizer)
+        law_of(step, optimizer, lambda: plain(model(X), y, model))
+        law.waited()
+    return law
+
+
+def test_steps_with_a_closure_have_their_gradient_after_it() -> None:
+    def step(number: int, optimizer: Any, loss: Callable[[], torch.Tensor]) -> None:
+        def closure() -> torch.Tensor:
+            optimizer.zero_grad()
+            found = loss()
+            found.backward()
+            return found
+
+        optimizer.step(closure)
+
+    found = looped(step, 70).reading()
+    assert (found.answer, found.steps, found.notes) == (AGREES, 70, ()), found
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_overflows_of_a_gradient_scaler_are_skipped_steps(fused: bool) -> None:
+    """A fused optimizer is stepped even so, and undoes the step on the device."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**4, growth_interval=10**6)
+    plans: list[Any] = []
+
+    def step(number: int, optimizer: Any, loss: Callable[[], torch.Tensor]) -> None:
+        if not plans:
+            plans.append(torch.optim.lr_scheduler.StepLR(optimizer, 20))
+        optimizer.zero_grad()
+        factor = float("inf") if number % 9 == 4 else 1.0
+        scaler.scale(loss() * factor).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        plans[0].step()
+
+    law = looped(step, 80, lambda m: sgd(m, fused=fused))
+    law.scheduler = plans[0]
+    found = law.reading()
+    assert found.answer == AGREES, found
+    assert "9 times no step was made" in found.notes[0]
+
+
+def test_schedules_may_move_with_every_step_that_was_tried() -> None:
+    model = network()
+    optimizer = sgd(model)
+    plan = torch.optim.lr_scheduler.StepLR(optimizer, 20)
+    law = HeadSum(model, optimizer, scheduler=plan)
+    for step in range(12):
+        optimizer.zero_grad()
+        plain(model(torch.randn(8, 6)), torch.arange(8) % 5, model).backward()
+        if step % 4 != 2:
+            optimizer.step()
+        law.waited()
+        plan.step()
+    assert law.reading().answer == AGREES
+
+
+class Signs(torch.optim.Optimizer):
+    """An optimizer that nobody has heard of."""
+
+    def __init__(self, parameters: Any) -> None:
+        super().__init__(parameters, {"lr": 0.01})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            for one in group["params"]:
+                one.sub_(group["lr"] * one.grad.sign())
+
+
+def test_optimizers_and_groups_without_a_law_say_why() -> None:
+    found = followed(make=lambda m: Signs(m.parameters()))
+    assert (found.answer, found.names) == (NONE, ("optimizer",))
+    assert "no law of the optimizer Signs is known here; pass rule=" in found.sentence
+    found = followed(make=lambda m: SGD(m[:3].parameters(), lr=0.1))
+    assert "is in no group of the optimizer" in found.sentence
+    model = network()
+    model[3] = nn.utils.parametrizations.weight_norm(model[3])
+    assert "made of other parameters" in followed(model=model).sentence
+
+
+def test_a_head_that_thaws_is_followed_from_then_on() -> None:
+    def thaw(number: int, model: nn.Module, optimizer: Any) -> None:
+        model[3].weight.requires_grad_(number >= 5)
+        if number < 5:
+            model[3].weight.grad = None
+
+    def step(number: int, optimizer: Any, loss: Callable[[], torch.Tensor]) -> None:
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+
+    found = looped(step, 30, before=thaw).reading()
+    assert (found.answer, found.steps) == (AGREES, 25)
+
+
+def test_a_head_that_is_replaced_and_left_out_of_the_optimizer_is_named() -> None:
+    def swap(number: int, model: nn.Module, optimizer: Any) -> None:
+        if number == 4:
+            model[3] = nn.Linear(12, 5)
+
+    def step(number: int, optimizer: Any, loss: Callable[[], torch.Tensor]) -> None:
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+
+    found = looped(step, 10, before=swap).reading()
+    assert (found.answer, found.names) == (BREAKS, ("replaced", "frozen")), found
+    assert "replaced" in found.sentence and "no group" in found.sentence
+
+
+# ---- going on -----------------------------------------------------------------------------------
+def resumed(lose: str | None, momentum: float = 0.9) -> LawReading:
+    """A run that is saved after 20 steps and goes on from there, with something lost."""
+    X, y = torch.randn(40, 6), torch.randint(0, 5, (40,))
+
+    def run(model: nn.Module, optimizer: Any, steps: int, state: Any = None) -> HeadSum:
+        tracker = nc.Tracker(model, online=True, optimizer=optimizer)
+        if state is not None:
+            tracker.load_state_dict(state)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            plain(model(X), y, model).backward()
+            optimizer.step()
+            tracker.step(y)
+        return tracker
+
+    model = network()
+    optimizer = sgd(model, momentum=momentum)
+    first = run(model, optimizer, 20)
+    state = (model.state_dict(), optimizer.state_dict(), first.state_dict())
+    model = network()
+    optimizer = sgd(model, momentum=momentum)
+    if lose != "weights":
+        model.load_state_dict(state[0])
+    if lose != "momentum":
+        optimizer.load_state_dict(state[1])
+    kept = {**state[2]}
+    if lose == "law":
+        kept.pop("law")
+    return run(model, optimizer, 10, kept).law
+
+
+def test_a_run_that_goes_on_is_held_against_where_it_was_saved() -> None:
+    whole = resumed(None)
+    assert (whole.answer, whole.steps) == (AGREES, 30)
+    assert resumed("law").answer == AGREES
+    lost = resumed("momentum")
+    assert (lost.answer, lost.names) == (BREAKS, ("resumed",))
+    assert "without the optimizer's momentum: load its state too" in lost.sentence
+    assert resumed("momentum", momentum=0.0).answer == AGREES
+    assert "head whose sum is not that of the checkpoint" in resumed("weights").sentence

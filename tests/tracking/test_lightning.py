@@ -231,6 +231,50 @@ class Rows(IterableDataset):
         return iter(zip(*self.data, strict=True))
 
 
+class Stepped(Module):
+    """SGD with momentum, decay and a schedule a step; a loss that a law knows, or does not."""
+
+    def __init__(self, squares: bool = False) -> None:
+        super().__init__()
+        self.squares = squares
+
+    def training_step(self, batch, index):
+        if not self.squares:
+            return super().training_step(batch, index)
+        return (self.net(batch[0]) - nn.functional.one_hot(batch[1], K)).square().mean()
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.SGD(
+            self.parameters(), lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-2
+        )
+        plan = torch.optim.lr_scheduler.StepLR(optimizer, 2, 0.5)
+        return [optimizer], [{"scheduler": plan, "interval": "step"}]
+
+
+def test_the_head_is_held_against_its_law(tmp_path) -> None:
+    """Through closures, accumulated batches, clipping and a checkpoint."""
+    options = {"accumulate_grad_batches": 2, "gradient_clip_val": 0.05}
+    module, callback = built(Stepped), CollapseCallback()
+    made = fit(module, callback, tmp_path, enable_checkpointing=True, **options)
+    found = callback.law
+    assert (found.answer, found.steps, found.notes) == ("agrees", 4, ()), found
+    kept = made.checkpoint_callback.best_model_path
+    going = CollapseCallback()
+    with apart():
+        made = trainer(tmp_path, going, epochs=4, **options)
+        data = loader((INPUTS, LABELS)), loader(TEST)
+        made.fit(built(Stepped), *data, ckpt_path=kept, weights_only=False)
+    assert (going.law.answer, going.law.steps) == ("agrees", 8), going.law
+
+    callback = CollapseCallback()
+    with pytest.warns(nc.NCollapseWarning, match="squared errors"):
+        fit(built(Stepped, True), callback, tmp_path)
+    assert (callback.law.answer, callback.law.names) == ("breaks", ("loss",))
+    callback = CollapseCallback()
+    fit(built(Stepped), callback, tmp_path, precision="bf16-mixed")
+    assert callback.law.answer == "does not apply" and callback.law.names == ("precision",)
+
+
 def followed() -> None:
     """One rank of two: what the callback logs is what one process reads of all."""
     warnings.filterwarnings("ignore")

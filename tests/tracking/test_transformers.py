@@ -216,3 +216,30 @@ def test_what_is_missing_is_said(tmp_path) -> None:
 
 
 TEST_LOADER = [{name: torch.stack([row[name] for row in TEST]) for name in TEST[0]}]
+
+
+def test_the_head_is_held_against_its_law(tmp_path) -> None:
+    """Through accumulated batches, a schedule, clipping and a checkpoint."""
+    options = {
+        "optim": "sgd", "optim_args": "momentum=0.9", "learning_rate": 0.1, "weight_decay": 1e-2,
+        "gradient_accumulation_steps": 2, "save_strategy": "epoch", "eval_strategy": "no",
+        "warmup_steps": 1, "max_grad_norm": 0.05,
+    }  # fmt: skip
+
+    def run(resume=None):
+        with apart():
+            callback = CollapseCallback(keys=KEYS).attach(made := trainer(tmp_path, **options))
+            made.train(resume_from_checkpoint=resume)
+        return callback.law
+
+    whole = run()
+    assert (whole.answer, whole.steps, whole.notes) == ("agrees", 4, ()), whole
+    again = run(str(tmp_path / "checkpoint-2"))
+    assert (again.answer, again.steps, again.names) == ("agrees", 4, ()), again
+    (tmp_path / "checkpoint-2" / "optimizer.pt").unlink()
+    with pytest.warns(nc.NCollapseWarning, match="without the optimizer's momentum"):
+        assert run(str(tmp_path / "checkpoint-2")).names == ("resumed",)
+    with apart():
+        callback = CollapseCallback(keys=KEYS).attach(made := trainer(tmp_path, num_train_epochs=1))
+        made.train()
+    assert (callback.law.answer, callback.law.names) == ("does not apply", ("optimizer",))

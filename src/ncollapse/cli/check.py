@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ncollapse.cli.common import parse_limits, say, say_json
+from ncollapse.cli.common import kept_laws, parse_limits, say, say_json
 
 if TYPE_CHECKING:
     from ncollapse.record.document import Document
@@ -23,6 +23,9 @@ def check(
         list[str],
         typer.Option("--answer", help="ID=ANSWER: fail on another; collapsed:test=yes,partly."),
     ] = [],  # noqa: B006
+    laws: Annotated[
+        bool, typer.Option("--laws", help="Fail where a law of the training breaks.")
+    ] = False,
     split: Annotated[str | None, typer.Option(help="Split; train (or the only one).")] = None,
     layer: Annotated[
         str | None, typer.Option(help="Layer; the one that answers are about.")
@@ -34,13 +37,15 @@ def check(
     Examples:  ncollapse check out/results.json --max nc1_fisher=0.1 --min class_share=0.9
     |  ncollapse check out/ --max nc4_mismatch=0.01 --split test
     |  ncollapse check out/ --answer frame=yes --answer collapsed:test=yes,partly
+    |  ncollapse check runs/night --laws
     """
     from ncollapse.record.document import read_document
 
     upper, lower = parse_limits(maximum, "--max"), parse_limits(minimum, "--min")
-    if not upper and not lower and not answer:
+    if not upper and not lower and not answer and not laws:
         raise ValueError("no limit was given; add --max KEY=NUMBER or --min KEY=NUMBER")
     document = read_document(results)
+    kept = kept_laws(document, results) if laws else []
     answers = [_answered(document, results, entry) for entry in answer]
     asked = [entry["id"] for entry in answers]
     twice = sorted({name for name in asked if asked.count(name) > 1})
@@ -67,10 +72,12 @@ def check(
             value = readings[key].value
             holds = value is not None and (value <= limit if sign == "<=" else value >= limit)
             rows.append({"key": key, "value": value, "limit": limit, "sign": sign, "holds": holds})
-    failed = [row for row in (*rows, *answers) if not row["holds"]]
+    held = [{**law, "holds": law["answer"] != "breaks"} for law in kept]
+    failed = [row for row in (*rows, *answers, *held) if not row["holds"]]
     if json:
         data = {"split": name, "layer": layer, "checks": rows, "holds": not failed}
         data |= {"answers": answers} if answers else {}
+        data |= {"laws": held} if held else {}
         say_json(jsonlib.dumps(data, indent=2))
     else:
         for row in rows:
@@ -81,6 +88,9 @@ def check(
         for row in answers:
             word = "holds" if row["holds"] else "FAILS"
             say(f"{word}  {row['id']} is {' or '.join(row['wanted'])}: {row['answer']}")
+        for row in held:
+            word = "holds" if row["holds"] else "FAILS"
+            say(f"{word}  {row['law']} {row['answer']}: {row['sentence']}")
     if failed:
         raise typer.Exit(1)
 

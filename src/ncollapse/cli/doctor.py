@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ncollapse.cli.common import say, say_json
+from ncollapse.cli.common import kept_laws, say, say_json
 
 CORE = (
     "torch", "numpy", "scipy", "scikit-learn", "pandas", "matplotlib", "jinja2", "typer",
@@ -67,12 +67,7 @@ def _laws(folder: Path, json: bool) -> None:
     """What a run kept of its laws, and exit 1 where one breaks."""
     from ncollapse.record.run import Run
 
-    laws = Run.read(folder).document.config.get("laws")
-    if not isinstance(laws, list) or not laws:
-        raise ValueError(
-            f"{folder} keeps no laws of its training; pass optimizer=… to nc.Tracker and save what "
-            "tracker.finish() returns"
-        )
+    laws = kept_laws(Run.read(folder).document, folder)
     if json:
         say_json(jsonlib.dumps({"laws": laws}, indent=2))
     else:

@@ -13,13 +13,16 @@ from torch import Tensor
 @dataclass(frozen=True, eq=False)
 class View:
     """A layer of a model on a split, at one moment: features and labels in the order of the data;
-    logits where the layer is what the head reads."""
+    where the layer is what the head reads, logits and the head's weight (classes, dim) and bias.
+    """
 
     split: str
     layer: str
     features: Float[Tensor, "samples dim"]
     labels: Int[Tensor, " samples"]
     logits: Float[Tensor, "samples classes"] | None = None
+    weight: Float[Tensor, "classes dim"] | None = None
+    bias: Float[Tensor, " classes"] | None = None
 
 
 @runtime_checkable
@@ -27,6 +30,7 @@ class Watcher(Protocol):
     """Reads a view: numbers by key, none where it has nothing to say of that layer or split.
 
     `nc.Tracker(model, …, watch=[…])` asks each at every probe and writes what it says to the trace.
+    One that has `reads_logits = False` does not need the view's logits, which may then be None.
     """
 
     def read(self, view: View) -> Mapping[str, float | None]: ...

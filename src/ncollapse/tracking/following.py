@@ -21,9 +21,14 @@ from ncollapse.collect.tap.tokens import token_kind, token_parts
 from ncollapse.control.held import Dial
 from ncollapse.errors import NCollapseWarning
 from ncollapse.tracking.evaluation import KEYS, Evaluation
+from ncollapse.tracking.head_breaks import LawReading
 from ncollapse.tracking.hold import Hold, check_dial
+from ncollapse.tracking.laws import Laws
 from ncollapse.tracking.loggers import Values, numbers
 from ncollapse.tracking.online import SPLIT, Online
+
+# Of a saved state.
+PARTS = ("online", "dial", "law")
 
 
 class Following:
@@ -61,6 +66,7 @@ class Following:
         self.online: Online | None = None
         self.hold: Hold | None = None
         self.evaluation: Evaluation | None = None
+        self.laws: Laws | None = None
         self._loaded: dict[str, Any] = {}
         self._unwatched = False
 
@@ -100,6 +106,31 @@ class Following:
             raise
         self.restore()
 
+    # ---- laws of training ---------------------------------------------------------------------
+    def obey(self, model: nn.Module, optimizers: Sequence[Any], schedulers: Sequence[Any]) -> None:
+        """Hold the head against its laws from here on (`ncollapse.tracking.laws`), whichever of a
+        trainer's optimizers steps it. What cannot be followed is said by `law` only."""
+        if self.laws is not None:
+            self.laws.close()
+        head = self.head if isinstance(self.head, str | nn.Module) else None
+        self.laws = Laws(model, list(optimizers), list(schedulers), head, lenient=True)
+        state = self._loaded.pop("law", None)
+        if state:
+            self.laws.load_state_dict({"law": state})
+
+    def tries(self, optimizer: Any) -> None:
+        """Before a step that the trainer believes to make."""
+        if self.laws is not None:
+            if self.online is not None:
+                self.laws.settle(self.online.passes.taps)
+            self.laws.tries(optimizer)
+
+    @property
+    def law(self) -> LawReading | None:
+        """Whether the sum of the classifier's rows follows its law so far."""
+        return None if self.laws is None else self.laws.reading
+
+    # ---- training batches, one by one ---------------------------------------------------------
     def observe(self, target: Any = None) -> None:
         """Online: take in the last training batch with its labels (None: the model's own)."""
         if self.online is not None:
@@ -179,21 +210,25 @@ class Following:
 
     # ---- going on after an interruption -------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:
-        """Online moments and the dial's state: tensors and plain numbers."""
+        """Online moments, the dial's state and the law's: tensors and plain numbers."""
         state = dict(self._loaded)
         if self.online is not None:
             state["online"] = self.online.state_dict()
         if self.hold is not None:
             state["dial"] = self.hold.state_dict()
+        if self.laws is not None:
+            state |= self.laws.state_dict()
         return {"online": {}, "dial": {}, **state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Keep a saved state for `begin`."""
-        self._loaded = {name: dict(state.get(name, {})) for name in ("online", "dial")}
+        self._loaded = {name: dict(state.get(name, {})) for name in PARTS}
 
     def restore(self) -> None:
         """Hand the loaded state to what is followed and held now."""
         loaded, self._loaded = self._loaded, {}
+        if loaded.get("law"):
+            self._loaded["law"] = loaded["law"]  # `obey` takes it.
         if self.online is not None:
             self.online.load_state_dict(loaded.get("online", {}))
         if self.hold is not None:
@@ -201,7 +236,7 @@ class Following:
 
     def close(self) -> None:
         """Take all hooks off the model; what was read stays."""
-        for one in (self.online, self.hold):
+        for one in (self.online, self.hold, self.laws):
             if one is not None:
                 one.close()
 

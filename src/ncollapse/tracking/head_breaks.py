@@ -18,6 +18,12 @@ LOOSE = 0.1
 ROUNDED, MIXED, COARSE = 1e-5, 1e-2, 0.1
 # Rounding has no direction: a cosine with s above this at every look, of so many, is a loss.
 STEADY, LOOKS = 0.05, 4
+# What a run that goes on has lost, by what was counted.
+RESUMED = {
+    "other weights": "with a head whose sum is not that of the checkpoint",
+    "no momentum": "without the optimizer's momentum: load its state too",
+    "other momentum": "with a momentum that is not that of the checkpoint",
+}
 # The cosine between 1ᵀG and s from which on a penalty on the weights is named.
 PENALTY = 0.99
 
@@ -55,7 +61,8 @@ class LawReading:
     """What came of a law on a run.
 
     answer: "agrees", "breaks" or "does not apply". error: the largest deviation of s = Wᵀ1 from its
-    predicted path, over the size of s at the start (or a tenth of ‖W‖_F where that is larger).
+    predicted path, over the size of s at the start, or a tenth of the largest ‖W‖_F seen where that
+    is larger.
     names: what breaks the law, or why there is none. notes: what is worth knowing and breaks
     nothing. sentence: all of it in words.
     """
@@ -94,12 +101,23 @@ def told(seen: Seen) -> LawReading:
         still = seen.counts.get("still", 0)
         why = f"no gradient reached the head in {still} steps" if still else "no step was seen"
         none = NoLaw("frozen" if still else "unseen", why)
-    if none is not None:
+    lasting = _lasting(seen)
+    if none is not None and not lasting:
         said = f"the law of the classifier's sum does not apply: {none.why}"
         return LawReading(NONE, seen.error, seen.steps, (none.name,), tuple(notes), said)
-    assert seen.error is not None
-    reasons = _reasons(seen, ROUNDING * seen.epsilon)
+    if none is not None or seen.error is None:
+        reasons = lasting | ({} if none is None else {none.name: none.why})
+        said = f"the classifier's sum cannot be followed through: {'; '.join(reasons.values())}"
+        return LawReading(BREAKS, seen.error, seen.steps, tuple(reasons), tuple(notes), said)
+    reasons = lasting | _reasons(seen, ROUNDING * seen.epsilon)
     size = f"{seen.error:.0e} over {seen.steps} steps"
+    if list(reasons) == ["step"] and not seen.finite:
+        said = "the law of the classifier's sum cannot be told: its weights left what numbers hold"
+        return LawReading(NONE, seen.error, seen.steps, ("diverged",), tuple(notes), said)
+    if list(reasons) == ["precision"]:
+        said = f"the law of the classifier's sum cannot be told to better than {size}: "
+        said += reasons["precision"]
+        return LawReading(NONE, seen.error, seen.steps, tuple(reasons), tuple(notes), said)
     if not reasons:
         said = f"the classifier's sum follows the law to {size}"
         return LawReading(AGREES, seen.error, seen.steps, (), tuple(notes), said)
@@ -109,8 +127,8 @@ def told(seen: Seen) -> LawReading:
     return LawReading(BREAKS, seen.error, seen.steps, tuple(reasons), tuple(notes), said)
 
 
-def _reasons(seen: Seen, tolerance: float) -> dict[str, str]:
-    """What breaks the law, by name; nothing where it is followed."""
+def _lasting(seen: Seen) -> dict[str, str]:
+    """What breaks the law however small the deviation, by name."""
     found: dict[str, str] = {}
     if seen.counts.get("replaced"):
         found["replaced"] = "the head's weight was replaced by another parameter during training"
@@ -119,6 +137,15 @@ def _reasons(seen: Seen, tolerance: float) -> dict[str, str]:
             f"the scheduler moved more than once between two steps, {seen.counts['schedule']} "
             "times, so the learning rates are not those of its plan"
         )
+    lost = [said for name, said in RESUMED.items() if seen.counts.get(name)]
+    if lost:
+        found["resumed"] = f"training went on from a checkpoint {' and '.join(lost)}"
+    return found
+
+
+def _reasons(seen: Seen, tolerance: float) -> dict[str, str]:
+    """What breaks the law, by name; nothing where it is followed."""
+    found: dict[str, str] = {}
     assert seen.error is not None
     if not seen.error > tolerance:
         return found

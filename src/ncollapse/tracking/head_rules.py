@@ -16,6 +16,8 @@ ENTRYWISE = (
     "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "Adagrad", "Adadelta", "RMSprop", "Rprop",
     "Adafactor", "SparseAdam", "Lion",
 )  # fmt: skip
+# Of a group, what a rule is made of.
+OPTIONS = ("weight_decay", "momentum", "dampening", "nesterov")
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,35 @@ class NoLaw:
     why: str
 
 
-def place_of(optimizer: torch.optim.Optimizer, weight: Tensor) -> dict[str, Any] | None:
-    """The group that steps this parameter; None where none does."""
-    for group in optimizer.param_groups:
-        if any(one is weight for one in group["params"]):
-            return group
-    return None
+class Place:
+    """Where an optimizer has a parameter, and its rule there: looked for once, and then checked."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.optimizer = optimizer
+        self._at: tuple[int, int] | None = None
+        self._rule: tuple[tuple[Any, ...], Rule | NoLaw] | None = None
+
+    def of(self, weight: Tensor) -> dict[str, Any] | None:
+        """The group that steps this parameter; None where none does."""
+        groups = self.optimizer.param_groups
+        if self._at is not None:
+            group, row = self._at
+            held = groups[group]["params"] if group < len(groups) else ()
+            if row < len(held) and held[row] is weight:
+                return groups[group]
+        for number, group_ in enumerate(groups):
+            for row, one in enumerate(group_["params"]):
+                if one is weight:
+                    self._at = number, row
+                    return group_
+        return None
+
+    def rule(self, group: Mapping[str, Any]) -> Rule | NoLaw:
+        """`rule_of` the group, made anew where its options changed."""
+        options = tuple(group.get(name) for name in OPTIONS)
+        if self._rule is None or self._rule[0] != options:
+            self._rule = options, rule_of(self.optimizer, group)
+        return self._rule[1]
 
 
 def rule_of(optimizer: torch.optim.Optimizer, group: Mapping[str, Any]) -> Rule | NoLaw:

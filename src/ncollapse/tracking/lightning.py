@@ -12,6 +12,7 @@ from ncollapse.control.held import Dial
 from ncollapse.sources.specs.optional import optional
 from ncollapse.tracking.evaluation import KEYS
 from ncollapse.tracking.following import Following, model_of
+from ncollapse.tracking.head_breaks import LawReading
 from ncollapse.tracking.loggers import Headline, flat
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ class CollapseCallback(Callback):  # type: ignore[misc, unused-ignore]
     `model` names the module that makes the logits (default: the LightningModule where it has a
     forward, else its largest child); `unpack` maps batches to (inputs, labels); with `tokens` every
     token is a sample, as in `ncollapse.measure`. What cannot be read is said once. All ranks log
-    the same; the sanity check is left out; `state_dict` resumes.
+    the same; the sanity check is left out; `state_dict` resumes. The head is held against the law
+    of its sum (`law`, see `ncollapse.Tracker`): what breaks it is said at the end.
 
     >>> Trainer(callbacks=[CollapseCallback(dial=Thermostat(0.1))])            # doctest: +SKIP
 
@@ -67,7 +69,17 @@ class CollapseCallback(Callback):  # type: ignore[misc, unused-ignore]
         self._headline = Headline()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._following.start(model_of(pl_module, self.model, LightningModule.forward))
+        found = model_of(pl_module, self.model, LightningModule.forward)
+        self._following.start(found)
+        plans = [config.scheduler for config in trainer.lr_scheduler_configs]
+        self._following.obey(found, trainer.optimizers, plans)
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
+        self._following.tries(optimizer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._following.laws is not None:
+            self._following.laws.warn()
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: Any, batch: Any, index: int
@@ -97,6 +109,11 @@ class CollapseCallback(Callback):  # type: ignore[misc, unused-ignore]
         found = self._following.readings()
         alone = self._following.evaluation is None
         return (self._headline.of(found) if alone else {}) | flat(found)
+
+    @property
+    def law(self) -> LawReading | None:
+        """Whether the sum of the classifier's rows follows its law; None before training."""
+        return self._following.law
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._following.close()

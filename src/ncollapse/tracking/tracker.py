@@ -33,6 +33,7 @@ from ncollapse.metrics.phase import ERROR, Phase, terminal_phase
 from ncollapse.record.readings import Reading
 from ncollapse.record.trace import Trace
 from ncollapse.tasks import AUTO
+from ncollapse.tracking.certifying import with_certificate
 from ncollapse.tracking.film import Film
 from ncollapse.tracking.following import Following
 from ncollapse.tracking.head_breaks import LawReading
@@ -70,12 +71,13 @@ class Tracker(Figures):
     to `output`/trace.csv, and to `loggers` (see `ncollapse.tracking.loggers.to`); with `film`,
     features of 2 to 4 classes go to `output`/frames.safetensors. What each of `watch` reads of the
     probed features (`ncollapse.downstream`: the information plane, calibration) goes to the trace
-    too. With `tokens` every token is a sample, and `task` says what labels mean, as in `measure`:
+    too. With `certify` (True, or the loss of training) the loss is read beside the least that any
+    head and features of these norms can have, with proof (`ncollapse.tracking.certifying`). With
+    `tokens` every token is a sample, and `task` says what labels mean, as in `measure`:
     probes read regressions and ordered grades too. With the `optimizer` (and `scheduler`) that
     steps the model, `law` says whether the sum of the classifier's rows follows its law, and what
-    breaks it. NaN features, a head that is
-    replaced, a full disk, a logger that fails and, once training runs, whatever cannot be read are
-    said in a NCollapseWarning; training goes on.
+    breaks it. NaN features, a head that is replaced, a full disk, a logger that fails and, once
+    training runs, whatever cannot be read are said in a NCollapseWarning; training goes on.
 
     >>> tracker = Tracker(model, online=True, every=100)                       # doctest: +SKIP
     >>> for inputs, labels in loader:                                          # doctest: +SKIP
@@ -119,6 +121,7 @@ class Tracker(Figures):
         optimizer: Optimizer | None = None,
         scheduler: Any = None,
         watch: Sequence[Any] = (),
+        certify: Any = False,
     ) -> None:
         if isinstance(every, bool) or not (every in ("epoch", "log") or isinstance(every, int)):
             raise ValueError(f"every={every!r}; 'epoch', 'log' or a number of steps is needed")
@@ -131,9 +134,12 @@ class Tracker(Figures):
             raise ValueError(
                 "film needs samples and a head to look at; pass train=…, no head=False"
             )
+        self.tokens = token_kind(tokens)
+        watch = with_certificate(
+            watch, certify, alone=alone, head=head, task=task, tokens=self.tokens
+        )
         self._watching = Watching(watch, alone)
         loaders = {} if alone else split_loaders(data, train, test)
-        self.tokens = token_kind(tokens)
         if per_class is not None and self.tokens is not None:
             raise ValueError("per_class counts samples, and with tokens those are tokens; pass one")
         if per_class is not None:
@@ -197,7 +203,7 @@ class Tracker(Figures):
             self.observe(target)
         if self._hold is not None:
             self._hold.step()
-        self._laws.step()
+        self._laws.step(None if self._online is None else self._online.passes.taps)
         self.steps += 1
         due = self.steps >= self._next if self.every == "log" else False
         if isinstance(self.every, int):
@@ -330,14 +336,18 @@ class Tracker(Figures):
         self._ledger.rewind(steps + 1)
 
     def state_dict(self) -> dict[str, Any]:
-        """Steps, epochs, online moments and the dial's state, as tensors and plain numbers."""
-        return {"steps": self.steps, "epochs": self.epochs, **self._following.state_dict()}
+        """Steps, epochs, online moments, the dial's state and the law's, as tensors and plain
+        numbers."""
+        kept = {**self._following.state_dict(), **self._laws.state_dict()}
+        return {"steps": self.steps, "epochs": self.epochs, **kept}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint, as `resume` does, with the online moments and the dial's state
         saved in it."""
         self._following.load_state_dict(state)
         self._following.restore()
+        if int(state["steps"]):
+            self._laws.load_state_dict(state)
         self.resume(int(state["steps"]), int(state["epochs"]))
 
     # ---- measuring ----------------------------------------------------------------------------

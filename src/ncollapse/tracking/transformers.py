@@ -15,6 +15,7 @@ from ncollapse.sources.specs.optional import optional
 from ncollapse.sources.specs.states import read_pt
 from ncollapse.tracking.evaluation import KEYS
 from ncollapse.tracking.following import Following
+from ncollapse.tracking.head_breaks import LawReading
 from ncollapse.tracking.loggers import Headline, flat
 from ncollapse.tracking.trainer_loss import (
     of_evaluation,
@@ -42,6 +43,8 @@ class CollapseCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
     its share of the step. With `tokens` every token is a sample, as in `ncollapse.measure`: True
     for causal language models, "same" for taggers. What cannot be read is said once. The state,
     the dial's too, is saved in checkpoints.
+    The head is held against the law of its sum (`law`, see `ncollapse.Tracker`): what breaks it
+    is said at the end of training.
 
     >>> Trainer(model, callbacks=[CollapseCallback(dial=Thermostat(0.1))])     # doctest: +SKIP
 
@@ -101,6 +104,11 @@ class CollapseCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         if state.global_step and (saved := state_file(args, state)).exists():
             self._following.load_state_dict(read_pt(saved))
         self._following.start(kwargs["model"])
+        made = [kwargs[name] for name in ("optimizer", "lr_scheduler") if kwargs.get(name)]
+        self._following.obey(kwargs["model"], made[:1], made[1:])
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._following.tries(kwargs.get("optimizer"))
 
     def on_substep_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._following.observe()
@@ -108,7 +116,14 @@ class CollapseCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
     on_step_end = on_substep_end
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self._following.laws is not None:
+            self._following.laws.warn()
         self._following.close()
+
+    @property
+    def law(self) -> LawReading | None:
+        """Whether the sum of the classifier's rows follows its law; None before training."""
+        return self._following.law
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         place = state_file(args, state)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ncollapse.collect.keep.cache import FeatureCache
 from ncollapse.collect.tap.heads import Head
@@ -64,9 +65,12 @@ def watched(cache: FeatureCache, head: Head | None, watch: Sequence[Watcher]) ->
     Raises ValueError as the watchers do, and for two that give numbers of one key.
     """
     found: Values = {}
+    wanted = any(getattr(one, "reads_logits", True) for one in watch)
     for layer in cache.layers if watch else ():
         source = cache.source(layer)
         features, labels = torch.cat(list(source.rows(0, 8192))), source.labels
+        if labels.dim() != 1 or labels.is_floating_point():
+            raise ValueError("watchers and certify read classes, and these labels are no classes")
         for code, split in enumerate(source.splits):
             mine = labels >= 0
             if source.split_codes is not None:
@@ -74,13 +78,11 @@ def watched(cache: FeatureCache, head: Head | None, watch: Sequence[Watcher]) ->
             rows = features[mine]
             if not len(rows) or not bool(rows.isfinite().all()):
                 continue
-            logits = None
+            logits = weight = bias = None
             if layer == HEAD and head is not None:
-                weight = head.weight.detach().double().cpu()
-                logits = rows.double() @ weight.T
-                if head.bias is not None:
-                    logits = logits + head.bias.detach().double().cpu()
-            view = View(split, layer, rows, labels[mine], logits)
+                weight, bias = head.weight, head.bias
+                logits = _logits(rows, head) if wanted else None
+            view = View(split, layer, rows, labels[mine], logits, weight, bias)
             for one in watch:
                 new = dict(one.read(view))
                 known = found.setdefault(split, {}).setdefault(layer, {})
@@ -92,3 +94,8 @@ def watched(cache: FeatureCache, head: Head | None, watch: Sequence[Watcher]) ->
         split: {layer: values for layer, values in layers.items() if values}
         for split, layers in found.items()
     }
+
+
+def _logits(rows: Tensor, head: Head) -> Tensor:
+    logits = rows.double() @ head.weight.detach().double().cpu().T
+    return logits if head.bias is None else logits + head.bias.detach().double().cpu()
