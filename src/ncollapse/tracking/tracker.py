@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from ncollapse.collect.keep.cache import FeatureCache
-from ncollapse.collect.statistics.checks import NON_FINITE
+from ncollapse.collect.statistics.checks import NON_FINITE, diverged
 from ncollapse.collect.tap.batches import Unpack
 from ncollapse.collect.tap.pooling import Pool
 from ncollapse.collect.tap.select import Layers
@@ -251,7 +250,7 @@ class Tracker(Figures):
     def _unread(self, error: ValueError) -> Values:
         """Null readings, and a word: what is wrong before the first step is an error, what goes
         wrong later must not end the training."""
-        late = self.latest is not None or _diverged(self._taps.model) or NON_FINITE in str(error)
+        late = self.latest is not None or diverged(self._taps.model) or NON_FINITE in str(error)
         if not late and self.steps == self.epochs == 0:
             raise error
         if not late:
@@ -394,11 +393,6 @@ class Tracker(Figures):
             _warn(f"step {self.steps}: the head {old.name!r} was replaced; it is looked for again")
             self._taps = self._taps.renewed()
         self._taps.refresh()
-
-
-def _diverged(model: nn.Module) -> bool:
-    made = [part for part in model.parameters() if not is_lazy(part)]
-    return not all(bool(part.isfinite().all()) for part in made)
 
 
 def _warn(message: str) -> None:

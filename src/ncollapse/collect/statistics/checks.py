@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 NON_FINITE = "features hold NaN or infinity"
 
@@ -68,3 +69,9 @@ def kept_and_wrong(
         return inside, ~inside
     skipped = labels == ignore_index
     return inside & ~skipped, ~inside & ~skipped
+
+
+def diverged(model: nn.Module) -> bool:
+    """Whether a parameter of the model is NaN or infinite."""
+    made = [part for part in model.parameters() if not is_lazy(part)]
+    return not all(bool(part.isfinite().all()) for part in made)
