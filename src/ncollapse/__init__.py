@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ncollapse.sources.features.files import open_source
     from ncollapse.theory.predict import predict
     from ncollapse.theory.prediction import Prediction
+    from ncollapse.theory.subjects.prescription import prescribe
     from ncollapse.tracking.metric import NeuralCollapse
     from ncollapse.tracking.tracker import Tracker
 
@@ -54,6 +55,7 @@ _NAMES = {
     "measure_transfer": "ncollapse.measuring.transfer",
     "open_source": "ncollapse.sources.features.files",
     "predict": "ncollapse.theory.predict",
+    "prescribe": "ncollapse.theory.subjects.prescription",
     "with_transfer": "ncollapse.measuring.transfer",
 }
 _MODULES = ("control", "losses", "studies", "theory")
@@ -82,6 +84,7 @@ __all__ = [
     "measure_transfer",
     "open_source",
     "predict",
+    "prescribe",
     "studies",
     "theory",
     "with_transfer",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,6 +23,9 @@ from ncollapse.theory.problems.problem import Problem
 from ncollapse.theory.proof import Certificate
 from ncollapse.theory.solution import Solution
 from ncollapse.theory.subjects.imbalance import Threshold, minority_thresholds
+
+if TYPE_CHECKING:
+    from ncollapse.theory.subjects.prescription import Prescription
 
 SCHEMA_VERSION = "1.0"
 # Up to here a document holds every class; beyond, blocks of classes with equal counts.
@@ -112,6 +116,20 @@ class Prediction:
     def rank_rule(self) -> tuple[int, int] | None:
         """The conjectured range of the rank (not proven), None where there is none."""
         return self.problem.rank_rule()
+
+    def prescribe(
+        self,
+        *,
+        keep: str | Sequence[int] = "all",
+        margin: float = 2.0,
+        by: str = "weights",
+        tolerance: float = 1e-8,
+    ) -> Prescription:
+        """The least class weights, logit factors or decay with which no class of `keep` merges,
+        certified: see `ncollapse.prescribe`."""
+        from ncollapse.theory.subjects.prescription import prescribe_for
+
+        return prescribe_for(self.problem, keep=keep, margin=margin, by=by, tolerance=tolerance)
 
     # ---- documents ----------------------------------------------------------------------------
     def with_assumptions(self, assumptions: tuple[Assumption, ...]) -> Prediction:

@@ -27,6 +27,7 @@ from jaxtyping import Float
 from ncollapse.losses import CrossEntropy, Loss, named
 from ncollapse.theory.predict import predict_problem
 from ncollapse.theory.prediction import Prediction
+from ncollapse.theory.problems.counted import Counted
 from ncollapse.theory.problems.problem import Problem
 from ncollapse.theory.problems.ufm import UFM
 
@@ -114,6 +115,10 @@ class Prescription:
                 "strengths_before": self.before.tolist(),
                 "strengths": self.strengths.tolist(),
                 "code": self.code,
+                "status": self.prediction.solution.status,
+                "relative_gap": self.prediction.relative_gap,
+                "rank": self.prediction.rank,
+                "smallest_margin": float(self.prediction.logit_margins.min()),
             },
         }
 
@@ -133,12 +138,13 @@ def prescribe(
     weight_decay: float | None = None,
     feature_decay: float | None = None,
     bias: str | float | None = None,
+    num_features: int | None = None,
     tolerance: float = 1e-8,
     **loss_parameters: Any,
 ) -> Prescription:
     """The least re-weighting, logit factor or decay that keeps classes from merging, certified.
 
-    counts, loss, decays, bias, tolerance: as in `predict`. keep: "all", or 0-based classes.
+    counts, loss, decays, bias, width, tolerance: as in `predict`. keep: "all", or 0-based classes.
     margin: how many times N² λ_W λ_H may grow before a kept class merges, above 1. by:
 
     - "weights": class weights w_k = max(a, √(margin N² λ_W λ_H / n_k)/(1-ε)) with Σ n_k w_k = N,
@@ -161,11 +167,13 @@ def prescribe(
     True
     """
     sizes = tuple(counts)
+    Counted(sizes)
     known = named(loss, sizes, **loss_parameters) if isinstance(loss, str) else loss
     given: dict[str, Any] = {
         "weight_decay": weight_decay,
         "feature_decay": feature_decay,
         "bias": bias,
+        "num_features": num_features,
     }
     given = {name: value for name, value in given.items() if value is not None}
     problem = UFM(sizes, loss=known, **given)

@@ -40,7 +40,7 @@ def render(found: Prescription) -> str:
     every = len(found.keep) == problem.num_classes
     who = "every class" if every else f"classes {_listed(found.keep)}"
     below = np.flatnonzero(found.before <= 1)
-    state = "none of all classes is" if not len(below) else f"classes {_listed(below.tolist())} are"
+    state = "no class is" if not len(below) else f"classes {_listed(below.tolist())} are"
     lines = [
         f"Keep {who} apart, with room for {found.margin:g} times the decay product",
         f" now        N² λ_W λ_H = {problem.decay_product:.4g}; {state} at or below the threshold",
