@@ -22,8 +22,7 @@ def laid_over(folder: Path, sizes: list[int] | None, settings: dict[str, Any]) -
         raise ValueError(
             f"--against lays model ufm over a run; --model {settings['model']} was passed"
         )
-    document = overlay_of(Measurement.load(folder), sizes, settings).to_dict()
-    return renderoverlay_of(document), document
+    return overlay_of(Measurement.load(folder), sizes, settings)
 
 
 def overlay_of(measured: Measurement, sizes: list[int] | None, settings: dict[str, Any]) -> Overlay:
