@@ -25,6 +25,7 @@ from ncollapse.theory.solution import Solution
 from ncollapse.theory.subjects.imbalance import Threshold, minority_thresholds
 
 if TYPE_CHECKING:
+    from ncollapse.theory.subjects.atlas import Atlas
     from ncollapse.theory.subjects.prescription import Prescription
 
 SCHEMA_VERSION = "1.0"
@@ -130,6 +131,14 @@ class Prediction:
         from ncollapse.theory.subjects.prescription import prescribe_for
 
         return prescribe_for(self.problem, keep=keep, margin=margin, by=by, tolerance=tolerance)
+
+    # ---- other points -------------------------------------------------------------------------
+    def landscape(self, *, most: int = 48, starts: int = 16, seed: int = 0) -> Atlas:
+        """Critical points beside the optimum, with their curvature and the way out of each: see
+        `ncollapse.theory.subjects.atlas.atlas`."""
+        from ncollapse.theory.subjects.atlas import atlas
+
+        return atlas(self, most=most, starts=starts, seed=seed)
 
     # ---- documents ----------------------------------------------------------------------------
     def with_assumptions(self, assumptions: tuple[Assumption, ...]) -> Prediction:
