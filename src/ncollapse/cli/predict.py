@@ -11,6 +11,7 @@ import typer
 from ncollapse.cli.common import note, only_writer, say, say_json, set_logging
 from ncollapse.cli.predict_against import OF_LOSSES
 from ncollapse.cli.predict_keep import keeping, prescribed
+from ncollapse.cli.predict_landscape import landscape_of
 from ncollapse.theory.problems import MODELS
 
 if TYPE_CHECKING:
@@ -131,6 +132,9 @@ def predict(
     by: Annotated[
         str | None, typer.Option(help="Of --keep: weights, logits or decay; weights.")
     ] = None,
+    landscape: Annotated[
+        bool, typer.Option("--landscape", help="Critical points, and the one nearest to a run.")
+    ] = False,
     plot: Annotated[Path | None, typer.Option(help="Picture of the geometry (svg, png).")] = None,
     phase_diagram: Annotated[
         Path | None, typer.Option(help="Picture over smallest count and decay (svg, png).")
@@ -157,7 +161,7 @@ def predict(
     |  ncollapse predict --counts 46,88,133,109,66 --task ordinal --link probit
     |  ncollapse predict --task regression --covariance '2,0.5;0.5,1' --weight-decay 0.1
     |  ncollapse predict --counts 5000x5,50x5 --weight-decay 2e-3 --keep all
-    |  ncollapse predict --against ncollapse-runs/demo-DATE
+    |  ncollapse predict --against ncollapse-runs/demo-DATE --landscape
     """
     set_logging(quiet, verbose)
     if task == "regression" or covariance is not None:
@@ -222,6 +226,8 @@ def predict(
     }
     settings |= {name: value for name, value in ordered.items() if value is not None}
     wanted = keeping(keep, margin, by, {**settings, "phase_diagram": phase_diagram})
+    if landscape and task != "classification":
+        raise ValueError(f"--landscape is of classes; --task {task} was passed")
     with only_writer(output):
         if against is not None:
             from ncollapse.cli.predict_against import laid_over
@@ -234,11 +240,13 @@ def predict(
                 made = laid.prediction.prescribe(**wanted)
                 document["prescription"] = made.to_dict()["prescription"]
                 text = f"{text}\n\n{made}"
+            prediction = laid.prediction
         elif wanted:
             assert sizes is not None
             made = prescribed(sizes, settings, wanted)
             text, document = str(made), made.to_dict()
-            _warn(made.prediction, json and not quiet)
+            prediction = made.prediction
+            _warn(prediction, json and not quiet)
         else:
             from ncollapse.theory.predict import predict as ask
 
@@ -246,7 +254,17 @@ def predict(
             prediction = ask(sizes, **settings)
             text, document = str(prediction), prediction.to_dict()
             _warn(prediction, json and not quiet)
+        if landscape:
+            said, document["landscape"] = landscape_of(
+                prediction, None if against is None else laid.measured
+            )
+            text = f"{text}\n\n{said}"
         written = _write(document, sizes, settings, plot, phase_diagram, output)
+        if landscape and output is not None:
+            from ncollapse.report.plots.landscape import save_landscape
+
+            save_landscape(document, output / "landscape.svg")
+            written.append(output / "landscape.svg")
         if against is not None:
             from ncollapse.record.predictions import write_prediction
             from ncollapse.report.html import write_report
