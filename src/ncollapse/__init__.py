@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ncollapse.sources.features.files import open_source
     from ncollapse.theory.predict import predict
     from ncollapse.theory.prediction import Prediction
+    from ncollapse.theory.subjects.prescription import prescribe
     from ncollapse.tracking.metric import NeuralCollapse
     from ncollapse.tracking.sweep import measure_checkpoints
     from ncollapse.tracking.tracker import Tracker
@@ -64,6 +65,7 @@ _NAMES = {
     "measure_weights": "ncollapse.measuring.weights",
     "open_source": "ncollapse.sources.features.files",
     "predict": "ncollapse.theory.predict",
+    "prescribe": "ncollapse.theory.subjects.prescription",
     "with_transfer": "ncollapse.measuring.transfer",
 }
 _MODULES = ("control", "losses", "studies", "theory")
@@ -97,6 +99,7 @@ __all__ = [
     "measure_weights",
     "open_source",
     "predict",
+    "prescribe",
     "studies",
     "theory",
     "with_transfer",

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ncollapse.cli.common import note, only_writer, say, say_json, set_logging
+from ncollapse.cli.predict_against import OF_LOSSES
+from ncollapse.cli.predict_keep import keeping, prescribed
+from ncollapse.cli.predict_landscape import landscape_of
 from ncollapse.theory.problems import MODELS
 
 if TYPE_CHECKING:
-    from ncollapse.measuring.measurement import Measurement
     from ncollapse.theory.prediction import Prediction
-    from ncollapse.theory.subjects.overlay import Overlay
 
 KNOWN = list(MODELS)
-# Options that belong to one loss or another, passed on only when given.
-OF_LOSSES = ("smoothing", "gamma", "strength", "factor", "target")
 FIGURES = (".svg", ".png", ".pdf")
 # The geometry of K classes holds K × K numbers.
 MOST_CLASSES = 12_000
@@ -125,6 +123,18 @@ def predict(
         Path | None,
         typer.Option(help="Run folder: lay theory over it, τ fitted unless a decay is given."),
     ] = None,
+    keep: Annotated[
+        str | None, typer.Option(help="Least change that keeps classes apart: all, or 3,5 or 5-9.")
+    ] = None,
+    margin: Annotated[
+        float | None, typer.Option(help="Of --keep: decay product may grow so many times; 2.")
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Of --keep: weights, logits or decay; weights.")
+    ] = None,
+    landscape: Annotated[
+        bool, typer.Option("--landscape", help="Critical points, and the one nearest to a run.")
+    ] = False,
     plot: Annotated[Path | None, typer.Option(help="Picture of the geometry (svg, png).")] = None,
     phase_diagram: Annotated[
         Path | None, typer.Option(help="Picture over smallest count and decay (svg, png).")
@@ -150,7 +160,8 @@ def predict(
     --feature-decay 4e-3
     |  ncollapse predict --counts 46,88,133,109,66 --task ordinal --link probit
     |  ncollapse predict --task regression --covariance '2,0.5;0.5,1' --weight-decay 0.1
-    |  ncollapse predict --against ncollapse-runs/demo-DATE
+    |  ncollapse predict --counts 5000x5,50x5 --weight-decay 2e-3 --keep all
+    |  ncollapse predict --against ncollapse-runs/demo-DATE --landscape
     """
     set_logging(quiet, verbose)
     if task == "regression" or covariance is not None:
@@ -214,9 +225,28 @@ def predict(
         "learn_thresholds": learn_thresholds or None,
     }
     settings |= {name: value for name, value in ordered.items() if value is not None}
+    wanted = keeping(keep, margin, by, {**settings, "phase_diagram": phase_diagram})
+    if landscape and task != "classification":
+        raise ValueError(f"--landscape is of classes; --task {task} was passed")
     with only_writer(output):
         if against is not None:
-            text, document = _against(against, sizes, settings)
+            from ncollapse.cli.predict_against import laid_over
+            from ncollapse.report.prediction import render_overlay
+
+            laid = laid_over(against, sizes, settings)
+            document = laid.to_dict()
+            text = render_overlay(document)
+            if wanted:
+                made = laid.prediction.prescribe(**wanted)
+                document["prescription"] = made.to_dict()["prescription"]
+                text = f"{text}\n\n{made}"
+            prediction = laid.prediction
+        elif wanted:
+            assert sizes is not None
+            made = prescribed(sizes, settings, wanted)
+            text, document = str(made), made.to_dict()
+            prediction = made.prediction
+            _warn(prediction, json and not quiet)
         else:
             from ncollapse.theory.predict import predict as ask
 
@@ -224,7 +254,17 @@ def predict(
             prediction = ask(sizes, **settings)
             text, document = str(prediction), prediction.to_dict()
             _warn(prediction, json and not quiet)
+        if landscape:
+            said, document["landscape"] = landscape_of(
+                prediction, None if against is None else laid.measured
+            )
+            text = f"{text}\n\n{said}"
         written = _write(document, sizes, settings, plot, phase_diagram, output)
+        if landscape and output is not None:
+            from ncollapse.report.plots.landscape import save_landscape
+
+            save_landscape(document, output / "landscape.svg")
+            written.append(output / "landscape.svg")
         if against is not None:
             from ncollapse.record.predictions import write_prediction
             from ncollapse.report.html import write_report
@@ -277,62 +317,6 @@ def _warn(prediction: Prediction, wanted: bool) -> None:
     if wanted and prediction.solution.status != "optimal":
         for warning in prediction.warnings:
             note(f"ncollapse: {warning}")
-
-
-def _against(
-    folder: Path, sizes: list[int] | None, settings: dict[str, Any]
-) -> tuple[str, dict[str, Any]]:
-    from ncollapse.measuring.measurement import Measurement
-    from ncollapse.report.prediction import render_overlay
-
-    if settings["model"] != "ufm":
-        raise ValueError(
-            f"--against lays model ufm over a run; --model {settings['model']} was passed"
-        )
-    document = _overlay(Measurement.load(folder), sizes, settings).to_dict()
-    return render_overlay(document), document
-
-
-def _overlay(measured: Measurement, sizes: list[int] | None, settings: dict[str, Any]) -> Overlay:
-    """The fitted theory over a measurement, or that of the decays that were passed."""
-    from ncollapse.losses import named
-    from ncollapse.theory.predict import predict as ask
-    from ncollapse.theory.subjects.fit import fit_tau
-    from ncollapse.theory.subjects.overlay import Overlay
-
-    geometry = measured.geometry
-    counts = sizes
-    if counts is None:
-        if geometry.counts is None:
-            raise ValueError("the run holds no class counts; pass --counts")
-        counts = [int(count) for count in geometry.counts.tolist()]
-    if len(counts) != geometry.num_classes:
-        raise ValueError(
-            f"--counts holds {len(counts)} classes and the run {geometry.num_classes}; the same "
-            "classes in the same order are needed"
-        )
-    found: dict[str, Any] | None = None
-    bias = settings["bias"] or ("none" if geometry.bias is None else "free")
-    if settings["weight_decay"] is None and settings["feature_decay"] is None:
-        if settings["nonnegative"] or settings["num_features"] is not None:
-            raise ValueError(
-                "--nonnegative and --num-features with --against need the decays too: τ is fitted "
-                "to free features of any width only"
-            )
-        own = {k: v for k, v in settings.items() if k in (*OF_LOSSES, "weight")}
-        fit = fit_tau(
-            geometry,
-            counts,
-            loss=named(settings["loss"], counts, **own),
-            bias=bias,
-            tolerance=settings["tolerance"],
-        )
-        prediction, found = fit.prediction, fit.to_dict()
-    else:
-        prediction = ask(counts, **{**settings, "bias": bias})
-    laid = measured.compare(prediction).theory
-    assert isinstance(laid, Overlay)
-    return replace(laid, fit=found)
 
 
 def _write(

@@ -21,14 +21,9 @@ from ncollapse.lab.study import Plan
 from ncollapse.theory.problems import UFM
 from ncollapse.theory.problems.objective import Objective
 from ncollapse.theory.solvers.descent import descend
+from ncollapse.theory.subjects.census import CRITICAL, DESCENDS, settle, starts
 from ncollapse.theory.subjects.landscape import landscape
 
-# A point is critical when no entry of its gradient exceeds this.
-CRITICAL = 1e-9
-# Damping beyond which no step helps any more.
-LARGEST = 1e12
-# One start in this many descends f itself.
-DESCENDS = 4
 GLOBAL, SADDLE, OTHER, LOST = "global", "strict saddle", "other", "not critical"
 NAMES = {"global optimum": GLOBAL, "strict saddle": SADDLE, "not critical": LOST}
 
@@ -50,84 +45,6 @@ class Found:
     gradient: float
     curvature: float | None = None
     formula: float | None = None
-
-
-def starts(
-    objective: Objective, count: int, scales: Sequence[float], seed: int
-) -> Float[Tensor, "starts variables"]:
-    """Random starts of every rank 1 … d and every scale in turn: columns beyond the rank are zero,
-    and stay so; the bias of a start is as large as the rest. Those that will descend have full
-    rank."""
-    generator = torch.Generator().manual_seed(seed)
-    flats = torch.randn(count, objective.size, generator=generator, dtype=torch.float64)
-    width = objective.width
-    rows = objective.problem.num_classes + sum(objective.rows)
-    for number in range(count):
-        both = flats[number, : rows * width].view(rows, width)
-        if number % DESCENDS:
-            both[:, 1 + number % width :] = 0
-        flats[number] *= scales[(number // DESCENDS) % len(scales)]
-    return flats
-
-
-def values(
-    objective: Objective, flats: Float[Tensor, "starts variables"]
-) -> Float[Tensor, " starts"]:
-    """f at every row: what `objective.value` gives, of a UFM whose bias is free or none."""
-    problem, many = objective.problem, len(flats)
-    assert isinstance(problem, UFM)
-    K, N, width = problem.num_classes, problem.num_samples, objective.width
-    weight = flats[:, : K * width].reshape(many, K, width)
-    features = flats[:, K * width : (K + N) * width].reshape(many, N, width)
-    logits = features @ weight.mT
-    if objective.has_bias:
-        logits = logits + flats[:, None, (K + N) * width :]
-    losses = problem.losses(logits.reshape(many * N, K), objective.labels.repeat(many))
-    energies = problem.weight_decay * weight.square().sum((1, 2))
-    energies = energies + problem.feature_decay * features.square().sum((1, 2))
-    return losses.reshape(many, N).mean(1) + energies / 2
-
-
-def derivatives(
-    objective: Objective, flats: Float[Tensor, "starts variables"], second: bool = True
-) -> tuple[Float[Tensor, "starts variables"], Float[Tensor, "starts variables variables"] | None]:
-    """∇f at every row, and ∇²f or None: rows do not meet, so one pass serves all of them."""
-    leaf = flats.detach().clone().requires_grad_(True)
-    (first,) = torch.autograd.grad(values(objective, leaf).sum(), leaf, create_graph=second)
-    if not second:
-        return first, None
-    columns = [
-        torch.autograd.grad(first[:, place].sum(), leaf, retain_graph=True)[0]
-        for place in range(objective.size)
-    ]
-    return first.detach(), torch.stack(columns, 2)
-
-
-def settle(
-    objective: Objective, flats: Float[Tensor, "starts variables"], steps: int
-) -> Float[Tensor, "starts variables"]:
-    """Levenberg-Marquardt on ∇f = 0 from every row: x - (∇²f² + μ)⁻¹ ∇²f ∇f, with μ in proportion
-    to ‖∇f‖² (fast also where rotations leave f alone), a step kept only if ‖∇f‖ falls."""
-    flats = flats.clone()
-    damping = torch.ones(len(flats), dtype=torch.float64)
-    gradients, _ = derivatives(objective, flats, second=False)
-    for _ in range(steps):
-        running = (gradients.abs().amax(1) > CRITICAL / 100) & (damping < LARGEST)
-        at = running.nonzero().flatten()
-        if not at.numel():
-            break
-        sizes = gradients[at].norm(dim=1)
-        _, curvature = derivatives(objective, flats[at])
-        assert curvature is not None
-        spectrum, vectors = torch.linalg.eigh(curvature)
-        inside = (vectors.mT @ gradients[at, :, None])[:, :, 0]
-        scaled = spectrum / (spectrum.square() + (damping[at] * sizes.square())[:, None])
-        moved = flats[at] - (vectors @ (scaled * inside)[:, :, None])[:, :, 0]
-        there, _ = derivatives(objective, moved, second=False)
-        better = there.norm(dim=1) < sizes
-        flats[at[better]], gradients[at[better]] = moved[better], there[better]
-        damping[at] = torch.where(better, damping[at] / 3, damping[at] * 4).clamp_min(1e-6)
-    return flats
 
 
 def census(

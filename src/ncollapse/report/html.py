@@ -189,6 +189,7 @@ def _theory(run: Run) -> dict[str, Markup | None]:
     found = {
         "theory_cosines": plots.cosine_maps(run.prediction, alt),
         "theory_norms": plots.norms_and_margins(run.prediction, alt),
+        "theory_landscape": plots.landscape_map(run.prediction, theory.place(run.prediction)),
     }
     # matplotlib has escaped every text of the drawing, `to_svg` its label.
     return {name: None if svg is None else Markup(svg) for name, svg in found.items()}

@@ -72,6 +72,15 @@ def sentence(document: dict[str, Any]) -> str:
     return f"{said}; {len(ours)} classifier rows merge in theory, {len(theirs)} in the model."
 
 
+def place(document: dict[str, Any]) -> str:
+    """Where the network sits among critical points, or how many were found; empty without them."""
+    found = document.get("landscape")
+    if not found:
+        return ""
+    near = found.get("nearest")
+    return str(near["sentence"]) if near else f"{len(found['points'])} critical points found"
+
+
 def of_classes(document: dict[str, Any]) -> bool:
     """Whether a prediction is of classes; those of other tasks have a text and figures of their
     own."""
@@ -146,6 +155,7 @@ def section(document: dict[str, Any]) -> dict[str, Any]:
         "sentence": sentence(document),
         "certificate": words.certificate_line(document),
         "fit": fit,
+        "place": place(document),
         "both": document.get("against") is not None,
         "rows": rows[:20],
         "more_rows": max(len(rows) - 20, 0),

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ncollapse.theory.subjects.fit import Fit, fit_tau
     from ncollapse.theory.subjects.overlay import Overlay, overlay
     from ncollapse.theory.subjects.phases import PhaseDiagram, phase_diagram
+    from ncollapse.theory.subjects.prescription import Prescription, prescribe
     from ncollapse.theory.subjects.rays import NormLaw, class_margin, norm_law
     from ncollapse.theory.subjects.relu_kernels import nngp, ntk
     from ncollapse.theory.subjects.shallow import Feasible, nc_feasible, shallow_bound
@@ -50,6 +51,7 @@ _HOMES = {
     "subjects.fit": ("Fit", "fit_tau"),
     "subjects.overlay": ("Overlay", "overlay"),
     "subjects.phases": ("PhaseDiagram", "phase_diagram"),
+    "subjects.prescription": ("Prescription", "prescribe"),
     "subjects.rays": ("NormLaw", "class_margin", "norm_law"),
     "subjects.relu_kernels": ("nngp", "ntk"),
     "subjects.shallow": ("Feasible", "nc_feasible", "shallow_bound"),
@@ -73,6 +75,7 @@ __all__ = [
     "Overlay",
     "PhaseDiagram",
     "Prediction",
+    "Prescription",
     "Solution",
     "certify",
     "class_margin",
@@ -89,6 +92,7 @@ __all__ = [
     "phase_diagram",
     "predict",
     "predict_problem",
+    "prescribe",
     "shallow_bound",
     "solve",
     "srg_value",

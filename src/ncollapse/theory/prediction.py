@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -26,6 +27,8 @@ from ncollapse.theory.subjects.imbalance import Threshold, minority_thresholds
 
 if TYPE_CHECKING:
     import pandas as pd
+    from ncollapse.theory.subjects.atlas import Atlas
+    from ncollapse.theory.subjects.prescription import Prescription
 
 SCHEMA_VERSION = "1.0"
 # Up to here a document holds every class; beyond, blocks of classes with equal counts.
@@ -116,6 +119,28 @@ class Prediction(Figures):
     def rank_rule(self) -> tuple[int, int] | None:
         """The conjectured range of the rank (not proven), None where there is none."""
         return self.problem.rank_rule()
+
+    def prescribe(
+        self,
+        *,
+        keep: str | Sequence[int] = "all",
+        margin: float = 2.0,
+        by: str = "weights",
+        tolerance: float = 1e-8,
+    ) -> Prescription:
+        """The least class weights, logit factors or decay with which no class of `keep` merges,
+        certified: see `ncollapse.prescribe`."""
+        from ncollapse.theory.subjects.prescription import prescribe_for
+
+        return prescribe_for(self.problem, keep=keep, margin=margin, by=by, tolerance=tolerance)
+
+    # ---- other points -------------------------------------------------------------------------
+    def landscape(self, *, most: int = 48, starts: int = 16, seed: int = 0) -> Atlas:
+        """Critical points beside the optimum, with their curvature and the way out of each: see
+        `ncollapse.theory.subjects.atlas.atlas`."""
+        from ncollapse.theory.subjects.atlas import atlas
+
+        return atlas(self, most=most, starts=starts, seed=seed)
 
     # ---- documents ----------------------------------------------------------------------------
     def with_assumptions(self, assumptions: tuple[Assumption, ...]) -> Prediction:

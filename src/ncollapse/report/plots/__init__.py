@@ -5,6 +5,7 @@ from ncollapse.report.plots.curves import layer_curve, training_curve
 from ncollapse.report.plots.dial import dial_curve, held
 from ncollapse.report.plots.duals import dual_plot
 from ncollapse.report.plots.gram import gram_map, gram_note
+from ncollapse.report.plots.landscape import landscape_map
 from ncollapse.report.plots.line import latent_line
 from ncollapse.report.plots.prediction import cosine_maps, norms_and_margins
 from ncollapse.report.plots.spread import spread_panels
@@ -21,6 +22,7 @@ __all__ = [
     "gram_map",
     "gram_note",
     "held",
+    "landscape_map",
     "latent_line",
     "layer_curve",
     "norms_and_margins",

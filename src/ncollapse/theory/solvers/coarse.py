@@ -18,13 +18,16 @@ FEW = 24
 def coarse_start(problem: Relaxation, solve: Callable[[Relaxation], Point]) -> Point | None:
     """A point near the minimiser, or None where there are few groups or counts do not order them.
 
-    Neighbouring counts are merged; the logits of the solution are smooth in log n and are
-    interpolated to all counts, own and others apart.
+    Neighbouring counts are merged, in ranges that are equally wide in log n: the logits of the
+    solution are smooth in it, and small counts, of which long tails have many classes, stand far
+    apart there. They are interpolated to all counts, own and others apart.
     """
     groups = problem.groups
     if groups.number < MANY or len(np.unique(groups.counts)) < groups.number:
         return None
-    cut = np.linspace(0, groups.number, 1 + max(FEW, groups.number // 8)).astype(int)
+    logs = np.log(groups.counts)
+    edges = np.linspace(logs[0], logs[-1], 1 + max(FEW, groups.number // 4))[1:-1]
+    cut = np.unique([0, *np.searchsorted(logs, edges), groups.number])
     few = _merged(groups, list(pairwise(cut.tolist())))
     reduced = Relaxation.on(
         few, problem.loss, problem.tau, problem.bias_decay, problem.share_weighted
@@ -32,7 +35,7 @@ def coarse_start(problem: Relaxation, solve: Callable[[Relaxation], Point]) -> P
     found = solve(reduced)
     without = Point(found.spread, found.core, None)
     own, others = reduced.logits(without)
-    at, to = np.log(few.counts), np.log(groups.counts)
+    at, to = np.log(few.counts), logs
     own = np.interp(to, at, own)
     half = np.stack([np.interp(to, at, row) for row in others])
     others = np.stack([np.interp(to, at, column) for column in half.T], axis=1)
