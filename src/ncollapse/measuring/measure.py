@@ -27,6 +27,7 @@ from ncollapse.collect.tap.stream import ModelStream
 from ncollapse.collect.tap.taps import HEAD, Taps
 from ncollapse.collect.tap.tokens import token_kind
 from ncollapse.measuring.bars import shown
+from ncollapse.measuring.classed import classed
 from ncollapse.measuring.deep import steps_of, with_depth
 from ncollapse.measuring.embedders import check_classifier
 from ncollapse.measuring.following import Following
@@ -297,8 +298,12 @@ def measure_features(
     ood: Any = None,
     **options: Unpack[SourceOptions],
 ) -> Measurement:
-    """Neural collapse of features (samples, dim) with integer labels (samples), or with the targets
-    of a regression: real numbers (samples) or (samples, targets).
+    """Neural collapse of features (samples, dim) with labels (samples): class numbers, names or
+    truths; or with the targets of a regression: real numbers (samples) or (samples, targets).
+
+    Features are arrays, tensors, lists, pandas tables (labels may then be the name of a column) or
+    sparse matrices. Names are numbered in sorted order, categories in their own, and by
+    `class_names` where those are passed.
 
     `weight` (classes, dim) and `bias` (classes) are the classifier; `split` names the split of
     each sample. Ordered grades have a weight (1, dim) and `thresholds` (grades + 1) with their
@@ -373,7 +378,8 @@ def state_estimate(source: FeatureSource, **options: Unpack[MeasureOptions]) -> 
     Options are those of `measure_source`.
     """
     chosen = options_of("state_estimate", options)
-    (source,) = numbered({HEAD: source}, chosen.num_classes, chosen.ignore_index, None)[0].values()
+    sources, _ = classed({HEAD: source}, chosen.task, chosen.ignore_index, None)
+    (source,) = numbered(sources, chosen.num_classes, chosen.ignore_index, None)[0].values()
     task, _ = chosen_task(chosen.task, source)
     source = source.targeted() if task.sees == "targets" else source
     return Collector(source, chosen.plan(whole(source, None), task), task).state_bytes
