@@ -35,7 +35,7 @@ from ncollapse.measuring.foreign import Foreign, unlabelled, with_ood
 from ncollapse.measuring.ids import numbered, whole
 from ncollapse.measuring.layers import measure_layers
 from ncollapse.measuring.loaders import split_loaders
-from ncollapse.measuring.made import as_made, check_names, head_of
+from ncollapse.measuring.made import as_made, check_names, head_of, names_known
 from ncollapse.measuring.measurement import Measurement
 from ncollapse.measuring.options import MeasureOptions, Options, SourceOptions, as_dtype, options_of
 from ncollapse.record.trace import Trace
@@ -160,6 +160,7 @@ def measure(
                     kept.fill(stream)
                     kept.save()
                 following.kind = stream.tokens
+                said["class_names"] = names_known(class_names, taps, loaders)
                 said |= {"ranks": ranks, "geodesic": geodesic, "following": following}
                 return measure_cache(kept, taps, chosen, trace=trace, foreign=foreign, **said)
         if not cache:
@@ -168,6 +169,7 @@ def measure(
             with together(ranks):
                 features.fill(stream)
             following.kind = stream.tokens
+            said["class_names"] = names_known(class_names, taps, loaders)
             said |= {"ranks": ranks, "geodesic": geodesic, "following": following}
             return measure_cache(features, taps, chosen, trace=trace, foreign=foreign, **said)
 
@@ -224,6 +226,7 @@ def _recomputed(
     for batch in stream:  # The first batch finds the head.
         layers = tuple(batch.features)
         break
+    said["class_names"] = names_known(said["class_names"], stream.taps, stream.loaders)
     check_names(said["class_names"], stream.taps)
     sources: dict[str, FeatureSource] = {
         layer: as_made(
