@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from ncollapse.record.readings import Reading, Verdict
     from ncollapse.record.trace import Trace
     from ncollapse.sources.features.files import open_source
+    from ncollapse.sources.specs.datasets import load_data
+    from ncollapse.sources.specs.models import load_model
     from ncollapse.theory.predict import predict
     from ncollapse.theory.prediction import Prediction
     from ncollapse.tracking.metric import NeuralCollapse
@@ -45,6 +47,8 @@ _NAMES = {
     "Trace": "ncollapse.record.trace",
     "Tracker": "ncollapse.tracking.tracker",
     "gufm_gap": "ncollapse.measuring.gufm_gap",
+    "load_data": "ncollapse.sources.specs.datasets",
+    "load_model": "ncollapse.sources.specs.models",
     "measure": "ncollapse.measuring.measure",
     "measure_attack": "ncollapse.measuring.attacked",
     "measure_features": "ncollapse.measuring.measure",
@@ -72,6 +76,8 @@ __all__ = [
     "Verdict",
     "control",
     "gufm_gap",
+    "load_data",
+    "load_model",
     "losses",
     "measure",
     "measure_attack",

@@ -54,8 +54,8 @@ def measure(
     model: Annotated[
         str | None,
         typer.Option(
-            help="torchvision:NAME, timm:NAME, hf:NAME_OR_FOLDER, or package.module:function, "
-            "which runs your own code."
+            help="A checkpoint or its folder, torchvision:NAME, timm:NAME, hf:NAME_OR_FOLDER, or "
+            "package.module:function, which runs your own code."
         ),
     ] = None,
     weights: Annotated[
@@ -68,8 +68,8 @@ def measure(
     data: Annotated[
         str | None,
         typer.Option(
-            help="digits, imagefolder:DIR, torchvision:NAME, hf:NAME, package.module:function, or "
-            "texts (a folder, a .txt or .jsonl file, texts:PATTERN) for a language model."
+            help="A folder of images, digits, torchvision:NAME, hf:NAME, package.module:function, "
+            "or texts (a folder, a .txt or .jsonl file, texts:PATTERN) for a language model."
         ),
     ] = None,
     ood: Annotated[
@@ -213,6 +213,7 @@ def measure(
 
     Examples:  ncollapse measure features.npz --json
     |  ncollapse measure shards/ --output out/ --resume
+    |  ncollapse measure --model best.pt --data photos/
     |  ncollapse measure --model timm:resnet18 --weights best.pt --data imagefolder:data/
     |  ncollapse measure --model hf:my-gpt/ --data texts/
     |  ncollapse measure --model my.code:build --data my.code:loaders --layers '*' -o out/
