@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from ncollapse.record.trace import Trace
     from ncollapse.report.comparing.compared import compare
     from ncollapse.sources.features.files import open_source
+    from ncollapse.sources.specs.datasets import load_data
+    from ncollapse.sources.specs.models import load_model
     from ncollapse.theory.predict import predict
     from ncollapse.theory.prediction import Prediction
     from ncollapse.theory.subjects.prescription import prescribe
@@ -53,6 +55,8 @@ _NAMES = {
     "compare": "ncollapse.report.comparing.compared",
     "gufm_gap": "ncollapse.measuring.gufm_gap",
     "list_metrics": "ncollapse.metrics.listing",
+    "load_data": "ncollapse.sources.specs.datasets",
+    "load_model": "ncollapse.sources.specs.models",
     "measure": "ncollapse.measuring.measure",
     "measure_attack": "ncollapse.measuring.attacked",
     "measure_checkpoints": "ncollapse.tracking.sweep",
@@ -86,6 +90,8 @@ __all__ = [
     "control",
     "gufm_gap",
     "list_metrics",
+    "load_data",
+    "load_model",
     "losses",
     "measure",
     "measure_attack",

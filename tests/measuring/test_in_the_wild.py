@@ -57,15 +57,6 @@ def test_reversed_arrays_read_alike_and_others_are_told_what_to_pass() -> None:
     found = nc.measure_features(features()[::-1], LABELS.numpy()[::-1], **PLAIN)
     assert found.value("nc1_fisher") == pytest.approx(right, rel=1e-12)
 
-    class Sparse:
-        nnz = 3
-
-        def toarray(self) -> np.ndarray:
-            return features()
-
-    for value, said in ((Sparse(), r"toarray\(\)"), (INPUTS.to_sparse(), r"to_dense\(\)")):
-        with pytest.raises(ValueError, match=said):
-            nc.measure_features(value, LABELS, **PLAIN)
     with pytest.raises(ValueError, match="masked"):
         nc.measure_features(np.ma.masked_array(features(), features() > 1), LABELS, **PLAIN)
 

@@ -162,7 +162,7 @@ BAD = {
     "two Ks": ({"weight": CASE.weight, "num_classes": 9}, "the weight has 3 rows"),
     "definition": ({"definition": "mine2021"}, "definition 'mine2021' is unknown"),
     "mode": ({"mode": "fast"}, "mode 'fast' is unknown"),
-    "float labels": ({"labels": LABELS.astype(float)}, "labels are torch.float64"),
+    "float labels": ({"labels": 7.0 * LABELS}, "labels are torch.float64"),
     "shapes": ({"labels": LABELS[:3]}, "180 rows of features but 3 labels"),
     "weight": ({"weight": np.ones((3, 9))}, "features have 7 columns"),
     "NaN": (

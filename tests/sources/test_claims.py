@@ -15,8 +15,8 @@ from numpy.lib import format as npy
 
 import ncollapse as nc
 from ncollapse.sources.features import claims
-from ncollapse.sources.features.arrays import as_tensor
 from ncollapse.sources.features.files import open_source
+from ncollapse.sources.features.given import as_tensor
 
 N, K, D = 60, 3, 4
 RNG = np.random.default_rng(0)

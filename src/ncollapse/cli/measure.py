@@ -17,7 +17,6 @@ from ncollapse.cli.common import (
     say_json,
     set_logging,
 )
-from ncollapse.cli.dry import stop_file
 from ncollapse.cli.measure_elsewhere import file_with_forgotten
 from ncollapse.cli.ranks import local_device, process_group, speaks
 
@@ -25,14 +24,25 @@ if TYPE_CHECKING:
     from ncollapse.measuring.measurement import Measurement
 
 SNAPSHOT, KEPT = "snapshot.safetensors", "snapshot"
-LARGE_STATE = 2e8
 MODEL = "Models"
 
 
 def measure(
     file: Annotated[
         Path | None,
-        typer.Argument(help="Feature file (.npz, .safetensors, .parquet) or a folder of shards."),
+        typer.Argument(
+            help="Feature file (.npz, .safetensors, .parquet, .npy, .pt, .csv, .tsv) or a folder."
+        ),
+    ] = None,
+    features_key: Annotated[
+        str | None,
+        typer.Option(help="Array (or pattern of columns) of a file that holds features."),
+    ] = None,
+    labels_key: Annotated[
+        str | None, typer.Option(help="Array or column of a file that holds labels.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="File of labels alone (.npy, .pt, .csv, .txt).")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print results.json only.")] = False,
     output: Annotated[
@@ -45,8 +55,8 @@ def measure(
     model: Annotated[
         str | None,
         typer.Option(
-            help="torchvision:NAME, timm:NAME, hf:NAME_OR_FOLDER, or package.module:function, "
-            "which runs your own code."
+            help="A checkpoint or its folder, torchvision:NAME, timm:NAME, hf:NAME_OR_FOLDER, or "
+            "package.module:function, which runs your own code."
         ),
     ] = None,
     weights: Annotated[
@@ -59,8 +69,8 @@ def measure(
     data: Annotated[
         str | None,
         typer.Option(
-            help="digits, imagefolder:DIR, torchvision:NAME, hf:NAME, package.module:function, or "
-            "texts (a folder, a .txt or .jsonl file, texts:PATTERN) for a language model."
+            help="A folder of images, digits, torchvision:NAME, hf:NAME, package.module:function, "
+            "or texts (a folder, a .txt or .jsonl file, texts:PATTERN) for a language model."
         ),
     ] = None,
     ood: Annotated[
@@ -205,6 +215,7 @@ def measure(
 
     Examples:  ncollapse measure features.npz --json
     |  ncollapse measure shards/ --output out/ --resume
+    |  ncollapse measure --model best.pt --data photos/
     |  ncollapse measure --model timm:resnet18 --weights best.pt --data imagefolder:data/
     |  ncollapse measure --model hf:my-gpt/ --data texts/
     |  ncollapse measure --model my.code:build --data my.code:loaders --layers '*' -o out/
@@ -217,6 +228,8 @@ def measure(
     set_logging(quiet, verbose)
     if (file is None) == (model is None):
         raise ValueError("either a feature file, or --model and --data, is needed")
+    if file is None and (features_key or labels_key or labels):
+        raise ValueError("--features-key, --labels-key and --labels belong to a feature file")
     if (model is None) != (data is None):
         raise ValueError("--model and --data belong together: one of them is missing")
     if transfer is not None and model is None:
@@ -282,8 +295,19 @@ def measure(
             with process_group() as shared, progress_bars(quiet, verbose) as progress:
                 options["progress"] = progress
                 if file is not None:
-                    result = _file(file, snapshot, resume, quiet, shared, options, ood or [])
-                    result = file_with_forgotten(result, file, forgotten, seed, ignore_index)
+                    from ncollapse.cli.measure_file import measure_file
+
+                    keys = {
+                        "features_key": features_key,
+                        "labels_key": labels_key,
+                        "labels": labels,
+                    }
+                    result = measure_file(
+                        file, snapshot, resume, quiet, shared, options, ood or [], keys
+                    )
+                    result = file_with_forgotten(
+                        result, file, forgotten, seed, ignore_index, **keys
+                    )
                 else:
                     from ncollapse.cli.measure_model import measure_spec
 
@@ -334,37 +358,6 @@ def measure(
         _print(result, time.monotonic() - began)
         if output is not None:
             say(f" results  {output / 'results.json'}\n report   {output / 'report.html'}")
-
-
-def _file(
-    file: Path,
-    snapshot: Path | None,
-    resume: bool,
-    quiet: bool,
-    shared: bool,
-    options: dict[str, Any],
-    ood: list[str],
-) -> Measurement:
-    from ncollapse.measuring.foreign import with_ood
-    from ncollapse.measuring.measure import measure_source, state_estimate
-    from ncollapse.measuring.options import Options
-    from ncollapse.sources.features.files import open_source
-
-    source = open_source(file)
-    foreign = {Path(path).stem: open_source(Path(path)) for path in ood}
-    if foreign and shared:
-        raise ValueError("--ood is read by one process; start it without torchrun")
-    estimate = state_estimate(source, **options)
-    stop_file(source, estimate, options)
-    if estimate > LARGE_STATE and not quiet:
-        note(f"state: about {estimate / 1e6:.0f} MB beside the features")
-    if shared:
-        # Rows are read by turns: a part of a file is soon read again, and no snapshot is kept.
-        if resume:
-            raise ValueError("--resume over files needs one process; start it without torchrun")
-        snapshot = None
-    found = measure_source(source, **options, share=shared, snapshot=snapshot, resume=resume)
-    return with_ood(found, source, foreign, Options(**options)) if foreign else found
 
 
 def _save(result: Measurement, output: Path, snapshot: Path | None, show: bool) -> None:

@@ -56,10 +56,17 @@ def measure_spec(
     from ncollapse.cli.measure_elsewhere import foreign, with_earlier, with_forgotten, with_target
     from ncollapse.cli.measure_texts import say_size, sequences_at_once, texts_for
     from ncollapse.measuring.measure import measure
+    from ncollapse.sources.specs.checkpoints import checkpoint_spec, names_checkpoint
     from ncollapse.sources.specs.datasets import load_data
+    from ncollapse.sources.specs.folders import data_spec
     from ncollapse.sources.specs.models import load_model
     from ncollapse.sources.specs.texts import names_texts
 
+    data = data_spec(data)
+    if names_checkpoint(model):
+        model, weights, said_model = checkpoint_spec(model, weights)
+        weights = None if weights is None else str(weights)
+        note(said_model or f"the model is {model}")
     first, many = weights, is_pattern(weights)
     if many and (ood or transfer is not None):
         raise ValueError(

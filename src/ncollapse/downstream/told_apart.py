@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ncollapse.sources.features.arrays import as_tensor
+from ncollapse.sources.features.given import as_tensor
 
 AUROC, AUPR_IN, AUPR_OUT = "AUROC", "AUPR-IN", "AUPR-OUT"
 FPR, FPR_IN, AUTC = "FPR95TPR", "FPR95TPR-IN", "AUTC"

@@ -20,6 +20,7 @@ from ncollapse.collect.statistics.counts import LabelCounts
 from ncollapse.collect.statistics.span import SpanScatter
 from ncollapse.collect.tap.tokens import without_rare
 from ncollapse.geometry import LARGEST_GRAM, Geometry
+from ncollapse.measuring.classed import classed
 from ncollapse.measuring.ids import Sources, numbered, whole
 from ncollapse.measuring.measurement import Measurement
 from ncollapse.measuring.options import Options
@@ -63,9 +64,11 @@ def measure_layers(
     none for no such path. With `ranks` the sources are the parts of each process, and every process
     returns the measurement of all.
     """
-    sources, said = numbered(
-        agreed(sources, ranks), options.num_classes, options.ignore_index, ranks
+    sources, classes_said = classed(
+        agreed(sources, ranks), options.task, options.ignore_index, ranks
     )
+    sources, said = numbered(sources, options.num_classes, options.ignore_index, ranks)
+    said = [*list(sources.values())[-1].notes, *classes_said, *said]
     primary = list(sources)[-1]
     task, why = chosen(options.task, whole(sources[primary], ranks))
     if task.sees == "targets":

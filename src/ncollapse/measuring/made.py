@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from ncollapse.collect.tap.loaders import class_names_in
 from ncollapse.collect.tap.ordered import thresholds_of
 from ncollapse.collect.tap.taps import HEAD, Taps
 from ncollapse.sources.features.arrays import FeatureSource
@@ -21,6 +23,14 @@ def check_names(class_names: Any, taps: Taps) -> None:
             "a model trained on these classes is needed (num_classes, --num-classes and weights "
             "say which), or data with the model's own class numbers"
         )
+
+
+def names_known(class_names: Any, taps: Taps, loaders: Mapping[str, Any]) -> Any:
+    """The names that were passed, else those that the data knows of as many classes as the head
+    tells apart."""
+    if class_names is not None or taps.head is None:
+        return class_names
+    return class_names_in(loaders.values(), int(taps.head.weight.shape[0]))
 
 
 def head_of(taps: Taps, layer: str) -> dict[str, Any]:

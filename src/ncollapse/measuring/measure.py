@@ -27,6 +27,7 @@ from ncollapse.collect.tap.stream import ModelStream
 from ncollapse.collect.tap.taps import HEAD, Taps
 from ncollapse.collect.tap.tokens import token_kind
 from ncollapse.measuring.bars import shown
+from ncollapse.measuring.classed import classed
 from ncollapse.measuring.deep import steps_of, with_depth
 from ncollapse.measuring.embedders import check_classifier
 from ncollapse.measuring.following import Following
@@ -34,7 +35,7 @@ from ncollapse.measuring.foreign import Foreign, unlabelled, with_ood
 from ncollapse.measuring.ids import numbered, whole
 from ncollapse.measuring.layers import measure_layers
 from ncollapse.measuring.loaders import split_loaders
-from ncollapse.measuring.made import as_made, check_names, head_of
+from ncollapse.measuring.made import as_made, check_names, head_of, names_known
 from ncollapse.measuring.measurement import Measurement
 from ncollapse.measuring.options import MeasureOptions, Options, SourceOptions, as_dtype, options_of
 from ncollapse.record.trace import Trace
@@ -159,6 +160,7 @@ def measure(
                     kept.fill(stream)
                     kept.save()
                 following.kind = stream.tokens
+                said["class_names"] = names_known(class_names, taps, loaders)
                 said |= {"ranks": ranks, "geodesic": geodesic, "following": following}
                 return measure_cache(kept, taps, chosen, trace=trace, foreign=foreign, **said)
         if not cache:
@@ -167,6 +169,7 @@ def measure(
             with together(ranks):
                 features.fill(stream)
             following.kind = stream.tokens
+            said["class_names"] = names_known(class_names, taps, loaders)
             said |= {"ranks": ranks, "geodesic": geodesic, "following": following}
             return measure_cache(features, taps, chosen, trace=trace, foreign=foreign, **said)
 
@@ -223,6 +226,7 @@ def _recomputed(
     for batch in stream:  # The first batch finds the head.
         layers = tuple(batch.features)
         break
+    said["class_names"] = names_known(said["class_names"], stream.taps, stream.loaders)
     check_names(said["class_names"], stream.taps)
     sources: dict[str, FeatureSource] = {
         layer: as_made(
@@ -297,8 +301,12 @@ def measure_features(
     ood: Any = None,
     **options: Unpack[SourceOptions],
 ) -> Measurement:
-    """Neural collapse of features (samples, dim) with integer labels (samples), or with the targets
-    of a regression: real numbers (samples) or (samples, targets).
+    """Neural collapse of features (samples, dim) with labels (samples): class numbers, names or
+    truths; or with the targets of a regression: real numbers (samples) or (samples, targets).
+
+    Features are arrays, tensors, lists, pandas tables (labels may then be the name of a column) or
+    sparse matrices. Names are numbered in sorted order, categories in their own, and by
+    `class_names` where those are passed.
 
     `weight` (classes, dim) and `bias` (classes) are the classifier; `split` names the split of
     each sample. Ordered grades have a weight (1, dim) and `thresholds` (grades + 1) with their
@@ -375,7 +383,8 @@ def state_estimate(source: FeatureSource, **options: Unpack[MeasureOptions]) -> 
     Options are those of `measure_source`.
     """
     chosen = options_of("state_estimate", options)
-    (source,) = numbered({HEAD: source}, chosen.num_classes, chosen.ignore_index, None)[0].values()
+    sources, _ = classed({HEAD: source}, chosen.task, chosen.ignore_index, None)
+    (source,) = numbered(sources, chosen.num_classes, chosen.ignore_index, None)[0].values()
     task, _ = chosen_task(chosen.task, source)
     source = source.targeted() if task.sees == "targets" else source
     return Collector(source, chosen.plan(whole(source, None), task), task).state_bytes

@@ -27,6 +27,7 @@ from ncollapse.theory.subjects.imbalance import Threshold, minority_thresholds
 
 if TYPE_CHECKING:
     import pandas as pd
+
     from ncollapse.theory.subjects.atlas import Atlas
     from ncollapse.theory.subjects.prescription import Prescription
 

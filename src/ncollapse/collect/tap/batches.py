@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from ncollapse.collect.tap.loaders import hugging_face, is_hugging_face
 from ncollapse.sources.features.arrays import zeros_and_ones
 
 LABELS = ("labels", "label", "target", "targets", "y")
@@ -69,9 +70,9 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Slices:
-    """Pairs of tensors in batches, in order, without a copy a sample."""
+    """Pairs of tensors, or arrays, in batches, in order, without a copy a sample."""
 
-    inputs: Tensor
+    inputs: Any
     labels: Tensor
     batch_size: int
 
@@ -80,24 +81,28 @@ class Slices:
         """What progress counts."""
         return self.labels
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Any, Tensor]]:
         for start in range(0, self.labels.shape[0], self.batch_size):
             part = slice(start, start + self.batch_size)
             yield self.inputs[part], self.labels[part]
 
 
 def as_loader(data: Any, batch_size: int) -> Iterable[Any]:
-    """A loader as it is; a Dataset or a tuple (inputs, labels) of tensors in batches, in order."""
+    """A loader as it is; a Dataset or a tuple (inputs, labels) of tensors, arrays or tables in
+    batches, in order."""
     if isinstance(data, DataLoader):
         return data
-    if isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], Tensor):
+    if isinstance(data, tuple) and len(data) == 2 and _is_array(data[0]):
+        inputs = data[0] if isinstance(data[0], (Tensor, np.ndarray)) else data[0].to_numpy()
         labels = as_labels(data[1])
-        if data[0].shape[0] != labels.shape[0]:
+        if inputs.shape[0] != labels.shape[0]:
             raise ValueError(
-                f"{data[0].shape[0]} inputs but {labels.shape[0]} labels were passed; one label a "
+                f"{inputs.shape[0]} inputs but {labels.shape[0]} labels were passed; one label a "
                 "sample is needed"
             )
-        return Slices(data[0], labels, batch_size)
+        return Slices(inputs, labels, batch_size)
+    if is_hugging_face(data):
+        return hugging_face(data, batch_size)
     if isinstance(data, IterableDataset) or (
         isinstance(data, Dataset) or (hasattr(data, "__getitem__") and hasattr(data, "features"))
     ):
@@ -141,7 +146,10 @@ def _checked(inputs: Any, labels: Any, numbers: bool) -> Batch:
     try:
         value = as_labels(labels)
     except (TypeError, ValueError, RuntimeError):
-        raise ValueError(f"the labels are {describe(labels)}; class numbers are needed") from None
+        raise ValueError(
+            f"the labels are {describe(labels)}; class numbers are needed"
+            f"{_named_advice(inputs, labels)}"
+        ) from None
     if value.dim() == 2 and value.shape[1] == 1:
         value = value[:, 0]
     if value.dim() == 1 and value.is_floating_point() and bool(((value == 0) | (value == 1)).all()):
@@ -200,6 +208,20 @@ def _advice(inputs: Any, labels: Tensor) -> str:
     return ""
 
 
+def _named_advice(inputs: Any, labels: Any) -> str:
+    """What to do with names in the place of class numbers."""
+    entries = labels.tolist() if isinstance(labels, np.ndarray) else labels
+    if not isinstance(entries, (list, tuple)) or not all(isinstance(one, str) for one in entries):
+        return ""
+    how = "(b[0], [NAMES.index(name) for name in b[1]])"
+    if isinstance(inputs, Mapping):
+        how = "(b, [NAMES.index(name) for name in b['label']])"
+    return (
+        f", the place of each name (the first is '{entries[0]}') among the model's classes: pass "
+        f"unpack=lambda b: {how}"
+    )
+
+
 def _tags(labels: Tensor) -> bool:
     """Whether rows mark the labels that each sample has, and some sample has one."""
     return zeros_and_ones(labels) and bool(labels.any())
@@ -238,9 +260,19 @@ def rows_of(value: Any) -> int | None:
 
 def as_labels(value: Any) -> Tensor:
     """Labels as a tensor. Raises TypeError, ValueError or RuntimeError for what is no numbers."""
-    if isinstance(value, np.ndarray) and any(stride < 0 for stride in value.strides):
+    if hasattr(value, "to_numpy"):
+        value = value.to_numpy()
+    if isinstance(value, np.ndarray) and (
+        not value.flags.writeable or any(stride < 0 for stride in value.strides)
+    ):
         value = value.copy()  # torch knows no steps backwards.
     return torch.as_tensor(value)
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, (Tensor, np.ndarray)) or (
+        hasattr(value, "to_numpy") and hasattr(value, "shape")
+    )
 
 
 def _moved(value: Any, device: torch.device) -> Any:

@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from ncollapse.collect.ranks.marks import sample_marks
 from ncollapse.collect.ranks.ranks import Ranks
@@ -22,6 +23,7 @@ from ncollapse.collect.tap.batches import (
     describe,
     unpack_batch,
 )
+from ncollapse.collect.tap.calls import Calls
 from ncollapse.collect.tap.heads import is_sharded
 from ncollapse.collect.tap.ordered import thresholds_of
 from ncollapse.collect.tap.preserve import preserved
@@ -91,6 +93,7 @@ class ModelStream:
             raise ValueError("no data was passed; a loader, or train=… and test=…, is needed")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"limit={self.limit}; at least 1 sample a split is needed")
+        self._calls = Calls(self.taps.model)
         self.loaders = {
             split: as_loader(data, self.batch_size) for split, data in self.loaders.items()
         }
@@ -102,7 +105,8 @@ class ModelStream:
     def one_shot(self) -> bool:
         """Whether a loader can be read once only."""
         plain = (x.loader if isinstance(x, Share) else x for x in self.loaders.values())
-        return any(iter(loader) is loader for loader in plain)
+        # To ask a DataLoader for an iterator draws from the global generator.
+        return any(not isinstance(one, DataLoader) and iter(one) is one for one in plain)
 
     def labels(self) -> Iterator[tuple[str, Tensor]]:
         """Labels of every batch, without running the model."""
@@ -145,6 +149,9 @@ class ModelStream:
         return self.taps.end(output)
 
     def _unpacked(self, raw: Any) -> Batch:
+        return self._calls.fitted(self._as_yielded(raw))
+
+    def _as_yielded(self, raw: Any) -> Batch:
         if self.tokens == AUTO:
             self.tokens = found_kind(self.taps.model, raw, self.unpack)
         if self.tokens is not None:
@@ -250,6 +257,8 @@ class ModelStream:
         assert head is not None
         wide = 1 if targets.dim() == 1 else targets.shape[1]
         made = 1 if head.binary else head.weight.shape[0]
+        if wide == 1 < made and bool((targets == targets.round()).all()):
+            return  # Class numbers, as tables hold them: `measuring.classed` takes them so.
         if wide != made:
             raise ValueError(
                 f"a sample has {wide} target numbers and the head {head.name!r} makes {made}; is "

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ncollapse.downstream.detectors.encoder import Encoder
 from ncollapse.downstream.detectors.reference import ROWS, Reference, checked_features
-from ncollapse.sources.features.arrays import as_tensor
+from ncollapse.sources.features.given import as_tensor
 
 
 class Detector(ABC):

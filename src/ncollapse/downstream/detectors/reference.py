@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ncollapse.collect.statistics.checks import NonFiniteError
 from ncollapse.collect.statistics.classes import ClassMoments
-from ncollapse.sources.features.arrays import ArraySource, FeatureSource, as_tensor, check_shape
+from ncollapse.sources.features.arrays import ArraySource, FeatureSource, check_shape
+from ncollapse.sources.features.given import as_tensor
 
 # Rows in work at once: flat memory whatever the number of samples.
 ROWS = 8192

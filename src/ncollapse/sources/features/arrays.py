@@ -14,6 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ncollapse.sources.features.given import (
+    SparseRows,
+    as_tensor,
+    column_of,
+    features_of,
+    floating,
+    floats,
+    labels_of,
+)
+
 EDGE_ROWS = 64
 # Labels of samples that have several labels, or none: what classes skip.
 NO_SINGLE = -100
@@ -43,7 +53,7 @@ class FeatureSource(ABC):
     tokens: "next" where a sample is a position of a text and its class the next token; successors:
     how often contexts of that text have several next tokens, where that was counted.
     reads: (r, d) orthonormal, what the weight behind the features reads most (`Geometry.reads`).
-    description: what a report calls the source.
+    description: what a report calls the source. notes: what a reader should know of it.
     """
 
     num_samples: int
@@ -64,6 +74,7 @@ class FeatureSource(ABC):
     tokens: str | None = None
     successors: object | None = None
     description: str = "arrays"
+    notes: tuple[str, ...] = ()
 
     @abstractmethod
     def rows(self, start: int, size: int) -> Iterator[Tensor]:
@@ -112,6 +123,28 @@ class FeatureSource(ABC):
                 part = part.to(torch.float32) if part.dtype == torch.bfloat16 else part
                 digest.update(part.contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+    def _take_labels(self, value: Any, class_names: Any = None) -> tuple[str, ...] | None:
+        """Labels as they are passed; returns the names of the classes where those are known."""
+        labels, names = labels_of(value, class_names, self.description)
+        self._set_labels(labels)
+        return names if class_names is None or names is None else tuple(map(str, class_names))
+
+    def _check_named(self, named: tuple[str, ...] | None, class_names: Any) -> None:
+        """Rows of a weight stand for classes that were numbered here: say in which order."""
+        if named is None or self.weight is None or class_names is not None:
+            return
+        rows = int(self.weight.shape[0])
+        if rows > 1 and rows != len(named):
+            raise ValueError(
+                f"{self.description}: labels are {len(named)} names and the weight has {rows} "
+                "rows; pass class_names, the name of the class of each row"
+            )
+        self.notes += (
+            "labels are names, which were numbered in their order (sorted, or that of the "
+            f"categories): row 0 of the weight is taken for {named[0]!r}; class_names says it "
+            "otherwise",
+        )
 
     def _set_labels(self, labels: Tensor) -> None:
         if labels.dtype.is_floating_point and labels.dim() in (1, 2):
@@ -212,9 +245,11 @@ class FeatureSource(ABC):
 
 
 class ArraySource(FeatureSource):
-    """Arrays or tensors in memory; nothing is copied.
+    """Arrays, tensors, tables or sparse matrices in memory; what is floating-point already and
+    dense is not copied.
 
-    Raises ValueError for shapes that disagree, labels that are no integers, and no samples.
+    Labels are class numbers, names (numbered in sorted order, or by class_names) or truths; real
+    numbers are targets. Raises ValueError for shapes that disagree, and no samples.
     """
 
     def __init__(
@@ -230,65 +265,33 @@ class ArraySource(FeatureSource):
         link: str = "logit",
     ) -> None:
         self.description = description
-        self._features = as_tensor(features).detach()
+        features, labels = column_of(features, labels)
+        self._features: Tensor | SparseRows = features_of(features)
         check_shape(tuple(self._features.shape), self._features.dtype, description)
         self.num_samples, self.num_features = self._features.shape
-        self.dtype = self._features.dtype
-        self._set_labels(as_tensor(labels))
+        self.dtype = floating(self._features.dtype)
+        named = self._take_labels(labels, class_names)
         self._set_head(weight, bias)
+        self._check_named(named, class_names)
         self._set_split(split)
         self._set_thresholds(thresholds, link)
-        self._set_names(class_names)
+        self._set_names(class_names if named is None else named)
 
     def rows(self, start: int, size: int) -> Iterator[Tensor]:
         for place in range(start, self.num_samples, size):
-            yield self._features[place : place + size]
-
-
-def as_tensor(value: Any) -> Tensor:
-    """A tensor on the CPU that shares memory where it can."""
-    if isinstance(value, Tensor):
-        if value.layout is not torch.strided:
-            raise ValueError(
-                f"a tensor of layout {value.layout} was passed; pass .to_dense() of it"
-            )
-        return value.detach().cpu()
-    if hasattr(value, "toarray") and hasattr(value, "nnz"):
-        raise ValueError(f"a {type(value).__name__} was passed; pass .toarray() of it")
-    if np.ma.isMaskedArray(value):
-        hidden = int(np.ma.getmaskarray(value).any(tuple(range(1, value.ndim))).sum())
-        raise ValueError(
-            f"a masked array was passed, in which {hidden} of {len(value)} entries are masked; "
-            "plain arrays are needed: leave masked samples out first (array[~mask].data)"
-        )
-    array = np.asarray(value)
-    if array.dtype.kind not in "fiub":
-        raise ValueError(
-            f"an array of dtype {array.dtype} was passed; real numbers are needed: map class names "
-            "to 0..K-1 first"
-        )
-    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
-        array = array.copy()  # torch knows no steps backwards.
-    if array.dtype == np.uint16 or array.dtype.byteorder == ">":
-        array = array.astype(array.dtype.newbyteorder("="))
-    try:
-        return torch.from_numpy(array)
-    except TypeError:
-        raise ValueError(
-            f"an array of dtype {array.dtype} was passed, which torch has not; convert it to "
-            "float64 or int64"
-        ) from None
+            yield floats(self._features[place : place + size])
 
 
 def check_shape(shape: tuple[int, ...], dtype: torch.dtype, description: str) -> None:
-    """Features must be (samples, dim) floats with at least one of each."""
+    """Features must be (samples, dim) real numbers with at least one of each."""
     if len(shape) != 2:
+        what = "pool over space or tokens first"
         raise ValueError(
-            f"{description}: features have shape {shape}; (samples, dim) is needed, pool over "
-            "space or tokens first"
+            f"{description}: features have shape {shape}; (samples, dim) is needed, "
+            f"{what if len(shape) > 2 else 'features[:, None] of one number a sample'}"
         )
-    if not dtype.is_floating_point:
-        raise ValueError(f"{description}: features are {dtype}; a floating-point dtype is needed")
+    if dtype.is_complex:
+        raise ValueError(f"{description}: features are {dtype}; real numbers are needed")
     if shape[0] == 0 or shape[1] == 0:
         raise ValueError(f"{description}: features have shape {shape}; no samples to measure")
 

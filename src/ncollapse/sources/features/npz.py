@@ -17,8 +17,9 @@ import torch
 from numpy.lib import format as npy
 from torch import Tensor
 
-from ncollapse.sources.features.arrays import as_tensor
 from ncollapse.sources.features.claims import check_memory
+from ncollapse.sources.features.given import as_tensor, floats
+from ncollapse.sources.features.keys import Keys
 from ncollapse.sources.features.store import Store
 
 # A flipped byte may ask for an encrypted member or an unknown compression (RuntimeError and its
@@ -33,19 +34,18 @@ HEADER_DAMAGE = (
     MemoryError, tokenize.TokenError,
 )  # fmt: skip
 Header = tuple[tuple[int, ...], bool, np.dtype[Any]]
-MEMBER, LONGEST_HEAD = "features.npy", 1 << 20
+LONGEST_HEAD = 1 << 20
 
 
 class NpzSource(Store):
     """Features of an .npz in row order. Arrays saved in Fortran order are loaded whole."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, keys: Keys | None = None) -> None:
         try:
             with zipfile.ZipFile(path) as archive:
-                names = _names(archive, path)
-                super().__init__(path, names)
-                self._require()
-                shape, fortran, dtype = _claimed(archive, MEMBER, path)
+                super().__init__(path, _names(archive, path), keys)
+                self._member = f"{self.called['features']}.npy"
+                shape, fortran, dtype = _claimed(archive, self._member, path)
         except PermissionError:
             raise
         except DAMAGE:
@@ -68,13 +68,14 @@ class NpzSource(Store):
 
     def rows(self, start: int, size: int) -> Iterator[Tensor]:
         if self._fortran:
-            whole = load_arrays(self.path, "features")["features"]
+            name = self.called["features"]
+            whole = load_arrays(self.path, name)[name]
             for place in range(start, self.num_samples, size):
-                yield torch.from_numpy(np.ascontiguousarray(whole[place : place + size]))
+                yield floats(torch.from_numpy(np.ascontiguousarray(whole[place : place + size])))
             return
         width = self.num_features * self._numpy.itemsize
         try:
-            with zipfile.ZipFile(self.path) as archive, archive.open(MEMBER) as stream:
+            with zipfile.ZipFile(self.path) as archive, archive.open(self._member) as stream:
                 _header(stream, self.path)
                 # A stored member seeks; a compressed one is read through, which zipfile does.
                 stream.seek(stream.tell() + start * width)
@@ -82,11 +83,22 @@ class NpzSource(Store):
                     wanted = min(size, self.num_samples - place) * width
                     data = _exactly(stream, wanted)
                     array = np.frombuffer(data, dtype=self._numpy).reshape(-1, self.num_features)
-                    yield torch.from_numpy(array.astype(self._numpy.newbyteorder("="), copy=False))
+                    rows = array.astype(self._numpy.newbyteorder("="), copy=False)
+                    yield floats(torch.from_numpy(rows))
         except DAMAGE as error:
             raise ValueError(
                 f"{self.path} is damaged: {error or 'it ends too early'}; save it again"
             ) from None
+
+
+def names_of(path: Path) -> tuple[str, ...]:
+    """Names of the arrays in a file; none where it is no archive, which opening it tells."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (*DAMAGE, ValueError):
+        return ()
+    return tuple(name.removesuffix(".npy") for name in names if name.endswith(".npy"))
 
 
 def load_arrays(path: Path, *names: str) -> dict[str, Any]:
@@ -103,7 +115,8 @@ def load_arrays(path: Path, *names: str) -> dict[str, Any]:
             raise
         if "pickle" in str(error).lower() or "object" in str(error).lower():
             raise ValueError(
-                f"{path} holds Python objects, which are not loaded from files; save plain arrays"
+                f"{path} holds Python objects, which are not loaded from files; save plain "
+                "arrays, and names as texts: labels.astype(str)"
             ) from None
         raise ValueError(f"{path} is no .npz archive ({error}); save it with numpy.savez") from None
     except DAMAGE as error:

@@ -11,22 +11,24 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ncollapse.sources.features.given import floats
+from ncollapse.sources.features.keys import Keys
 from ncollapse.sources.features.store import Store
 
 
 class SafetensorsSource(Store):
     """Features of a .safetensors file. class_names may stand in its metadata, comma-separated."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, keys: Keys | None = None) -> None:
         with damage(path), safe_open(path, framework="pt") as handle:
             names = tuple(handle.keys())
             self._metadata: dict[str, str] = handle.metadata() or {}
-            super().__init__(path, names)
-            self._require()
-            part = handle.get_slice("features")
+            super().__init__(path, names, keys)
+            name = self.called["features"]
+            part = handle.get_slice(name)
             shape = tuple(part.get_shape())
             empty = 0 in shape or len(shape) != 2
-            dtype = handle.get_tensor("features").dtype if empty else part[:1].dtype
+            dtype = handle.get_tensor(name).dtype if empty else part[:1].dtype
         self._finish(shape, dtype)
         if "class_names" in self._metadata:
             self._set_names(self._metadata["class_names"].split(","))
@@ -37,10 +39,10 @@ class SafetensorsSource(Store):
 
     def rows(self, start: int, size: int) -> Iterator[Tensor]:
         with damage(self.path), safe_open(self.path, framework="pt") as handle:
-            part = handle.get_slice("features")
+            part = handle.get_slice(self.called["features"])
             for place in range(start, self.num_samples, size):
                 block: Tensor = part[place : min(place + size, self.num_samples)]
-                yield block
+                yield floats(block)
 
 
 def load_arrays(path: Path) -> dict[str, torch.Tensor]:

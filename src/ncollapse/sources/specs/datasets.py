@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ncollapse.sources.specs.folders import data_spec
 from ncollapse.sources.specs.functions import load_function
 from ncollapse.sources.specs.optional import optional
 
@@ -37,6 +38,8 @@ def load_data(
 ) -> LoadedData:
     """Build data from a spec; `transform` (image → tensor) is the model's own where it has one.
 
+    A folder of images, or one that `datasets` saved, is a spec by itself.
+
     imagefolder:DIR holds a folder a class, or train/ and test/ (or val/) folders of those.
     torchvision:NAME is read below $NCOLLAPSE_DATA (default ./data), never downloaded. hf:NAME is
     a hub name or a folder saved by `datasets`; texts need `tokenizer`. package.module:function
@@ -46,11 +49,12 @@ def load_data(
     """
     if spec == "digits":
         return _digits()
+    spec = data_spec(spec)
     kind, _, name = spec.partition(":")
     if not name:
         raise ValueError(
-            f"data {spec!r} is not understood; digits, imagefolder:DIR, torchvision:NAME, hf:NAME "
-            "or package.module:function is needed"
+            f"data {spec!r} is not understood; a folder of images, digits, imagefolder:DIR, "
+            "torchvision:NAME, hf:NAME or package.module:function is needed"
         )
     if kind == "imagefolder":
         return _image_folder(Path(name), transform, image_size)

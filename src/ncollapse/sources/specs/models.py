@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,12 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ncollapse.sources.features.tensors import load_arrays
+from ncollapse.sources.specs.checkpoints import (
+    checkpoint_spec,
+    head_width,
+    names_checkpoint,
+    read_checkpoint,
+    unwrapped,
+)
 from ncollapse.sources.specs.functions import load_function
 from ncollapse.sources.specs.optional import optional
-from ncollapse.sources.specs.states import read_pt
 
-WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "module")
+log = logging.getLogger("ncollapse")
 PREFIXES = ("module.", "_orig_mod.", "model.")
 PRETRAINED = ("default", "pretrained")
 
@@ -41,6 +47,8 @@ def load_model(
 ) -> LoadedModel:
     """Build a model from a spec and load its weights.
 
+    A checkpoint by itself is a spec too (see `checkpoint_spec`): a file of weights, whose model is
+    found among those of torchvision and timm, or a folder with config.json.
     `weights` is a file (.pt, .pth, .safetensors: a state dict, or one inside a checkpoint) or
     "default" for the library's own. The number of classes is `num_classes`, else that of the file.
     `package.module:function` runs your own code, which returns the model. `causal` builds hf:
@@ -49,7 +57,11 @@ def load_model(
     Raises ValueError for specs that are not understood or do not import, missing files, and
     weights that do not fit.
     """
-    spec = as_spec(spec)
+    if names_checkpoint(spec):
+        spec, weights, said = checkpoint_spec(spec, weights)
+        log.info("model  %s", said or spec)
+    else:
+        spec = as_spec(spec)
     kind, _, name = spec.partition(":")
     state = None
     if weights is not None and str(weights) not in PRETRAINED:
@@ -57,12 +69,12 @@ def load_model(
     pretrained = weights is not None and state is None
     if not name:
         raise ValueError(
-            f"model {spec!r} is not understood; torchvision:NAME, timm:NAME, hf:NAME, "
-            "package.module:function or a folder with config.json is needed"
+            f"model {spec!r} is not understood; a checkpoint or folder that is there, "
+            "torchvision:NAME, timm:NAME, hf:NAME or package.module:function is needed"
         )
     count = num_classes
     if state is not None and count is None:
-        count = _head_width(state)
+        count = head_width({name: tuple(value.shape) for name, value in state.items()})
     # Parameters are drawn as models are built: always the same, and no draw of the caller's.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -101,19 +113,7 @@ def _built(
 
 def read_state(path: Path, *, mapped: bool = False) -> dict[str, Tensor]:
     """The state dict in a file, without running any code from it. mapped: see `read_pt`."""
-    if not path.is_file():
-        raise ValueError(f"weights {path} do not exist; a .pt, .pth or .safetensors file is needed")
-    if path.suffix == ".safetensors":
-        return load_arrays(path)
-    found = read_pt(path, mapped=mapped)
-    while isinstance(found, Mapping):
-        inner = next((found[key] for key in WRAPPERS if isinstance(found.get(key), Mapping)), None)
-        if inner is None:
-            break
-        found = inner
-    if not isinstance(found, Mapping) or not any(isinstance(v, Tensor) for v in found.values()):
-        raise ValueError(f"weights {path} hold no state dict; tensors by parameter name are needed")
-    return {str(key): value for key, value in found.items() if isinstance(value, Tensor)}
+    return read_checkpoint(path, mapped=mapped).state
 
 
 def load_state(model: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
@@ -124,6 +124,8 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], origin: str) -> No
         if wanted & set(plain):
             break
         plain = {key.removeprefix(prefix): value for key, value in plain.items()}
+    if not wanted & set(plain):
+        plain = unwrapped(plain)
     try:
         missing, unexpected = model.load_state_dict(plain, strict=False)
     except RuntimeError as error:
@@ -139,16 +141,6 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], origin: str) -> No
             f"weights {origin} lack {len(missing)} of {len(wanted)} tensors, first {missing[0]!r}"
             f"{extra}; another --model is needed"
         )
-
-
-def _head_width(state: Mapping[str, Tensor]) -> int | None:
-    """Rows of the last matrix in a state dict: what libraries call num_classes."""
-    widths = [
-        int(value.shape[0])
-        for key, value in state.items()
-        if value.dim() == 2 and key.endswith("weight")
-    ]
-    return widths[-1] if widths else None
 
 
 def _torchvision(

@@ -2,33 +2,63 @@
 
 from __future__ import annotations
 
+import argparse
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 BLOCK = 1 << 22
+STATE = "save a state dict: torch.save(model.state_dict(), path), or use .safetensors"
 
 
-def read_pt(path: Path, *, mapped: bool = False) -> Any:
-    """What torch.save wrote. Raises ValueError for anything else, and for a file that was cut or
-    altered: torch writes checksums, but does not look at them. mapped: tensors stay in the file
-    until they are read, where its form allows.
+def read_pt(path: Path, *, otherwise: str = STATE, mapped: bool = False) -> Any:
+    """What torch.save wrote: tensors, arrays, plain values, and the settings of argparse that
+    training scripts put beside them. Raises ValueError for anything else (the sentence ends with
+    `otherwise`), and for a file that was cut or altered: torch writes checksums, but does not look
+    at them. mapped: tensors stay in the file until they are read, where its form allows.
     """
     try:
         _check(path)
         held = mapped and zipfile.is_zipfile(path)
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=held)
+        with _harmless():
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=held)
     except PermissionError:
         raise
     except Exception as error:  # Its unpickler has no error of its own.
-        said = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ValueError(
-            f"{path} cannot be read safely ({said}); save a state dict: "
-            "torch.save(model.state_dict(), path), or use .safetensors"
-        ) from None
+        raise ValueError(f"{path} cannot be read safely ({_reason(error)}); {otherwise}") from None
+
+
+def _reason(error: Exception) -> str:
+    said = " ".join(str(error).split())
+    _, found, name = said.partition("Unsupported global: GLOBAL ")
+    if found:
+        return f"it holds a {name.split()[0]}, a Python object that runs code as it is loaded"
+    if "TorchScript" in said:
+        return "it is a TorchScript archive, whose layers cannot be tapped"
+    return said[:200] or type(error).__name__
+
+
+@contextmanager
+def _harmless() -> Iterator[None]:
+    """Within it plain arrays of numpy and a namespace of settings are read too: neither runs
+    code."""
+    allowed = getattr(torch.serialization, "safe_globals", None)
+    if allowed is None:  # Of torch 2.4.
+        yield
+        return
+    core = getattr(np, "_core", None) or np.core
+    kinds = {type(np.dtype(code)) for code in "?bBhHiIlLqQefd"} | {np.dtypes.StrDType}
+    rebuild = core.multiarray._reconstruct
+    old = (rebuild, "numpy.core.multiarray._reconstruct")
+    scalar = core.multiarray.scalar
+    with allowed([argparse.Namespace, np.ndarray, np.dtype, rebuild, old, scalar, *kinds]):
+        yield
 
 
 def _check(path: Path) -> None:
