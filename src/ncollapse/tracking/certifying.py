@@ -66,7 +66,7 @@ class Certify:
             )
         if not isinstance(loss, str | Loss):
             raise ValueError(
-                f"theory does not predict for certify={type(loss).__name__}; True, a short name or a "
+                f"theory does not predict for certify={type(loss).__name__}; True, a name or a "
                 "loss of ncollapse.losses is needed"
             )
         if not isinstance(loss, str):
