@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ncollapse.collect.tap.taps import HEAD
 from ncollapse.downstream.views import View, Watcher
-from ncollapse.losses import NAMES, LogitLoss, named
+from ncollapse.losses import NAMES, LogitLoss, Loss, named
 from ncollapse.tasks import AUTO
 from ncollapse.theory.problems.counted import check_loss
 from ncollapse.theory.solvers.convex import one_thread
@@ -63,6 +63,11 @@ class Certify:
         if isinstance(loss, str) and loss not in NAMES:
             raise ValueError(
                 f"certify={loss!r} is no loss that theory knows; {', '.join(NAMES)} are"
+            )
+        if not isinstance(loss, str | Loss):
+            raise ValueError(
+                f"theory does not predict for certify={type(loss).__name__}; True, a name or a "
+                "loss of ncollapse.losses is needed"
             )
         if not isinstance(loss, str):
             check_loss(loss, len(loss.weight) if loss.weight is not None else 2)
