@@ -83,7 +83,10 @@ BAD = {
     "missing array": (lambda p: [saved_without_labels(p)], "no array named labels"),
     "negative labels": (lambda p: [saved(p, labels=CASE.labels - 1)], "label -1 of sample"),
     "labels past K": (lambda p: [saved(p, labels=CASE.labels + 1)], "label 3 of sample"),
-    "float labels": (lambda p: [saved(p, labels=CASE.labels * 1.0)], "labels are torch.float64"),
+    "real labels beside a classifier": (
+        lambda p: [saved(p, labels=CASE.labels + 0.5)],
+        "one row a target",
+    ),
     "NaN": (
         lambda p: [
             saved(p, features=np.where(np.arange(120)[:, None] == 7, np.nan, CASE.features))
