@@ -146,3 +146,22 @@ def test_features_that_all_but_lie_in_fewer_dimensions_than_classes_have_a_null(
         found = nc.measure_features(features, labels, intervals=False).results["train"]["head"]
         null = found["nc1_fisher"].null
         assert null is not None and np.isfinite([null.mean, null.low, null.high]).all()
+
+
+def test_the_null_of_the_classifier_does_not_know_where_features_lie(
+    rng: np.random.Generator,
+) -> None:
+    labels = np.repeat(np.arange(6), 30)
+    features = rng.normal(size=(6, 24))[labels] + 0.5 * rng.normal(size=(180, 24))
+    weight = rng.normal(size=(6, 24))
+    here, away = (
+        nc.measure_features(features + shift, labels, weight=weight, intervals=False)
+        for shift in (0.0, 10.0)
+    )
+    keys = [key for key in here["train"]["head"] if key.endswith("_weights")]
+    nulls = [(here["train"]["head"][key].null, away["train"]["head"][key].null) for key in keys]
+    assert len([old for old, _ in nulls if old is not None]) >= 7
+    for key, (old, new) in zip(keys, nulls, strict=True):
+        if old is not None:
+            assert new is not None
+            assert old.mean == pytest.approx(new.mean, rel=1e-6), key

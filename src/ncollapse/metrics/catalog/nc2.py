@@ -109,6 +109,7 @@ ROWS = (
         "nc2_orthogonal",
         aliases=("NC2B", "orthogonal frame"),
         weights_alone=Place("NC2 off orthogonal", 5),
+        weights_uncentred=True,
         title="distance to the orthogonal frame",
         formula="‖G/‖G‖_F - I/√K‖_F, G of raw rows",
         meaning="How far the raw rows are from orthogonal and equally long: the frame of "
@@ -121,6 +122,7 @@ ROWS = (
     *_of_both(
         "nc2_gof",
         aliases=("GOF", "general orthogonal frame"),
+        weights_uncentred=True,
         scale="folded",
         means_directions=("raw",),
         weights_directions=("weight",),
