@@ -36,6 +36,7 @@ PANELS: dict[str, dict[str, tuple[str, ...]]] = {
         "Of one model": ("head", "temperature", "weight_energy", "feature_energy", "depth"),
         "Of one task": ("link", "thresholds", "learn_thresholds", "covariance"),
         "Against a run, and pictures": ("against", "plot", "phase_diagram"),
+        "What to do, and where training stops": ("keep", "margin", "by", "landscape"),
         "Run": OUTPUT,
     },
     "compare": {
