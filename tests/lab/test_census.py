@@ -8,26 +8,28 @@ import pytest
 import torch
 
 from ncollapse.lab.census import (
-    CRITICAL,
-    DESCENDS,
     GLOBAL,
     LOST,
     OTHER,
     SADDLE,
     census,
     classify,
-    derivatives,
-    settle,
-    starts,
     survey,
     tally,
-    values,
     verdicts,
 )
 from ncollapse.losses import CrossEntropy, Focal
 from ncollapse.theory.problems import UFM
 from ncollapse.theory.problems.objective import Objective
 from ncollapse.theory.solvers.descent import descend
+from ncollapse.theory.subjects.census import (
+    CRITICAL,
+    DESCENDS,
+    derivatives,
+    settle,
+    starts,
+    values,
+)
 
 SCALES = (0.1, 1.0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from dataclasses import replace
@@ -22,6 +23,7 @@ CASES = {
 }
 
 
+@functools.cache
 def drawn(name: str):
     counts, settings = CASES[name]
     decay = math.sqrt(0.3 * min(counts)) / sum(counts)
@@ -76,6 +78,15 @@ def test_every_point_is_nearest_itself_under_any_names() -> None:
         assert near.point.objective == pytest.approx(point.objective, rel=1e-7)
     shared = next(p for p in atlas.points if p.blocks == ((2, 3, 4),))
     assert "classes 2, 3, 4 share one direction" in atlas.nearest(shared.geometry).sentence
+
+
+def test_a_long_line_is_cut_where_one_sees_it() -> None:
+    """100 columns, the last of them an ellipsis between words where the text goes on."""
+    _, atlas = drawn("two groups")
+    long = replace(atlas.optimum, kind="strict saddle", rank=3, zero=tuple(range(3, 60, 7)) * 2)
+    lines = str(replace(atlas, points=(long,))).splitlines()
+    assert max(map(len, lines)) <= 100 and lines[2].endswith((", …", " …"))
+    assert all("…" not in line for line in str(atlas).splitlines())
 
 
 def test_what_has_no_landscape_is_said() -> None:

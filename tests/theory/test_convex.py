@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ncollapse.losses import CrossEntropy, Focal, MeanSquaredError, RescaledSquaredError, named
+from ncollapse.theory.solvers import newton
 from ncollapse.theory.solvers.convex import minimize
 from ncollapse.theory.solvers.newton import Spectrum, newton_direction
 from ncollapse.theory.solvers.relaxation import Point, Relaxation
@@ -111,8 +112,11 @@ def test_gradients_and_polish(name, bias, rng) -> None:
     assert exact == pytest.approx(numeric, rel=1e-6, abs=1e-9)
 
 
-def test_newton_direction_is_exact_to_second_order(rng) -> None:
-    """Near a minimiser of full active rank one step squares the distance."""
+@pytest.mark.parametrize("small", [newton.SMALL, 0], ids=["double", "single"])
+def test_newton_direction_is_exact_to_second_order(monkeypatch, small) -> None:
+    """Near a minimiser of full active rank one step squares the distance, in the precision of many
+    groups too."""
+    monkeypatch.setattr(newton, "SMALL", small)
     problem = Relaxation(COUNTS, CrossEntropy(), TAU, 0.0)
     best = minimize(problem, tolerance=1e-13).point
     assert best.bias is not None
@@ -205,3 +209,16 @@ def test_a_thousand_classes_of_529_counts() -> None:
     problem = Relaxation(counts, CrossEntropy(), (sum(counts) * 5e-9) ** 0.5, 0.0)
     found = minimize(problem, tolerance=1e-6)
     assert found.converged and found.relative_gap <= 1e-6
+
+
+@pytest.mark.parametrize("bias_decay", [None, 0.0, 0.05])
+def test_steps_in_single_precision_end_at_a_certified_optimum(monkeypatch, bias_decay) -> None:
+    """What is used for many groups, on few: the same gap and value, merged classes and all."""
+    counts, loss = (300, 300, 70, 40, 40, 12, 5, 4), CrossEntropy(scale=(1, 1, 2, 1, 1, 1, 3, 1))
+    problem = Relaxation(counts, loss, 0.06, bias_decay)
+    double = minimize(problem, tolerance=1e-12)
+    monkeypatch.setattr(newton, "SMALL", 0)
+    single = minimize(problem, tolerance=1e-12)
+    assert single.converged and single.relative_gap <= 1e-12
+    assert single.objective == pytest.approx(double.objective, rel=2e-12)
+    assert single.iterations <= 2 * double.iterations

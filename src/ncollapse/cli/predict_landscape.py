@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,5 +19,6 @@ def landscape_of(
     if measured is not None:
         near = found.nearest(measured)
         section["nearest"] = near.to_dict()
-        text += f"\n {near.sentence}"
+        lines = textwrap.wrap(near.sentence, 98, initial_indent=" ", subsequent_indent="   ")
+        text = "\n".join([text, *lines])
     return text, section

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ncollapse.report.plots import ink
@@ -45,28 +46,40 @@ def _draw(figure: Figure, found: dict[str, Any], colours: Colours) -> None:
     shades = colormaps[MAP](0.08 + 0.84 * np.clip(curvature / lowest, 0, 1))
     axes.scatter(rank[1:], above[1:], c=shades[1:], s=30, zorder=3, linewidths=0)
     axes.plot(rank[:1], above[:1], "*", color=colours.theory, markersize=13, zorder=4)
-    axes.annotate(
-        "optimum", (rank[0], above[0]), xytext=(-8, 8), textcoords="offset points",
-        ha="right", color=colours.text, fontsize=ink.SMALL,
-    )  # fmt: skip
     near = found.get("nearest")
+    there = near is not None and near["point"]["kind"] == points[0]["kind"]
+    axes.annotate(
+        "optimum, nearest to the network" if there else "optimum",
+        (rank[0], above[0]), xytext=(-13, -3), textcoords="offset points",
+        ha="right", va="top", color=colours.text, fontsize=ink.SMALL,
+    )  # fmt: skip
     if near is not None:
         point = near["point"]
         at = [point["rank"]], [point["excess"]]
-        axes.plot(*at, "o", color=colours.model, fillstyle="none", markersize=12, zorder=5)
+        size = 19 if there else 12
+        axes.plot(*at, "o", color=colours.model, fillstyle="none", markersize=size, zorder=5)
+    if near is not None and not there:
         axes.annotate(
             "nearest to the network", (at[0][0], at[1][0]), xytext=(9, 9),
             textcoords="offset points", color=colours.model, fontsize=ink.SMALL,
             ha="right" if point["rank"] > 0.6 * rank.max() else "left",
         )  # fmt: skip
     axes.set_xlim(-0.5, max(float(rank.max()), 1.0) + 0.5)
-    axes.set_ylim(-0.06 * above.max() - 1e-12, 1.1 * above.max() + 1e-12)
-    axes.grid(axis="y")
+    axes.set_ylim(-0.09 * above.max() - 1e-12, 1.1 * above.max() + 1e-12)
+    axes.grid(axis="y", color=colours.line)
+    _plainly(axes, colours)
     axes.set_axisbelow(True)
     axes.locator_params(axis="x", integer=True)
-    axes.set_xlabel("rank of the classifier", labelpad=4)
-    axes.set_ylabel("objective above the optimum", labelpad=4)
+    axes.set_xlabel("rank of the classifier", labelpad=4, color=colours.faint)
+    axes.set_ylabel("objective above the optimum", labelpad=4, color=colours.faint)
     _scale(figure, lowest, colours)
+
+
+def _plainly(axes: Axes, colours: Colours) -> None:
+    """Ticks and frame in the colours of the page or of paper."""
+    axes.tick_params(color=colours.line, labelcolor=colours.faint)
+    for spine in axes.spines.values():
+        spine.set_color(colours.line)
 
 
 def _scale(figure: Figure, lowest: float, colours: Colours) -> None:
@@ -83,5 +96,6 @@ def _scale(figure: Figure, lowest: float, colours: Colours) -> None:
     axes.spines["bottom"].set_visible(False)
     axes.spines["left"].set_visible(False)
     axes.locator_params(axis="y", nbins=4)
-    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="y", length=0, labelcolor=colours.faint)
+    axes.spines["right"].set_visible(False)
     axes.set_title("curvature", fontsize=ink.SMALL, color=colours.faint, pad=6)

@@ -7,12 +7,15 @@ Around A = U diag(σ) Vᵀ of rank r the objective is smooth along D with U⊥�
 
 and the curve that stays of rank r adds ⟨G, U⊥ P Σ⁻¹ Q V⊥ᵀ⟩ with the gradient G. The system is
 solved by conjugate gradients; in these bases its diagonal over pairs (ij), (ji) is a good
-preconditioner, because σ is spread and U and V are nearly unit vectors.
+preconditioner, because σ is spread and U and V are nearly unit vectors. With many groups the
+products are in single precision, twice as fast: the step is inexact in any case, and what it leads
+to is judged in double.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,6 +24,8 @@ from ncollapse.theory.solvers.relaxation import Point, Relaxation, Slope
 
 Array = np.ndarray
 Parts = tuple[Array, Array, Array]
+# Products are in single precision with more groups than that.
+SMALL = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +46,10 @@ def newton_direction(
 ) -> tuple[Point, int]:
     """An approximate Newton step for spread, core and bias, and how many products it took."""
     system = _System(problem, point, spectrum, slope)
+    if problem.groups.number > SMALL:
+        system.in_single()
     step, used = _conjugate_gradients(system, tolerance)
-    spread, core, bias = step
+    spread, core, bias = (part.astype(np.float64) * system.unit for part in step)
     left, right = spectrum.left, spectrum.right
     return Point(spread, left @ core @ right.T, None if point.bias is None else bias), used
 
@@ -70,6 +77,7 @@ class _System:
         sums[rank:, rank:] = 1.0
         self.bend = tau / sums
         self.curvature = problem.curvature(point)
+        self.left, self.right, self.unit = left, right, 1.0
         self._prepare(point, number)
 
     def _prepare(self, point: Point, number: int) -> None:
@@ -88,18 +96,45 @@ class _System:
         left, right = self.spectrum.left, self.spectrum.right
         smooth = (left**2).T @ entry @ right**2
         smooth += 1e-12 * smooth.max()
-        self.smooth = smooth
-        self.pair_sum = smooth[:rank, :rank] * smooth[:rank, :rank].T + self.bend[:rank, :rank] * (
-            smooth[:rank, :rank] + smooth[:rank, :rank].T
-        )
+        self.inverse = 1 / (smooth + self.bend)
+        self.inverse[rank:, rank:] = 0.0
+        # Of the pair (ij), (ji): the inverse of [[s_ij + b, -b], [-b, s_ji + b]].
+        inside, bend = smooth[:rank, :rank], self.bend[:rank, :rank]
+        pair = inside * inside.T + bend * (inside + inside.T)
+        self.inverse[:rank, :rank] = (inside.T + bend) / pair
+        self.across = bend / pair
         spread = factor * (own * (1 - 1 / sizes) ** 2 + np.diag(others) / sizes**2)
         self.spread_diagonal = np.where(self.active & (spread > 0), spread, 1.0)
         self.bias_inverse = np.linalg.inv(problem.bias_hessian(point)) if self.has_bias else None
 
+    def in_single(self) -> None:
+        """All that products need in single precision, for the gradient over its largest entry."""
+        largest = max(float(np.abs(part).max(initial=0.0)) for part in self.gradient)
+        self.unit = largest or 1.0
+        spread, core, bias = (_single(part / self.unit) for part in self.gradient)
+        self.gradient = (spread, core, bias)
+        problem = copy(self.problem)
+        for name in ("mass", "root", "to_logits"):
+            setattr(problem, name, _single(getattr(problem, name)))
+        problem.groups = replace(problem.groups, sizes=_single(problem.groups.sizes))
+        self.problem = problem
+        for name in ("left", "right", "values", "bend", "beyond", "inverse", "across"):
+            setattr(self, name, _single(getattr(self, name)))
+        self.spread_diagonal = _single(self.spread_diagonal)
+        if self.bias_inverse is not None:
+            self.bias_inverse = _single(self.bias_inverse)
+        terms = tuple(
+            (_single(factor), _single(own), _single(others))
+            for factor, own, others in self.curvature.terms
+        )
+        self.curvature = Curvature(
+            _single(self.curvature.own), _single(self.curvature.others), terms
+        )
+
     def product(self, parts: Parts) -> Parts:
         spread, core, bias = parts
         problem, rank = self.problem, self.rank
-        left, right = self.spectrum.left, self.spectrum.right
+        left, right = self.left, self.right
         moved = Point(spread, left @ core @ right.T, bias if self.has_bias else None)
         changed = self.curvature.product(*problem.logits(moved))
         by_spread, by_core, by_bias = problem.chain(*changed)
@@ -118,17 +153,17 @@ class _System:
     def precondition(self, parts: Parts) -> Parts:
         spread, core, bias = parts
         rank = self.rank
-        out = core / (self.smooth + self.bend)
-        inner, bend = core[:rank, :rank], self.bend[:rank, :rank]
-        out[:rank, :rank] = (
-            (self.smooth[:rank, :rank].T + bend) * inner + bend * inner.T
-        ) / self.pair_sum
-        out[rank:, rank:] = 0.0
+        out = core * self.inverse
+        out[:rank, :rank] += self.across * core[:rank, :rank].T
         return (
             spread / self.spread_diagonal,
             out,
             bias if self.bias_inverse is None else self.bias_inverse @ bias,
         )
+
+
+def _single(values: Array) -> Array:
+    return np.asarray(values, dtype=np.float32)
 
 
 def _diagonal(curvature: Curvature) -> tuple[Array, Array]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import math
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -327,7 +328,8 @@ def render(found: Atlas) -> str:
         special = point.rank == 0 or point.kind == OPTIMUM
         text = point.name if special else point.text or "no two rows point one way"
         numbers = f"{point.excess:>15.3g}{point.curvature / unit:>11.3g}"
-        lines.append(f" {rank:>4}{len(ranks[rank]):>8}{numbers}   {text}"[:100])
+        start = f" {rank:>4}{len(ranks[rank]):>8}{numbers}   "
+        lines.append(start + textwrap.shorten(text, 100 - len(start), placeholder=" …"))
     lines.append(
         " curvature: smallest eigenvalue of the Hessian over √(λ_W λ_H); negative = a way out"
     )
