@@ -267,7 +267,7 @@ def test_theory_is_laid_over_a_network_without_a_fit(tmp_path: Path) -> None:
         "Theory over this network",
     ):
         assert said in page
-    assert "$" not in page.split("<main>")[1].split('class="details"')[0]
+    assert "$" not in page.split("<main ")[1].split('class="details"')[0]
     plain = found.save_html(tmp_path / "plain.html").read_text("utf-8")
     assert "scale and γ fitted" in plain and "Theory over" not in plain
 

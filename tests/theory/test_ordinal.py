@@ -221,7 +221,7 @@ def test_the_command_line_asks_for_grades(capsys, tmp_path) -> None:
     document = json.loads((tmp_path / "prediction.json").read_text("utf-8"))
     assert document == json.loads(out)
     assert document["ordinal"]["phase_threshold"] == pytest.approx(0.44692, rel=1e-5)
-    assert [path.name for path in tmp_path.iterdir()] == ["prediction.json"]
+    assert {path.name for path in tmp_path.iterdir()} == {"prediction.json", "config.toml"}
     assert OrdinalUFM((5, 20, 10, 15)).thresholds == (-8.0, -4.0, 0.0, 4.0, 8.0)
     for more, said in (
         (("--thresholds=-6,-2,x,3,6",), "is not understood"),

@@ -98,7 +98,7 @@ class Laws:
         """At the end of somebody's training: a law that breaks is worth a word."""
         reading = self.reading
         if reading is not None and reading.answer == BREAKS:
-            warnings.warn(reading.sentence, NCollapseWarning, stacklevel=3)
+            warnings.warn(reading.sentence, NCollapseWarning, stacklevel=2)
 
     # ---- going on after an interruption -------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:

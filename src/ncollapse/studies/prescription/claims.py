@@ -82,5 +82,5 @@ STUDY = Study(
         Part("network", f"{RUNS}:network", ids(NETWORK)),
     ),
     draw="ncollapse.studies.prescription.figures:draw",
-    place=55,
+    place=132,
 )
