@@ -36,7 +36,8 @@ NETWORK = (
         "Weights prescribed for the fitted τ at margin 4 restore them. Measured: their mean cosine."
     ),
     mean("prescription-predicted", "derived; τ fitted to the plain network", Bar(high=0.1))(
-        "They end at the cosine that theory predicts under these weights. Measured: absolute difference."
+        "They end at the cosine that theory predicts under these weights. Measured: absolute "
+        "difference."
     ),
     mean("prescription-adjusted", "derived: adding to logits moves no threshold", Bar(low=0.8))(
         "Logit adjustment leaves them merged. Measured: their mean cosine."
