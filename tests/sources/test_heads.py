@@ -10,9 +10,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ncollapse.sources.heads.checkpoint import Checkpoint
 from ncollapse.sources.heads.guess import candidates, find_head
 from ncollapse.sources.heads.head import stored_head
-from ncollapse.sources.heads.tensors import Checkpoint, of_state, open_checkpoint
+from ncollapse.sources.heads.opened import open_checkpoint
+from ncollapse.sources.heads.tensors import of_state
 
 
 def zeros(**shapes: tuple[int, ...]) -> dict[str, Tensor]:

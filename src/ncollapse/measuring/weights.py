@@ -19,7 +19,8 @@ from ncollapse.pairs.means import PAIR_BUDGET, Progress
 from ncollapse.record.document import Document
 from ncollapse.record.readings import HEAD, ClassRow
 from ncollapse.sources.heads.head import StoredHead, stored_head
-from ncollapse.sources.heads.tensors import of_state, open_checkpoint
+from ncollapse.sources.heads.opened import open_checkpoint
+from ncollapse.sources.heads.tensors import of_state
 
 # The task of a document of a classifier alone, and the split that its readings stand under.
 TASK, SPLIT = "weights", "weights"

@@ -10,7 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ncollapse.sources.heads.tensors import FORMS, Checkpoint, Entry, open_checkpoint
+from ncollapse.sources.heads.checkpoint import Checkpoint, Entry
+from ncollapse.sources.heads.tensors import FORMS, open_file
 
 CONFIG, INDEX = "config.json", ".index.json"
 # The usual names first, then whatever is the only one of its kind.
@@ -33,7 +34,7 @@ def open_folder(folder: Path) -> Checkpoint:
     if indexes:
         preferred = [p for p in indexes if ".safetensors" in p.name] or indexes
         return replace(_sharded(place, preferred[0]), description=name, config=config)
-    return replace(open_checkpoint(_only(place)), description=name, config=config)
+    return replace(open_file(_only(place)), description=name, config=config)
 
 
 def _revision(folder: Path) -> Path:
@@ -76,7 +77,7 @@ def _sharded(folder: Path, index: Path) -> Checkpoint:
             raise ValueError(f"{index} names {name!r}, which is no file of its folder; refused")
         if not (folder / name).is_file():
             raise ValueError(f"{folder / name} is missing, a shard that {index.name} names")
-        shards[name] = open_checkpoint(folder / name)
+        shards[name] = open_file(folder / name)
     entries: dict[str, Entry] = {}
     for tensor, shard in where.items():
         known = shards[str(shard)].entries

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ncollapse.sources.heads.tensors import Checkpoint, Entry
+from ncollapse.sources.heads.checkpoint import Checkpoint, Entry
 
 NAMES = (
     "fc", "head", "heads", "classifier", "classif", "classification_head", "cls_head", "lm_head",

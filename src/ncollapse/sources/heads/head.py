@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ncollapse.sources.heads.checkpoint import Checkpoint
 from ncollapse.sources.heads.guess import Found, find_head
-from ncollapse.sources.heads.tensors import Checkpoint
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ncollapse.sources.heads.tensors import Checkpoint, Entry
+from ncollapse.sources.heads.checkpoint import Checkpoint, Entry
 from ncollapse.sources.specs.optional import optional
 
 PRODUCTS = ("Gemm", "MatMul")

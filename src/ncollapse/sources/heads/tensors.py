@@ -1,17 +1,17 @@
-"""Tensors of a checkpoint by name and shape; a tensor is read when it is asked for, no other is."""
+"""Tensors of a file by name and shape; a tensor is read when it is asked for, no other is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
 from ncollapse.sources.features.tensors import damage
+from ncollapse.sources.heads.checkpoint import Checkpoint, Entry
+from ncollapse.sources.heads.onnx import open_onnx
 from ncollapse.sources.specs.models import read_state
 
 SAFE, PICKLED, ONNX = (".safetensors",), (".pt", ".pth", ".bin", ".ckpt"), (".onnx",)
@@ -23,47 +23,12 @@ DTYPES = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Entry:
-    """What is known of a tensor before it is read. turned: whether it is stored (dim, classes), its
-    shape here being (classes, dim)."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-    turned: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Checkpoint:
-    """Named tensors of floats. ordered: whether they stand in the order in which the model made
-    them; config: what a config.json beside them says; ends: names that a graph says make its
-    outputs."""
-
-    description: str
-    entries: Mapping[str, Entry]
-    fetch: Callable[[str], Tensor]
-    ordered: bool = False
-    config: Mapping[str, Any] = field(default_factory=dict)
-    ends: tuple[str, ...] = ()
-
-    def read(self, name: str) -> Tensor:
-        """One tensor, as (classes, dim) where it is a matrix."""
-        found = self.fetch(name)
-        return found.mT if self.entries[name].turned else found
-
-
-def open_checkpoint(source: Path | str) -> Checkpoint:
-    """The tensors of a file or folder. Of .safetensors only the header is read, of .pt and .pth
+def open_file(path: Path) -> Checkpoint:
+    """The tensors of a file. Of .safetensors only the header is read, of .pt and .pth
     (`weights_only`, mapped into memory) only what is asked for.
 
     Raises ValueError for what does not exist, is of another form, or is damaged.
     """
-    path = Path(source).expanduser()
-    if path.is_dir():
-        from ncollapse.sources.heads.folder import open_folder
-
-        return open_folder(path)
     if not path.is_file():
         raise ValueError(f"{path} does not exist; a checkpoint is needed ({FORMS})")
     suffix = path.suffix.lower()
@@ -72,8 +37,6 @@ def open_checkpoint(source: Path | str) -> Checkpoint:
     if suffix in PICKLED:
         return of_state(read_state(path, mapped=True), path.name)
     if suffix in ONNX:
-        from ncollapse.sources.heads.onnx import open_onnx
-
         return open_onnx(path)
     raise ValueError(f"{path} is of no form that is read here; one of {FORMS} is needed")
 
