@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ncollapse.record.document import Document
     from ncollapse.record.readings import Reading, Verdict
     from ncollapse.record.trace import Trace
-    from ncollapse.report.comparing.compared import compare
+    from ncollapse.report.comparing.compare import compare
     from ncollapse.sources.features.files import open_source
     from ncollapse.sources.specs.datasets import load_data
     from ncollapse.sources.specs.models import load_model
@@ -52,7 +52,7 @@ _NAMES = {
     "Verdict": "ncollapse.record.document",
     "Trace": "ncollapse.record.trace",
     "Tracker": "ncollapse.tracking.tracker",
-    "compare": "ncollapse.report.comparing.compared",
+    "compare": "ncollapse.report.comparing.compare",
     "gufm_gap": "ncollapse.measuring.gufm_gap",
     "list_metrics": "ncollapse.metrics.listing",
     "load_data": "ncollapse.sources.specs.datasets",

@@ -71,7 +71,7 @@ def compare(
     |  ncollapse compare small=runs/a large=runs/b --format markdown
     |  ncollapse compare runs/* --x config.seed --output sweep.svg
     """
-    from ncollapse.report.comparing.compared import compare as compared_runs
+    from ncollapse.report.comparing.compare import compare as compared_runs
 
     if form not in FORMATS:
         raise ValueError(f"--format {form!r} is unknown; one of {', '.join(FORMATS)} is needed")
@@ -174,7 +174,7 @@ def _two(
     if baseline == names[1]:
         left, right, names = right, left, names[::-1]
     if split is not None or layer is not None:
-        from ncollapse.report.comparing.compared import compare as compared_runs
+        from ncollapse.report.comparing.compare import compare as compared_runs
 
         # Refuses what is in neither.
         compared_runs({"a": left, "b": right}, split=split, layer=layer)
