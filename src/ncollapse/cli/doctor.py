@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ncollapse.cli.common import kept_laws, say, say_json
+from ncollapse.cli.common import say, say_json
 
 CORE = (
     "torch", "numpy", "scipy", "scikit-learn", "pandas", "matplotlib", "jinja2", "typer",
@@ -65,6 +65,7 @@ def doctor(
 
 def _laws(folder: Path, json: bool) -> None:
     """What a run kept of its laws, and exit 1 where one breaks."""
+    from ncollapse.answers.checked import kept_laws
     from ncollapse.record.run import Run
 
     laws = kept_laws(Run.read(folder).document, folder)

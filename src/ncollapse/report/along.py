@@ -7,10 +7,11 @@ from typing import Any
 from markupsafe import Markup
 
 from ncollapse.record.document import Document
+from ncollapse.record.readings import AGREES, BREAKS
 from ncollapse.record.run import Run
 from ncollapse.record.trace import Trace
 
-HOW = {"agrees": "✓", "breaks": "✗"}
+HOW = {AGREES: "✓", BREAKS: "✗"}
 
 
 def laws(document: Document) -> list[dict[str, Any]]:
