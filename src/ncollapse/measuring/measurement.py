@@ -163,7 +163,7 @@ class Measurement(Figures):
         """The terminal table, 24 lines of 80 columns at most."""
         from ncollapse.report.terminal import render
 
-        return render(self.document, self.classes)
+        return render(self.document, self.classes, trace=self.trace)
 
     def __str__(self) -> str:
         return self.summary()

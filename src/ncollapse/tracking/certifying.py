@@ -23,16 +23,15 @@ from torch import Tensor
 from ncollapse.collect.tap.taps import HEAD
 from ncollapse.downstream.views import View, Watcher
 from ncollapse.losses import NAMES, LogitLoss, Loss, named
+from ncollapse.record.trace import CERTIFIED
 from ncollapse.tasks import AUTO
 from ncollapse.theory.problems.counted import check_loss
 from ncollapse.theory.solvers.convex import one_thread
 from ncollapse.theory.subjects.floor import LossFloor
 
 CLASSES = "classification"
-# What the trace bears.
-LOSS, FLOOR, GAP = "ufm_loss", "ufm_floor", "ufm_gap"
-SPREAD, SHAPE, IDLE, TAU = "ufm_gap_spread", "ufm_gap_shape", "ufm_gap_norm", "ufm_tau"
-KEYS = (LOSS, FLOOR, GAP, SPREAD, SHAPE, IDLE, TAU)
+KEYS = CERTIFIED
+LOSS, FLOOR, GAP, SPREAD, SHAPE, IDLE, TAU = KEYS
 # Logits are formed for this many numbers at a time.
 PIECE = 2**21
 
