@@ -18,16 +18,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ncollapse.collect.tap.taps import HEAD
 from ncollapse.downstream.views import View, Watcher
-from ncollapse.losses import NAMES, LogitLoss, Loss, named
+from ncollapse.losses import NAMES, CrossEntropy, LogitLoss, Loss, named
 from ncollapse.record.trace import CERTIFIED
 from ncollapse.tasks import AUTO
-from ncollapse.theory.problems.counted import check_loss
 from ncollapse.theory.solvers.convex import one_thread
-from ncollapse.theory.subjects.floor import LossFloor
+from ncollapse.theory.subjects.floor import LossFloor, check_convex
 
 CLASSES = "classification"
 KEYS = CERTIFIED
@@ -47,31 +46,41 @@ class Certify:
     ufm_gap_shape and ufm_gap_norm (see above). ufm_tau: the fitted τ = √(N λ_W λ_H), at which the
     global optimum has these norms; (L - floor) is the gap of the objective with that decay too.
 
-    loss: "ce", "mse", another name of `ncollapse.losses`, or a loss of it, as in training. Counts
-    are those of the split that is looked at. Null where features are not finite.
+    loss: that of training: `nn.CrossEntropyLoss`, a loss of `ncollapse.losses`, or a name of one
+    ("ce", "mse", …). Counts are those of the split that is looked at. Null where features are not
+    finite.
 
     >>> tracker = nc.Tracker(model, train=…, certify=True)                     # doctest: +SKIP
 
     Raises ValueError for losses without theory or that are not convex; in `read` for labels that
-    are no classes and classes without a sample. Source: derived here.
+    are no classes of the head and classes without a sample. Source: derived here.
     """
 
     reads_logits = False
+    of_classes = True
 
     def __init__(self, loss: Any = "ce") -> None:
         if isinstance(loss, str) and loss not in NAMES:
             raise ValueError(
                 f"certify={loss!r} is no loss that theory knows; {', '.join(NAMES)} are"
             )
-        if not isinstance(loss, str | Loss):
+        if not isinstance(loss, str | Loss | nn.CrossEntropyLoss):
             raise ValueError(
-                f"theory does not predict for certify={type(loss).__name__}; True, a name or a "
-                "loss of ncollapse.losses is needed"
+                f"certify={_named(loss)} is no loss that theory knows; pass True for cross-entropy,"
+                " your nn.CrossEntropyLoss, a name ('mse' for squared errors of one-hot labels; "
+                f"{', '.join(NAMES)}) or a loss of ncollapse.losses"
             )
-        if not isinstance(loss, str):
-            check_loss(loss, len(loss.weight) if loss.weight is not None else 2)
         self.loss = loss
+        trial = self._given(None)
+        each = (getattr(trial, name, None) for name in ("weight", "scale", "shift"))
+        check_convex(trial, max([2, *(len(one) for one in each if one is not None)]))
         self._floors: dict[tuple[tuple[int, ...], bool], tuple[LogitLoss, LossFloor]] = {}
+
+    def _given(self, counts: tuple[int, ...] | None) -> Loss:
+        """The loss of these counts; None: of any, to look at."""
+        if isinstance(self.loss, str):
+            return named(self.loss, counts or (1, 1))
+        return self.loss if isinstance(self.loss, Loss) else _of_torch(self.loss, counts)
 
     def read(self, view: View) -> dict[str, float | None]:
         """KEYS of the head; nothing for other layers."""
@@ -79,6 +88,14 @@ class Certify:
             return {}
         if view.weight is None:
             raise ValueError("certify needs the head's weight, and no head is read; pass head=…")
+        largest, rows = int(view.labels.max()), len(view.weight)
+        if largest >= rows:
+            one = ", as of ordered grades or a regression" if rows == 1 else ""
+            raise ValueError(
+                f"certify needs a row of the head for every class; split {view.split!r} has class "
+                f"{largest} and the head {rows} row{'s' * (rows != 1)}{one}: leave certify out, or "
+                "pass head=…"
+            )
         W = view.weight.detach().double().cpu()
         b = None if view.bias is None else view.bias.detach().double().cpu()
         counts = torch.bincount(view.labels.cpu(), minlength=len(W))
@@ -94,12 +111,37 @@ class Certify:
             if 0 in counts:
                 raise ValueError(
                     f"certify needs every class, and class {counts.index(0)} has no sample in "
-                    f"split {split!r}"
+                    f"split {split!r}; pass samples of all {len(counts)} classes, or leave the "
+                    "split out"
                 )
-            given = named(self.loss, counts) if isinstance(self.loss, str) else self.loss
+            given = self._given(counts)
             found = LossFloor(counts, given, bias=bias)
-            self._floors[counts, bias] = check_loss(given, len(counts)), found
+            self._floors[counts, bias] = check_convex(given, len(counts)), found
         return self._floors[counts, bias]
+
+
+def _of_torch(module: nn.CrossEntropyLoss, counts: tuple[int, ...] | None) -> CrossEntropy:
+    """torch's cross-entropy as it averages over samples of these counts, whatever its reduction."""
+    if module.weight is None:
+        return CrossEntropy(module.label_smoothing)
+    if module.label_smoothing:
+        raise ValueError(
+            "torch's cross-entropy with weight and label_smoothing weighs smoothed labels class by "
+            "class, which theory does not know; certify knows each of the two alone"
+        )
+    weight = module.weight.detach().double().cpu()
+    if counts is not None and len(counts) == len(weight):
+        # torch divides by the weights of the samples, theory by their number.
+        each = torch.tensor(counts, dtype=torch.float64)
+        weight = weight * each.sum() / (weight @ each)
+    return CrossEntropy(weight=tuple(weight.tolist()))
+
+
+def _named(loss: Any) -> str:
+    """What was passed, as its owner writes it."""
+    if isinstance(loss, int | float):
+        return repr(loss)
+    return str(getattr(loss, "__name__", type(loss).__name__))
 
 
 def _read(
@@ -175,7 +217,7 @@ def with_certificate(
 
     Raises ValueError where there are no samples, no head or no classes to certify.
     """
-    if certify is False:
+    if certify is False or certify is None:
         return tuple(watch)
     if alone:
         raise ValueError("certify needs samples to look at; pass train=…")

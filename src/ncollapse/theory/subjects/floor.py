@@ -33,7 +33,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ncollapse.losses import Loss
+from ncollapse.losses import LogitLoss, Loss
 from ncollapse.theory.problems.counted import check_loss
 from ncollapse.theory.solvers.coarse import MANY, coarse_start
 from ncollapse.theory.solvers.convex import minimize, one_thread
@@ -69,6 +69,18 @@ class _Known:
     point: Point
 
 
+def check_convex(loss: Loss, num_classes: int) -> LogitLoss:
+    """The loss, if it has a floor. Raises ValueError as `check_loss` does, and for one that is not
+    convex in the logits."""
+    known = check_loss(loss, num_classes)
+    if not known.convex:
+        raise ValueError(
+            f"{known.name} is not convex, and no floor of a loss is known for it; certify "
+            "cross-entropy (smoothed, weighted, adjusted) or squared errors"
+        )
+    return known
+
+
 class LossFloor:
     """φ of class counts, a convex loss of logits and a head with or without a bias.
 
@@ -77,12 +89,7 @@ class LossFloor:
     """
 
     def __init__(self, counts: Sequence[int], loss: Loss, *, bias: bool = True) -> None:
-        known = check_loss(loss, len(counts))
-        if not known.convex:
-            raise ValueError(
-                f"{known.name} is not convex, and no floor of a loss is known for it; certify "
-                "cross-entropy (smoothed, weighted, adjusted) or squared errors"
-            )
+        known = check_convex(loss, len(counts))
         empty = [k for k, count in enumerate(counts) if not count > 0]
         if empty:
             raise ValueError(f"class {empty[0]} has no sample; every class needs one for a floor")
