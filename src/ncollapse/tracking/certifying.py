@@ -33,6 +33,7 @@ KEYS = CERTIFIED
 LOSS, FLOOR, GAP, SPREAD, SHAPE, IDLE, TAU = KEYS
 # Logits are formed for this many numbers at a time.
 PIECE = 2**21
+Sums = tuple[float, float, Tensor]
 
 
 class Certify:
@@ -96,12 +97,9 @@ class Certify:
                 f"{largest} and the head {rows} row{'s' * (rows != 1)}{one}: leave certify out, or "
                 "pass head=…"
             )
-        W = view.weight.detach().double().cpu()
-        b = None if view.bias is None else view.bias.detach().double().cpu()
-        counts = torch.bincount(view.labels.cpu(), minlength=len(W))
-        loss, floor = self._floor(view.split, tuple(counts.tolist()), b is not None)
-        with one_thread():
-            return _read(view.features, view.labels.cpu(), W, b, counts.double(), loss, floor)
+        counts = torch.bincount(view.labels.cpu(), minlength=rows)
+        loss, floor = self._floor(view.split, tuple(counts.tolist()), view.bias is not None)
+        return _told(view, summed(view, loss), counts.double(), loss, floor)
 
     def _floor(
         self, split: str, counts: tuple[int, ...], bias: bool
@@ -144,25 +142,41 @@ def _named(loss: Any) -> str:
     return str(getattr(loss, "__name__", type(loss).__name__))
 
 
-def _read(
-    features: Tensor,
-    labels: Tensor,
-    W: Tensor,
-    b: Tensor | None,
-    counts: Tensor,
-    loss: LogitLoss,
-    floor: LossFloor,
-) -> dict[str, float | None]:
+def summed(view: View, loss: LogitLoss) -> Sums:
+    """Σ ℓ, Σ ‖h‖² and the sums of features by class (classes, dim).
+
+    Logits are the one product that costs: on a CPU it is made in the dtype of the features, whose
+    rounding is that of the network's own logits, and on a CUDA device, where the head is, in double
+    precision. All that follows is in double precision.
+    """
+    assert view.weight is not None
+    device = view.weight.device if view.weight.is_cuda else torch.device("cpu")
+    exact = view.weight.is_cuda or torch.get_float32_matmul_precision() != "highest"
+    kind = torch.float64 if exact or view.features.dtype == torch.float64 else torch.float32
+    W = view.weight.detach().to(device, kind)
+    b = None if view.bias is None else view.bias.detach().to(device, torch.float64)
     total, square = 0.0, 0.0
-    sums = torch.zeros(len(W), W.shape[1], dtype=torch.float64)
+    sums = torch.zeros(W.shape, dtype=torch.float64)
     piece = max(1, PIECE // max(W.shape))
-    for start in range(0, len(labels), piece):
-        rows = features[start : start + piece].cpu().double()
-        mine = labels[start : start + piece]
-        logits = rows @ W.T if b is None else torch.addmm(b, rows, W.T)
-        total += float(loss(logits, mine).sum())
-        square += float(rows.square().sum())
-        sums.index_add_(0, mine, rows)
+    for start in range(0, len(view.labels), piece):
+        rows = view.features[start : start + piece]
+        mine = view.labels[start : start + piece].to(device)
+        logits = (rows.to(device, kind) @ W.T).double()
+        total += float(loss(logits if b is None else logits.add_(b), mine).sum())
+        doubled = rows.cpu().double()
+        square += float(doubled.square().sum())
+        sums.index_add_(0, mine.cpu(), doubled)
+    return total, square, sums
+
+
+def _told(
+    view: View, found: Sums, counts: Tensor, loss: LogitLoss, floor: LossFloor
+) -> dict[str, float | None]:
+    """KEYS of a head, of the sums over its samples."""
+    assert view.weight is not None
+    total, square, sums = found
+    W = view.weight.detach().double().cpu()
+    b = None if view.bias is None else view.bias.detach().double().cpu()
     number = float(counts.sum())
     L, size = total / number, float(W.norm()) * math.sqrt(square / number)
     if not (math.isfinite(L) and math.isfinite(size)):
@@ -171,9 +185,11 @@ def _read(
     Z = W @ means.T
     Z = Z if b is None else Z + b[:, None]
     at_means = float((loss(Z.T, torch.arange(len(W))) * counts).sum()) / number
-    shown = min(_nuclear(W, means, (counts / number).sqrt(), b is not None, loss.softmax), size)
-    whole = floor.at(size)
-    shape = floor.at(shown)
+    with one_thread():
+        shown = _nuclear(W, means, (counts / number).sqrt(), b is not None, loss.softmax)
+        shown = min(shown, size)
+        for one in (size, shown):
+            floor.at(one, beside=L)
     # Bounds of all lines that are known by now, so that parts do not fall below 0.
     least, best = min(floor.lower(size), L), min(floor.lower(shown), at_means)
     share = 1 / L if L > 0 else 0.0
@@ -184,7 +200,7 @@ def _read(
         SPREAD: max(L - at_means, 0.0) * share,
         SHAPE: max(min(at_means, L) - best, 0.0) * share,
         IDLE: max(best - least, 0.0) * share,
-        TAU: (whole if least > 0 else shape).tau or None,
+        TAU: floor.fitted(size) or None,
     }
 
 
