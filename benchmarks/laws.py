@@ -6,16 +6,22 @@ from collections.abc import Callable
 from statistics import median
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.common import Options, Row, interleaved, median_ratio, wall
+from ncollapse.downstream.views import View
+from ncollapse.losses import CrossEntropy
 from ncollapse.sources.specs.models import load_model
+from ncollapse.tracking import certifying
+from ncollapse.tracking.certifying import Certify
 from ncollapse.tracking.head_law import HeadSum
 from ncollapse.tracking.head_path import CHUNK
 
 SIDE, REPEATS = 32, 41
 # Steps and hooks are timed this many at once: a hook alone is below what a clock tells.
 MANY = 4 * CHUNK
+# Samples of the pass of a look that is timed.
+PASSED = 20_000
 
 
 def run(options: Options) -> list[Row]:
@@ -26,6 +32,8 @@ def run(options: Options) -> list[Row]:
         *_law("small CNN, batch 128, K=10", small, 128),
         *_law("ResNet-18, batch 32, K=10", large, 32),
         *_law("ResNet-18, batch 32, K=1000", wide, 32),
+        *_certified("ResNet-18, 64 x 64", wide, 512, 32, 64),
+        *_certified("small CNN, 32 x 32", _small(1000).train(), 64, 128, 32),
     ]
 
 
@@ -74,6 +82,69 @@ def _law(what: str, model: nn.Module, batch: int) -> list[Row]:
         Row("laws", f"{what}: training step", 1e3 * median(times["step"]), "ms"),
         Row("laws", f"{what}: the law alone", 1e6 * median(times["hooks"]) / MANY, "us"),
     ]
+
+
+def _certified(what: str, model: nn.Module, dim: int, batch: int, side: int) -> list[Row]:
+    """A look of `certify` over all training samples, over the epoch that it follows.
+
+    Nothing of either is long enough to be measured whole: the epoch is its number of training
+    steps (forward, backward, SGD; no loading of images), and the look its pass over features, by
+    the sample, with the singular values and solutions of a first look at these counts, later ones
+    being cheaper. Steps and looks are timed in turn.
+    """
+    generator = torch.Generator().manual_seed(0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+    images = torch.randn(batch, 3, side, side, generator=generator)
+    targets = torch.arange(batch)
+
+    def train() -> None:
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(images), targets).backward()
+        optimizer.step()
+
+    # Class means that the head points to, half of the way to collapse.
+    means = torch.randn(1000, dim, generator=generator)
+    labels = torch.arange(PASSED) % 1000
+    features = means[labels] + torch.randn(PASSED, dim, generator=generator)
+    weight, loss = 6 * means / dim, CrossEntropy()
+    view = View("train", "head", features, labels, None, weight, torch.zeros(1000))
+    seen = certifying.summed(view, loss)
+    rows = []
+    for name, counts in _counts().items():
+        number = float(counts.sum())
+        share = number / PASSED
+        sums = seen[0] * share, seen[1] * share, seen[2] * (1000 / PASSED) * counts[:, None]
+
+        def first(counts: Tensor = counts, sums: certifying.Sums = sums) -> None:
+            known, floor = Certify()._floor("train", tuple(counts.long().tolist()), True)
+            certifying._told(view, sums, counts, known, floor)
+
+        times = interleaved(
+            {"step": train, "pass": lambda: certifying.summed(view, loss), "first": first},
+            repeats=max(3, min(9, int(4 / wall(train)))),
+        )
+        steps, passes = number / batch, number / PASSED
+        epoch, look = steps * median(times["step"]), passes * median(times["pass"])
+        bar = 1.0 if "ResNet" in what else None
+        said = f"certify, {what}, K=1000, {name}"
+        whole = 100 * (look + median(times["first"])) / epoch
+        rows.append(Row("laws", f"{said}: of an epoch", whole, "%", bar))
+        rows.append(Row("laws", f"{said}: first solutions", median(times["first"]), "s"))
+        rows.append(Row("laws", f"{said}: pass, a sample", 1e6 * look / number, "us"))
+        rows.append(Row("laws", f"{said}: step, a sample", 1e6 * epoch / number, "us"))
+    return rows
+
+
+def _counts() -> dict[str, Tensor]:
+    """1,000 classes: alike; most alike, as in ImageNet; and from 1,280 to 5 samples."""
+    order = torch.arange(1000, dtype=torch.float64)
+    most = torch.where(order < 895, 1300, 732 + (568 * (order - 895) / 105).round())
+    tail = (1280 * (5 / 1280) ** (order / 999)).round()
+    return {
+        "balanced": torch.full((1000,), 1281.0).double(),
+        "as ImageNet": most,
+        "long tail": tail,
+    }
 
 
 def _repeats(train: Callable[[], None]) -> int:

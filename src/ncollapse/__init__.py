@@ -8,17 +8,19 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ncollapse.errors import NCollapseWarning
+from ncollapse.errors import CheckError, NCollapseWarning
 from ncollapse.moved import install
 
 install()
 
 if TYPE_CHECKING:
     from ncollapse import control, losses, studies, theory
+    from ncollapse.answers.checked import check_laws
     from ncollapse.collect.statistics.classes import ClassMoments
     from ncollapse.downstream.unlearning import measure_unlearning
     from ncollapse.geometry import Geometry
     from ncollapse.measuring.attacked import measure_attack
+    from ncollapse.measuring.checking import check_model
     from ncollapse.measuring.gufm_gap import gufm_gap
     from ncollapse.measuring.kernel import measure_kernel
     from ncollapse.measuring.measure import measure, measure_features, measure_source
@@ -52,6 +54,8 @@ _NAMES = {
     "Verdict": "ncollapse.record.document",
     "Trace": "ncollapse.record.trace",
     "Tracker": "ncollapse.tracking.tracker",
+    "check_laws": "ncollapse.answers.checked",
+    "check_model": "ncollapse.measuring.checking",
     "compare": "ncollapse.report.comparing.compare",
     "gufm_gap": "ncollapse.measuring.gufm_gap",
     "list_metrics": "ncollapse.metrics.listing",
@@ -75,6 +79,7 @@ _NAMES = {
 _MODULES = ("control", "losses", "studies", "theory")
 
 __all__ = [
+    "CheckError",
     "ClassMoments",
     "Document",
     "Geometry",
@@ -86,6 +91,8 @@ __all__ = [
     "Trace",
     "Tracker",
     "Verdict",
+    "check_laws",
+    "check_model",
     "compare",
     "control",
     "gufm_gap",

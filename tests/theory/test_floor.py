@@ -90,3 +90,25 @@ def test_what_has_no_floor_is_refused() -> None:
     with pytest.raises(ValueError, match="no number"):
         LossFloor(COUNTS, CrossEntropy()).at(-1.0)
     assert LossFloor((5,) * 4, CrossEntropy()).at(0.0).lower == pytest.approx(math.log(4))
+
+
+def test_what_is_nothing_beside_a_loss_takes_no_solution() -> None:
+    """The tolerance is of the loss that the floor is compared with; bounds hold as ever, and the
+    fitted τ is that of the curve."""
+    exact = LossFloor(COUNTS, CrossEntropy())
+    size = 60.0
+    whole = exact.at(size, 1e-8)
+    loose = LossFloor(COUNTS, CrossEntropy())
+    found = loose.at(size, 1e-4, beside=1.0)
+    assert 0 < loose.solved < exact.solved
+    assert found.lower <= whole.upper and whole.lower <= found.upper <= found.lower + 1e-4
+    before = loose.solved
+    loose.at(2 * size, 1e-4, beside=1.0)
+    assert loose.solved == before
+    # A loss that is below φ changes nothing.
+    low = LossFloor(COUNTS, CrossEntropy()).at(2.0, 1e-6, beside=1e-9)
+    assert low.upper - low.lower <= 1e-6 * low.upper
+    assert exact.fitted(2.0) == pytest.approx(low.tau, rel=0.5)
+    sizes = [0.5, 1.0, 2.0, 10.0, 30.0, size]
+    taus = [exact.fitted(one) for one in sizes]
+    assert all(a > b > 0 for a, b in pairwise(taus)) and exact.fitted(5 * size) == 0

@@ -77,10 +77,10 @@ def test_scale_of_head_against_features_moves_nothing() -> None:
     assert list(one.values()) == pytest.approx(list(turned.values()), rel=1e-3, abs=1e-9)
 
 
-def net() -> nn.Sequential:
+def net(classes: int = 3) -> nn.Sequential:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 3))
+        return nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, classes))
 
 
 def test_a_tracker_writes_it_to_the_trace(tmp_path: Path) -> None:
@@ -117,9 +117,74 @@ def test_what_cannot_be_certified_is_said_before_training() -> None:
             nc.Tracker(net(), certify=True, **wrong)
     with pytest.raises(ValueError, match="no loss that theory knows"):
         nc.Tracker(net(), certify="hinge", **data)
-    with pytest.raises(ValueError, match="theory does not predict"):
-        nc.Tracker(net(), certify=nn.CrossEntropyLoss(), **data)
-    with pytest.raises(ValueError, match="not convex"):
-        nc.Tracker(net(), certify=Focal(2.0), **data).probe()
-    with pytest.raises(ValueError, match="class 2 has no sample"):
+    for other in (nn.MSELoss(), nn.functional.cross_entropy, 0.1):
+        said = "no loss that theory knows; pass True for cross-entropy, your nn.CrossEntropyLoss"
+        with pytest.raises(ValueError, match=said):
+            nc.Tracker(net(), certify=other, **data)
+    for other in (Focal(2.0), "focal"):
+        with pytest.raises(ValueError, match="not convex"):
+            nc.Tracker(net(), certify=other, **data)
+    both = nn.CrossEntropyLoss(torch.ones(3), label_smoothing=0.1)
+    with pytest.raises(ValueError, match="certify knows each of the two alone"):
+        nc.Tracker(net(), certify=both, **data)
+    few = nc.Tracker(net(), train=(X, LABELS), certify=CrossEntropy(weight=(1.0, 2.0)))
+    with pytest.raises(ValueError, match="weight has 2 entries and there are 3 classes"):
+        few.probe()
+    with pytest.raises(ValueError, match="class 2 has no sample in split 'train'; pass samples"):
         nc.Tracker(net(), train=(X[:65], LABELS[:65]), certify=True).probe()
+
+
+def test_labels_that_are_no_classes_are_told_as_what_they_are() -> None:
+    X, Y = draw(75, 6).float(), draw(75, 3, seed=1).float()
+    for targets in (Y, Y[:, :1], Y[:, 0]):
+        width = targets.shape[1] if targets.dim() == 2 else 1
+        said = (
+            "targets are numbers .torch.float32., as of a regression, and certify knows losses of c"
+        )
+        with pytest.raises(ValueError, match=f"{said}.* pass task='regression'"):
+            nc.Tracker(net(width), train=(X, targets), certify=True).probe()
+        nc.Tracker(net(width), train=(X, targets), task="regression").probe()
+    with pytest.raises(ValueError, match="a sample has several labels, and certify knows losses"):
+        nc.Tracker(net(), train=(X, (Y > 0).float()), certify=True).probe()
+    with pytest.raises(ValueError, match="class 2 and the head 1 row, as of ordered grades"):
+        Certify().read(view(draw(1, 5), draw(75, 5)))
+    with pytest.raises(ValueError, match="class 2 and the head 2 rows: leave"):
+        Certify().read(view(draw(2, 5), draw(75, 5)))
+
+
+@pytest.mark.parametrize(
+    "criterion",
+    [
+        nn.CrossEntropyLoss(),
+        nn.CrossEntropyLoss(label_smoothing=0.1),
+        nn.CrossEntropyLoss(torch.tensor([1.0, 3.0, 9.0])),
+    ],
+    ids=["plain", "smoothed", "weighted"],
+)
+def test_the_criterion_of_training_is_taken_as_it_is(criterion: nn.CrossEntropyLoss) -> None:
+    """The loss is that of torch to rounding, and its floor that of `predict` at the fitted τ."""
+    W, b, H = 0.3 * draw(3, 5), draw(3, seed=2), draw(75, 5, seed=1)
+    found = Certify(criterion).read(view(W, H, b))
+    weight = None if criterion.weight is None else criterion.weight.double()
+    smoothing = criterion.label_smoothing
+    theirs = nn.functional.cross_entropy(H @ W.T + b, LABELS, weight, label_smoothing=smoothing)
+    assert found["ufm_loss"] == pytest.approx(float(theirs), rel=1e-12)
+    size = float(W.norm()) * math.sqrt(float(H.square().sum()) / 75)
+    scaled = None if weight is None else 75 * weight / (weight[LABELS].sum())
+    decay = found["ufm_tau"] / math.sqrt(75)
+    best = nc.predict(
+        COUNTS,
+        loss=CrossEntropy(smoothing, None if scaled is None else tuple(scaled.tolist())),
+        weight_decay=decay,
+        feature_decay=decay,
+    )
+    line = best.certificate.lower_bound - found["ufm_tau"] * size
+    assert found["ufm_floor"] == pytest.approx(line, abs=1e-4 * float(theirs))
+
+
+def test_features_of_single_precision_lose_nothing_that_is_told() -> None:
+    """Logits are then made in single precision, as the network makes its own."""
+    W, b, H = 0.3 * draw(3, 5), draw(3, seed=2), draw(3, 5)[LABELS] + draw(75, 5, seed=1)
+    exact = Certify().read(view(W, H.float().double(), b))
+    quick = Certify().read(view(W, H.float(), b))
+    assert list(exact.values()) == pytest.approx(list(quick.values()), rel=1e-4, abs=1e-9)

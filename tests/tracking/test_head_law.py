@@ -12,8 +12,10 @@ from torch.nn import functional
 
 import ncollapse as nc
 from ncollapse.cli import main
+from ncollapse.record.readings import AGREES, BREAKS
+from ncollapse.record.readings import NO_LAW as NONE
 from ncollapse.theory.subjects.head_sum import Rule
-from ncollapse.tracking.head_breaks import AGREES, BREAKS, NONE, LawReading
+from ncollapse.tracking.head_breaks import LawReading
 from ncollapse.tracking.head_law import HeadSum
 
 SGD = torch.optim.SGD

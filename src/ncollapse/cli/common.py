@@ -11,16 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import typer
 
 from ncollapse.cli.characters import escaped
 from ncollapse.cli.ranks import speaks
 from ncollapse.record.lock import alone
-
-if TYPE_CHECKING:
-    from ncollapse.record.document import Document
 
 UNITS = {"": 1.0, "B": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 HANDLER = "ncollapse command line"
@@ -51,17 +47,6 @@ def note(text: str) -> None:
     """Everything else goes to stderr; under torchrun from one process only."""
     if speaks():
         typer.echo(text, err=True)
-
-
-def kept_laws(document: Document, place: Path) -> list[dict[str, Any]]:
-    """The laws that a training run was held against. Raises ValueError where there are none."""
-    laws = document.config.get("laws")
-    if not isinstance(laws, list) or not laws:
-        raise ValueError(
-            f"{place} keeps no laws of its training; pass optimizer=… to nc.Tracker and save what "
-            "tracker.finish() returns"
-        )
-    return laws
 
 
 def parse_size(text: str) -> float:

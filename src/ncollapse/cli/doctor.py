@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ncollapse.cli.common import kept_laws, say, say_json
+from ncollapse.cli.common import say, say_json
 
 CORE = (
     "torch", "numpy", "scipy", "scikit-learn", "pandas", "matplotlib", "jinja2", "typer",
@@ -64,17 +64,25 @@ def doctor(
 
 
 def _laws(folder: Path, json: bool) -> None:
-    """What a run kept of its laws, and exit 1 where one breaks."""
+    """What a run kept of its laws and of its certified floor, and exit 1 where a law breaks."""
+    from ncollapse.answers.checked import kept_laws
     from ncollapse.record.run import Run
+    from ncollapse.report.certified import certified
 
-    laws = kept_laws(Run.read(folder).document, folder)
+    run = Run.read(folder)
+    floors = certified(run.trace, run.split)
+    laws = [] if floors and "laws" not in run.document.config else kept_laws(run.document, folder)
     if json:
-        say_json(jsonlib.dumps({"laws": laws}, indent=2))
+        data: dict[str, Any] = {"laws": laws}
+        data |= {"certified": {one.split: one.to_dict() for one in floors}} if floors else {}
+        say_json(jsonlib.dumps(data, indent=2))
     else:
         for law in laws:
             say(str(law["sentence"]))
             for note in law["notes"]:
                 say(f"note: {note}")
+        for one in floors:
+            say(one.sentence)
     if any(law["answer"] == "breaks" for law in laws):
         raise typer.Exit(1)
 

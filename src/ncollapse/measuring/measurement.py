@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -163,7 +163,7 @@ class Measurement(Figures):
         """The terminal table, 24 lines of 80 columns at most."""
         from ncollapse.report.terminal import render
 
-        return render(self.document, self.classes)
+        return render(self.document, self.classes, trace=self.trace)
 
     def __str__(self) -> str:
         return self.summary()
@@ -202,6 +202,34 @@ class Measurement(Figures):
         found: dict[str, Any] = {"document": self.document, "trace": self.trace, **run.geometry}
         found["classes"] = [self.classes[i] for i, place in enumerate(rows) if place == at]
         return {name: value for name, value in found.items() if value is not None}
+
+    def check(
+        self,
+        *,
+        maximum: Mapping[str, float] | None = None,
+        minimum: Mapping[str, float] | None = None,
+        answers: Mapping[str, str | Sequence[str]] | None = None,
+        laws: Any = None,
+        split: str | None = None,
+        layer: str | None = None,
+    ) -> None:
+        """Assert what is asked of this measurement, as `ncollapse check` does; see
+        `nc.check_model`, which measures first.
+
+        >>> nc.Measurement.load("runs/night").check(maximum={"nc1_fisher": 0.1})   # doctest: +SKIP
+
+        Raises CheckError, an AssertionError, that says what does not hold; ValueError for what
+        cannot be asked.
+        """
+        __tracebackhide__ = True
+        from ncollapse.answers.checked import checked, laws_of
+
+        wanted = {k: (v,) if isinstance(v, str) else tuple(v) for k, v in (answers or {}).items()}
+        asked: dict[str, Any] = {"maximum": maximum, "minimum": minimum, "answers": wanted.items()}
+        asked["laws"] = () if laws is None else laws_of(self if laws is True else laws)
+        what = f"this measurement of {self.document.source}"
+        found = checked(self.document, what, split=split, layer=layer, **asked)
+        found.enforce("checks", what)
 
     def compare(self, other: Measurement | Geometry | Prediction) -> Comparison:
         """Against another measurement (readings and geometry), a geometry (distance), or a

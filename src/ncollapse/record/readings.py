@@ -12,6 +12,8 @@ from ncollapse.record.checks import number, numbers, record, records, text, whol
 # The layer of the features that enter the classifier.
 HEAD = "head"
 ANSWERS = ("yes", "partly", "no", "cannot tell", "not measured")
+# What came of a law of training.
+AGREES, BREAKS, NO_LAW = "agrees", "breaks", "does not apply"
 
 
 @dataclass(frozen=True)

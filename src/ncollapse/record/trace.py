@@ -23,6 +23,12 @@ DIAL = "dial"
 TARGET, WEIGHT, SATURATED = "target", "weight", "saturated"
 # Before the number of a class whose effective rank a row tells.
 CLASS_RANK = "class_rank:"
+# What certifying writes: the loss, its floor, the share above it, its parts (spread within classes,
+# shape of the class means, norm that makes no logits), and the fitted τ.
+CERTIFIED = (
+    "ufm_loss", "ufm_floor", "ufm_gap", "ufm_gap_spread", "ufm_gap_shape", "ufm_gap_norm",
+    "ufm_tau",
+)  # fmt: skip
 TAIL = 4096
 
 

@@ -7,10 +7,12 @@ from typing import Any
 from markupsafe import Markup
 
 from ncollapse.record.document import Document
+from ncollapse.record.readings import AGREES, BREAKS
 from ncollapse.record.run import Run
 from ncollapse.record.trace import Trace
+from ncollapse.report.certified import certified
 
-HOW = {"agrees": "✓", "breaks": "✗"}
+HOW = {AGREES: "✓", BREAKS: "✗"}
 
 
 def laws(document: Document) -> list[dict[str, Any]]:
@@ -26,6 +28,19 @@ def laws(document: Document) -> list[dict[str, Any]]:
         for law in (kept if isinstance(kept, list) else ())
         if isinstance(law, dict)
     ]
+
+
+def floors(run: Run) -> dict[str, Any] | None:
+    """The loss over its certified floor along training: sentences and curves; None where nothing
+    was certified."""
+    from ncollapse.report import plots
+
+    found = certified(run.trace, run.split)
+    if not found:
+        return None
+    svg = plots.certified_curves(found)
+    said = [one.sentence for one in found]
+    return {"figure": None if svg is None else Markup(svg), "sentences": said}
 
 
 def watchers(trace: Trace | None, layer: str) -> dict[str, Any] | None:

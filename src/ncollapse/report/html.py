@@ -76,6 +76,7 @@ def render_page(
         "downstream": [{**one, "rows": table(one)} for one in document.downstream.values()],
         "dial": _dial(run.trace),
         "laws": along.laws(document),
+        "floors": along.floors(run),
         "watched": along.watchers(run.trace, document.layer),
         "spread": along.spread(run),
         "attack": attacks.section(run),

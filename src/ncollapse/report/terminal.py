@@ -12,9 +12,11 @@ from ncollapse.metrics.depth import depth_of
 from ncollapse.record.document import COUNTED, Document
 from ncollapse.record.readings import HEAD, ClassRow, Reading
 from ncollapse.record.trace import Trace
+from ncollapse.report.along import laws
+from ncollapse.report.certified import certified
 from ncollapse.report.comparing.difference import difference
+from ncollapse.report.spark import sparkline
 
-BARS = "▁▂▃▄▅▆▇█"
 # Of the readings that are shown by layer, so many fit beside each other for one and two splits.
 LAYER_COLUMNS = {1: 6, 2: 3}
 
@@ -25,8 +27,10 @@ def render(
     *,
     width: int = 80,
     seconds: float | None = None,
+    trace: Trace | None = None,
 ) -> str:
-    """The table as plain text: at most 24 lines of `width` columns."""
+    """The table as plain text: at most 24 lines of `width` columns. trace: readings along training,
+    of which the loss over its certified floor is told."""
     if document.task == "weights":
         from ncollapse.report.weights import render_weights
 
@@ -64,7 +68,7 @@ def render(
         made = verdict.id.partition(":")[2] in hidden
         if verdict.answer != "not measured" and not made:
             lines.append(_fit(f" {verdict.question:<52}{verdict.answer}", width))
-    lines += [_fit(line, width) for line in _closing(document, classes, seconds)]
+    lines += [_fit(line, width) for line in _closing(document, classes, seconds, trace)]
     return "\n".join(lines[:24])
 
 
@@ -99,8 +103,12 @@ def _data_line(document: Document) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def _closing(document: Document, classes: Sequence[ClassRow], seconds: float | None) -> list[str]:
+def _closing(
+    document: Document, classes: Sequence[ClassRow], seconds: float | None, trace: Trace | None
+) -> list[str]:
     lines = []
+    lines += [f" {law['mark']} {law['sentence']}." for law in laws(document)]
+    lines += [f" {one.line}." for one in certified(trace, document.reference, 1)]
     worst = _loosest(document, classes)
     if worst is not None:
         lines.append(
@@ -318,11 +326,3 @@ def render_trace(
         if len(values) > 1:
             lines.append(_fit(f"{key:>24} {sparkline(values)}", width))
     return "\n".join(lines)
-
-
-def sparkline(values: Sequence[float]) -> str:
-    """Bars between the smallest and the largest value."""
-    low, high = min(values), max(values)
-    if high == low:
-        return BARS[0] * len(values)
-    return "".join(BARS[round((v - low) / (high - low) * (len(BARS) - 1))] for v in values)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ncollapse.record.readings import AGREES, BREAKS, NO_LAW
 from ncollapse.tracking.head_rules import NoLaw
 
-AGREES, BREAKS, NONE = "agrees", "breaks", "does not apply"
 # Deviations up to so many units of the weights' rounding are rounding: measured, up to 50.
 ROUNDING = 1000
 # Weights whose rounding comes to more than this say nothing.
@@ -104,7 +104,7 @@ def told(seen: Seen) -> LawReading:
     lasting = _lasting(seen)
     if none is not None and not lasting:
         said = f"the law of the classifier's sum does not apply: {none.why}"
-        return LawReading(NONE, seen.error, seen.steps, (none.name,), tuple(notes), said)
+        return LawReading(NO_LAW, seen.error, seen.steps, (none.name,), tuple(notes), said)
     if none is not None or seen.error is None:
         reasons = lasting | ({} if none is None else {none.name: none.why})
         said = f"the classifier's sum cannot be followed through: {'; '.join(reasons.values())}"
@@ -113,11 +113,11 @@ def told(seen: Seen) -> LawReading:
     size = f"{seen.error:.0e} over {seen.steps} steps"
     if list(reasons) == ["step"] and not seen.finite:
         said = "the law of the classifier's sum cannot be told: its weights left what numbers hold"
-        return LawReading(NONE, seen.error, seen.steps, ("diverged",), tuple(notes), said)
+        return LawReading(NO_LAW, seen.error, seen.steps, ("diverged",), tuple(notes), said)
     if list(reasons) == ["precision"]:
         said = f"the law of the classifier's sum cannot be told to better than {size}: "
         said += reasons["precision"]
-        return LawReading(NONE, seen.error, seen.steps, tuple(reasons), tuple(notes), said)
+        return LawReading(NO_LAW, seen.error, seen.steps, tuple(reasons), tuple(notes), said)
     if not reasons:
         said = f"the classifier's sum follows the law to {size}"
         return LawReading(AGREES, seen.error, seen.steps, (), tuple(notes), said)

@@ -13,7 +13,8 @@ from torch.optim import Optimizer
 from ncollapse.collect.tap.taps import Taps
 from ncollapse.errors import NCollapseWarning
 from ncollapse.measuring.measurement import Measurement
-from ncollapse.tracking.head_breaks import BREAKS, NONE, LawReading
+from ncollapse.record.readings import BREAKS, NO_LAW
+from ncollapse.tracking.head_breaks import LawReading
 from ncollapse.tracking.head_law import HeadSum, head_of, plain
 
 
@@ -56,7 +57,7 @@ class Laws:
             if not lenient:
                 raise
             said = f"the law of the classifier's sum does not apply: {error}"
-            self._failed = LawReading(NONE, None, 0, ("unread",), (), said)
+            self._failed = LawReading(NO_LAW, None, 0, ("unread",), (), said)
 
     @property
     def reading(self) -> LawReading | None:

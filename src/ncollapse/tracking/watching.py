@@ -14,6 +14,7 @@ from ncollapse.collect.tap.heads import Head
 from ncollapse.collect.tap.taps import HEAD
 from ncollapse.downstream.views import View, Watcher
 from ncollapse.errors import NCollapseWarning
+from ncollapse.sources.features.arrays import several_labels
 from ncollapse.tracking.loggers import Values
 
 
@@ -62,15 +63,16 @@ def watched(cache: FeatureCache, head: Head | None, watch: Sequence[Watcher]) ->
     """What every watcher reads of every layer and split with finite features, samples in their own
     order.
 
-    Raises ValueError as the watchers do, and for two that give numbers of one key.
+    Raises ValueError as the watchers do, for two that give numbers of one key, and for targets
+    that are no classes.
     """
     found: Values = {}
     wanted = any(getattr(one, "reads_logits", True) for one in watch)
     for layer in cache.layers if watch else ():
         source = cache.source(layer)
         features, labels = torch.cat(list(source.rows(0, 8192))), source.labels
-        if labels.dim() != 1 or labels.is_floating_point():
-            raise ValueError("watchers and certify read classes, and these labels are no classes")
+        if source.targets is not None:
+            _check_targets(source.targets, watch)
         for code, split in enumerate(source.splits):
             mine = labels >= 0
             if source.split_codes is not None:
@@ -94,6 +96,29 @@ def watched(cache: FeatureCache, head: Head | None, watch: Sequence[Watcher]) ->
         split: {layer: values for layer, values in layers.items() if values}
         for split, layers in found.items()
     }
+
+
+def _check_targets(targets: Tensor, watch: Sequence[Watcher]) -> None:
+    """Raises ValueError for targets of a regression, and for several labels a sample where a
+    watcher is of classes alone."""
+    losses = [one for one in watch if getattr(one, "of_classes", False)]
+    if not several_labels(targets):
+        who = "certify" if losses else f"watch=[{type(watch[0]).__name__}(), …]"
+        reads = (
+            "knows losses of classes only (cross-entropy, squared errors of one-hot labels)"
+            if losses
+            else "reads classes"
+        )
+        raise ValueError(
+            f"the targets are numbers ({targets.dtype}), as of a regression, and {who} {reads}; "
+            f"leave {who.partition('=')[0]} out and pass task='regression', or pass integers if "
+            "they are class numbers"
+        )
+    if losses:
+        raise ValueError(
+            "a sample has several labels, and certify knows losses of one class a sample, as "
+            "cross-entropy; leave certify out"
+        )
 
 
 def _logits(rows: Tensor, head: Head) -> Tensor:

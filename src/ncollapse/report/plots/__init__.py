@@ -1,5 +1,6 @@
 """Figures of the report: saved numbers → inline SVG that takes its colours from the page."""
 
+from ncollapse.report.plots.certified import certified_curves
 from ncollapse.report.plots.classes import class_scatter, scatter_note
 from ncollapse.report.plots.curves import layer_curve, training_curve
 from ncollapse.report.plots.dial import dial_curve, held
@@ -14,6 +15,7 @@ from ncollapse.report.plots.transfer import transfer_curve
 from ncollapse.report.plots.watched import watched, watched_curves
 
 __all__ = [
+    "certified_curves",
     "class_scatter",
     "collapse_strip",
     "cosine_maps",

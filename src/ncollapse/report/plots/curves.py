@@ -251,14 +251,14 @@ def _lines(axes: Axes, lines: Sequence[Line]) -> None:
             zorder=3,
         )
     height = HEIGHT * axes.get_position().height
-    ends = _apart([(line.y[-1] - bottom) / (top - bottom) * height for line in lines], 13.0, height)
+    ends = apart([(line.y[-1] - bottom) / (top - bottom) * height for line in lines], 13.0, height)
     for line, end in zip(lines, ends, strict=True):
         name = line.name.replace("class share, ", "share, ")
         beside(axes, end / height, name, line.colour if line.colour != INK else FAINT)
     axes.spines["bottom"].set_color(LINE)
 
 
-def _apart(places: Sequence[float], gap: float, height: float) -> list[float]:
+def apart(places: Sequence[float], gap: float, height: float) -> list[float]:
     """The places moved as little as needed to lie `gap` apart within 0 to `height`."""
     order = sorted(range(len(places)), key=lambda i: places[i])
     found = [places[i] for i in order]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ncollapse.metrics.catalog import METRICS
 from ncollapse.record.readings import HEAD
-from ncollapse.record.trace import CLASS_RANK, DIAL, Trace
+from ncollapse.record.trace import CERTIFIED, CLASS_RANK, DIAL, Trace
 from ncollapse.report.plots.curves import time_axis
 from ncollapse.report.plots.ink import (
     LINE,
@@ -22,8 +22,8 @@ from ncollapse.report.plots.ink import (
 )
 
 WIDTH, HIGH, COLUMNS = 1150.0, 150.0, 3
-# Readings along training that are of the loop itself.
-LOOP = ("train_error",)
+# Readings along training that are of the loop itself, or have a section of their own.
+ELSEWHERE = ("train_error", *CERTIFIED)
 MOST = 12
 
 
@@ -39,7 +39,7 @@ def watched(trace: Trace | None, layer: str = HEAD) -> tuple[str, list[Watched]]
     """The unit of time, and what a trace holds of a layer that is no row of the catalog; nothing
     where no reading was taken twice."""
     rows = [] if trace is None else [r for r in trace.rows if r.layer == layer and r.split != DIAL]
-    own = [row for row in rows if row.key not in METRICS and row.key not in LOOP]
+    own = [row for row in rows if row.key not in METRICS and row.key not in ELSEWHERE]
     own = [row for row in own if not row.key.startswith(CLASS_RANK)]
     if not own:
         return "", []

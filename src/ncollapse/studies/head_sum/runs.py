@@ -23,9 +23,10 @@ from ncollapse.lab.head_sums import (
 )
 from ncollapse.lab.networks import TEST_SHARE
 from ncollapse.lab.study import Outcome, Plan, outcome
+from ncollapse.record.readings import AGREES
 from ncollapse.studies.models import equals
 from ncollapse.theory.subjects.head_sum import Rule
-from ncollapse.tracking.head_breaks import AGREES, LawReading
+from ncollapse.tracking.head_breaks import LawReading
 
 NAMES = ("ReLU, BatchNorm", "ReLU, LayerNorm", "CNN", "ResNet", "transformer")
 

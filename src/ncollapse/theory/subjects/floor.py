@@ -33,7 +33,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ncollapse.losses import Loss
+from ncollapse.losses import LogitLoss, Loss
 from ncollapse.theory.problems.counted import check_loss
 from ncollapse.theory.solvers.coarse import MANY, coarse_start
 from ncollapse.theory.solvers.convex import minimize, one_thread
@@ -45,6 +45,8 @@ SHARE = 0.1
 # With many distinct counts solutions are of fewer groups, and lifted (their bounds hold, and are
 # good to this); only the last of so many is of all groups.
 COARSE, ROUGH, FEWER = 3e-3, 1e-5, 5
+# So far from what is solved, in log τ, no τ is told.
+FAR = 20.0
 # What counts as nothing, of the loss at equal logits.
 NOTHING = 1e-12
 
@@ -69,6 +71,18 @@ class _Known:
     point: Point
 
 
+def check_convex(loss: Loss, num_classes: int) -> LogitLoss:
+    """The loss, if it has a floor. Raises ValueError as `check_loss` does, and for one that is not
+    convex in the logits."""
+    known = check_loss(loss, num_classes)
+    if not known.convex:
+        raise ValueError(
+            f"{known.name} is not convex, and no floor of a loss is known for it; certify "
+            "cross-entropy (smoothed, weighted, adjusted) or squared errors"
+        )
+    return known
+
+
 class LossFloor:
     """φ of class counts, a convex loss of logits and a head with or without a bias.
 
@@ -77,12 +91,7 @@ class LossFloor:
     """
 
     def __init__(self, counts: Sequence[int], loss: Loss, *, bias: bool = True) -> None:
-        known = check_loss(loss, len(counts))
-        if not known.convex:
-            raise ValueError(
-                f"{known.name} is not convex, and no floor of a loss is known for it; certify "
-                "cross-entropy (smoothed, weighted, adjusted) or squared errors"
-            )
+        known = check_convex(loss, len(counts))
         empty = [k for k, count in enumerate(counts) if not count > 0]
         if empty:
             raise ValueError(f"class {empty[0]} has no sample; every class needs one for a floor")
@@ -101,10 +110,12 @@ class LossFloor:
         """φ(0): the loss of equal logits, with the best bias."""
         return self._known[0].loss
 
-    def at(self, size: float, tolerance: float = 1e-4) -> Floor:
+    def at(self, size: float, tolerance: float = 1e-4, *, beside: float = 0.0) -> Floor:
         """φ at T = size, to a relative tolerance where ROUNDS solutions reach it (with 64 distinct
-        counts or more: to a few thousandths); `lower` is a bound in any case. Raises
-        ValueError for a size that is no number ≥ 0."""
+        counts or more: to a few thousandths); `lower` is a bound in any case. beside: a loss that
+        the floor is compared with; where it is larger than φ, the tolerance is of it, and a floor
+        that is nothing beside it takes no solution. Raises ValueError for a size that is no
+        number ≥ 0."""
         if not (size >= 0 and math.isfinite(size)):
             raise ValueError(f"a nuclear norm of {size} is no number ≥ 0")
         many = self._base.groups.number >= MANY
@@ -112,7 +123,8 @@ class LossFloor:
         rounds = FEWER if many else ROUNDS
         found = self._between(size)
         for round_ in range(rounds):
-            if found.upper - found.lower <= max(tolerance * found.upper, NOTHING * self.at_nothing):
+            large = max(found.upper, beside)
+            if found.upper - found.lower <= max(tolerance * large, NOTHING * self.at_nothing):
                 break
             lifted = many and round_ < rounds - 1
             self._solve(self._next(size, round_), SHARE * tolerance, lifted)
@@ -142,21 +154,35 @@ class LossFloor:
         small = max((k for k in self._known if k.size <= size), key=lambda known: known.size)
         return large, small
 
+    def fitted(self, size: float) -> float:
+        """The τ whose optimum has |A|_* = size, read off those that are solved: |A|_* falls in τ,
+        nearly linearly in log τ for cross-entropy. 0 where the size is beyond what they tell, as
+        for squared errors, which norms of any finite size bring to 0."""
+        large, small = self._around(size)
+        if large is None:
+            step = self._step(size, small)
+            return small.tau * math.exp(-step) if step < FAR else 0.0
+        share = (size - small.size) / (large.size - small.size)
+        return _between(small.tau, large.tau, share)
+
     def _next(self, size: float, round_: int) -> float:
-        """The τ to solve: |A|_* falls in τ, nearly linearly in log τ for cross-entropy."""
+        """The τ to solve."""
         large, small = self._around(size)
         if large is not None:
             share = (size - small.size) / (large.size - small.size)
             # Bisection now and then, where the curve is far from a line.
             share = 0.5 if round_ % 4 == 3 else min(max(share, 0.02), 0.98)
-            return math.exp((1 - share) * math.log(small.tau) + share * math.log(large.tau))
+            return _between(small.tau, large.tau, share)
+        return small.tau * math.exp(-min(max(1.1 * self._step(size, small), 0.1), 4.0))
+
+    def _step(self, size: float, small: _Known) -> float:
+        """From the largest size that is solved on to a larger one, in -log τ."""
         others = [known for known in self._known if known.size < small.size]
-        step = 1.0
-        if others:
-            last = max(others, key=lambda known: known.size)
-            rise = (small.size - last.size) / max(math.log(last.tau / small.tau), 1e-9)
-            step = 1.1 * (size - small.size) / rise
-        return small.tau * math.exp(-min(max(step, 0.1), 4.0))
+        if not others:
+            return 1.0
+        last = max(others, key=lambda known: known.size)
+        rise = (small.size - last.size) / max(math.log(last.tau / small.tau), 1e-9)
+        return (size - small.size) / rise
 
     def _solve(self, tau: float, tolerance: float, lifted: bool) -> None:
         relaxed = self._base.at(tau)
@@ -173,6 +199,10 @@ class LossFloor:
         size = relaxed.nuclear(found.point)
         loss = found.objective - tau * size
         self._known.append(_Known(tau, size, loss, found.lower_bound, found.point))
+
+
+def _between(first: float, second: float, share: float) -> float:
+    return math.exp((1 - share) * math.log(first) + share * math.log(second))
 
 
 def _lifted(relaxed: Relaxation, rough: Point) -> _Known:
