@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ncollapse.collect.tap.heads import candidates, check_head, unwrap
+from ncollapse.collect.tap.head_check import check_head
+from ncollapse.collect.tap.heads import candidates, unwrap
 from ncollapse.collect.tap.outputs import logits_of
 from ncollapse.collect.tap.pooling import first_tensor
 from ncollapse.collect.tap.select import blocks, select

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 
 import torch
@@ -11,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ncollapse.collect.tap.batches import Tokens
+from ncollapse.collect.tap.head_check import BENT, check_head
 from ncollapse.collect.tap.head_layers import Matrix
-from ncollapse.collect.tap.heads import Candidate, Head, Loose, check_head
+from ncollapse.collect.tap.heads import Candidate, Head, Loose
 from ncollapse.collect.tap.outputs import Path, place_named
 from ncollapse.collect.tap.pooling import of_tokens
 from ncollapse.collect.tap.relations import close
@@ -107,10 +109,23 @@ class Heard:
         dims = tuple(self.calls[name].entered.shape[-1] for name in parts)
         ways = matrices_beside([self.known[name] for name in parts], dims, call.made.shape[-1])
         entered = self.few_rows(call.entered.detach())
-        origin = self.known[parts[0]].origin
-        return check_head(
-            SUM.join(parts), origin, ways, entered, call.made, logits, output=place, dims=dims
+        first = self.known[parts[0]]
+        check = partial(
+            check_head,
+            SUM.join(parts),
+            first.origin,
+            features=entered,
+            made=call.made,
+            logits=logits,
+            output=place,
+            dims=dims,
         )
+        found = check(ways, rough=first.rough)
+        if found is BENT and len(parts) == 1:
+            axes = call.entered.dim()
+            probed = first.probed(dims[0], call.made.shape[-1], axes)
+            found = check(probed, probe=axes) if probed else found
+        return found
 
     # ---- more than one ------------------------------------------------------------------------
     def _chosen(self, found: list[Head], outputs: dict[Path, Tensor]) -> Head:
