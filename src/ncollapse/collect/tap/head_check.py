@@ -15,6 +15,8 @@ from ncollapse.collect.tap.outputs import Path
 from ncollapse.collect.tap.relations import close, gap, relation
 
 BENT = "it is neither linear nor a cosine: W h + b and s cos(w, h) + b differ from what it returns"
+# What features of 7 or 8 bits may be off by, at the size of the largest output.
+ROUGH = 0.1
 
 
 def check_head(
@@ -35,13 +37,19 @@ def check_head(
 
     ways: the matrices (weight, bias) that it may be. features: what entered it; made: what it
     returned; logits: what the model returned; output, dims, probe: as those of `Head`. rough:
-    whether it rounds what enters to 8 bits.
+    whether it rounds what enters to few bits.
     """
     if made.dim() < 2 or made.shape[-1] != logits.shape[-1]:
         return f"it is {made.shape[-1]} wide, the logits {logits.shape[-1]}"
-    dtype, form = torch.float16 if rough else made.dtype, LINEAR
-    exact = (i for i, one in enumerate(ways) if close(_linear(features, one), made, dtype=dtype))
-    way = next(exact, None)
+    form, tolerance = LINEAR, ROUGH if rough else None
+    way = next(
+        (
+            i
+            for i, one in enumerate(ways)
+            if close(_linear(features, one), made, tolerance=tolerance)
+        ),
+        None,
+    )
     if way is None:
         found = form_of(features, ways, made) if len(dims) < 2 else None
         if found is None:
@@ -59,7 +67,7 @@ def check_head(
     if rows.shape != logits.shape:
         return f"it returns {tuple(made.shape)}, the model {tuple(logits.shape)}"
     if related is None:
-        return unrelated(rows, logits)
+        return unrelated(made, rows, logits)
     words = "head(features)" if form.plain else f"[{form.words(ways[way][1] is not None)}]"
     check = related.words.format(made=words)
     check += {"token": " at one token", "mean": " in the mean over tokens or places"}.get(take, "")
@@ -68,22 +76,28 @@ def check_head(
     if len(dims) > 1:
         check += f"; {len(dims)} heads are added up, and their features stand side by side"
     if rough:
-        check += ", to 8 bits"
+        check += ", to the few bits that it rounds what enters to"
     if probe:
         check += "; its matrix is read off its images of unit vectors"
     equal = form.plain and of_one_length(features) and of_one_length(ways[way][0])
+    check += "; features and rows have one length each" if equal else ""
     empty = Head(
         name, origin, features, None, take, check, related, output, dims, way, form, probe, equal
     )
     return weighted(empty, ways)
 
 
-def unrelated(rows: Tensor, logits: Tensor) -> str:
+def unrelated(made: Tensor, rows: Tensor, logits: Tensor) -> str:
     """How what a layer makes differs from the logits, where those follow from it in no way that can
-    be read."""
-    cut = rows.relu()
-    if close(cut, logits) and not close(rows, logits):
-        return "a ReLU follows it, which cuts its negative outputs to 0"
+    be read. rows: those of `made` (samples, …, classes) that are nearest to the logits."""
+    cut = "a ReLU follows it, which cuts its negative outputs to 0"
+    if close(rows.relu(), logits):
+        return cut
+    if made.dim() == 3 and logits.dim() == 2:
+        if close(made.relu().mean(1), logits):
+            return f"{cut}, before the mean over places"
+        if close(made.amax(1), logits):
+            return "the largest of its outputs over tokens or places are the logits (max pooling)"
     return f"its output differs from the logits by up to {gap(rows, logits):.2g}"
 
 

@@ -159,6 +159,7 @@ class Heard:
 
     # ---- none ---------------------------------------------------------------------------------
     def _unfound(self, reasons: list[str], outputs: Outputs, otherwise: str) -> str:
+        reasons = _telling(reasons)
         listed = "; ".join(reasons[:4]) + ("; …" if len(reasons) > 4 else "")
         said = f"no linear layer reproduces the logits ({listed or 'none was called'})"
         norms = [rows.float().norm(dim=-1) for _, rows in outputs if rows.shape[-1] > 1]
@@ -167,6 +168,16 @@ class Heard:
         if self.asked is None:
             return f"{said}; pass head=NAME of the layer whose output the model returns{otherwise}"
         return f"{said}; {READ}: pass head=NAME of a layer of which that holds{otherwise}"
+
+
+def _telling(reasons: list[str]) -> list[str]:
+    """Those of layers as wide as the logits, if any; of a layer and its weight, one."""
+    near = [one for one in reasons if "wide, the logits" not in one] or reasons
+    said: dict[str, str] = {}
+    for one in near:
+        name, _, why = one.partition(": ")
+        said.setdefault(name.removesuffix(".weight'").rstrip("'"), f"{name}: {why}")
+    return list(said.values())
 
 
 def matrices_beside(

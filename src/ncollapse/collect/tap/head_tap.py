@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ncollapse.collect.tap.batches import Tokens
+from ncollapse.collect.tap.forms import form_of
+from ncollapse.collect.tap.head_check import matched_token, weighted
 from ncollapse.collect.tap.head_find import (
     SUM,
     Call,
@@ -23,8 +25,6 @@ from ncollapse.collect.tap.head_find import (
     plain,
     scripted,
 )
-from ncollapse.collect.tap.forms import form_of
-from ncollapse.collect.tap.head_check import matched_token, weighted
 from ncollapse.collect.tap.head_layers import Matrix, parts_of
 from ncollapse.collect.tap.heads import Candidate, Head, Loose, candidates
 from ncollapse.collect.tap.listener import Listener

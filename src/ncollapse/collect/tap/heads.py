@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ncollapse.collect.tap.forms import LINEAR, Form
@@ -23,7 +22,6 @@ from ncollapse.collect.tap.head_layers import (
     matrices_of,
     others,
     whole,
-    wraps,
 )
 from ncollapse.collect.tap.outputs import Path
 from ncollapse.collect.tap.probe import may_be_probed, probed
@@ -126,7 +124,7 @@ class Head:
     @property
     def described(self) -> str:
         K, d = self.weight.shape
-        kind = self.form.name.capitalize()
+        kind = "Cosine" if self.equal else self.form.name.capitalize()
         return f"input of {self.name!r} ({kind} {d}->{K}, {self.origin}): {self.check}"
 
     @property

@@ -23,6 +23,7 @@ from ncollapse.collect.tap.used import tensors_in
 Product = Callable[[str, Tensor, Tensor | None, Tensor, Tensor | None], None]
 PRODUCTS = {torch.matmul, torch.mm, Tensor.matmul, Tensor.mm, Tensor.__matmul__, torch.einsum}
 SUMS = {torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__}
+COSINES = {functional.cosine_similarity, torch.cosine_similarity}
 # So many tensors that were made of parameters alone are remembered, the last ones.
 REMEMBERED = 256
 
@@ -68,6 +69,9 @@ class Products(TorchFunctionMode):
             factors, bias = [values["input"], values["weight"]], values.get("bias")
         elif func is torch.addmm and len(args) == 3:
             bias, *factors = args
+        elif func in COSINES or func is torch.cdist:
+            self._compared(func, args, given, made)
+            return made
         elif func in PRODUCTS:
             factors = [one for one in args if isinstance(one, Tensor)]
         elif func in SUMS and len(args) == 2 and not given and self._last is not None:
@@ -76,9 +80,9 @@ class Products(TorchFunctionMode):
             if len(added) == 1 and added[0].dim() == 1 and isinstance(made, Tensor):
                 self._heard(name, entered, added[0], made, used)
                 return made
-        if not self._remembered((args, given), made) and len(factors) == 2:
-            if isinstance(made, Tensor):
-                self._tell(factors, bias, made)
+        constant = self._remembered((args, given), made)
+        if not constant and len(factors) == 2 and isinstance(made, Tensor):
+            self._tell(factors, bias, made)
         return made
 
     def _remembered(self, given: Any, made: Any) -> bool:
@@ -96,6 +100,26 @@ class Products(TorchFunctionMode):
         for early in list(self._made)[:-REMEMBERED]:
             del self._made[early], self._names[early]
         return True
+
+    def _compared(self, func: Any, args: Any, given: Mapping[str, Any], made: Any) -> None:
+        """Cosines of something with a matrix, and distances, told as minus their squares."""
+        pair = [*args, *(given[key] for key in ("x1", "x2") if key in given)][:2]
+        if len(pair) < 2 or not isinstance(made, Tensor):
+            return
+        rows = [one.squeeze(0) if one.dim() == 3 and len(one) == 1 else one for one in pair]
+        for entered, weight in (rows, rows[::-1]):
+            name = self._names.get(_place(weight))
+            if name is None or weight.dim() != 2:
+                continue
+            if func is torch.cdist:
+                used = weight.detach().clone() if _place(weight) in self._made else None
+                self._heard(name, entered, None, -made.square(), used)
+                return
+            entered = entered.squeeze(1) if entered.dim() == 3 else entered
+            if entered.shape[:-1] == made.shape[:-1] and len(weight) == made.shape[-1]:
+                entered, used = (functional.normalize(one, dim=-1) for one in (entered, weight))
+                self._heard(name, entered, None, made, used.detach())
+            return
 
     def _tell(self, factors: list[Tensor], bias: Any, made: Tensor) -> None:
         for entered, weight in (factors, factors[::-1]):

@@ -27,11 +27,10 @@ def may_be_probed(module: nn.Module) -> bool:
 
 @torch.no_grad()
 def probed(module: nn.Module, dim: int, classes: int | None, axes: int = 2) -> list[Matrix]:
-    """The matrix (weight (classes, dim), bias) by which a module maps vectors, if it is affine:
-    none where it takes no vectors of that size, or makes others. axes: of what it is called with."""
-    floats = [
-        one for one in (*module.parameters(), *module.buffers()) if one.is_floating_point()
-    ]
+    """The matrix (weight (classes, dim), bias) by which a module maps vectors, if it is affine;
+    none where it takes no vectors of that size, or makes others. axes: of what it is called with.
+    """
+    floats = [one for one in (*module.parameters(), *module.buffers()) if one.is_floating_point()]
     dtype = floats[0].dtype if floats else torch.get_default_dtype()
     device = floats[0].device if floats else torch.device("cpu")
     shape = (1,) * (axes - 2)

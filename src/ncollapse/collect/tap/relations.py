@@ -87,12 +87,18 @@ def gap(made: Tensor, logits: Tensor) -> float:
 
 
 def close(
-    a: Tensor, b: Tensor, scale: Tensor | None = None, dtype: torch.dtype | None = None
+    a: Tensor,
+    b: Tensor,
+    scale: Tensor | None = None,
+    dtype: torch.dtype | None = None,
+    *,
+    tolerance: float | None = None,
 ) -> bool:
-    """Whether two tensors agree to what the dtype can tell, at the size of the second."""
+    """Whether two tensors agree to what the dtype can tell, or to `tolerance`, at the size of the
+    second, or at `scale`."""
     if a.shape != b.shape:
         return False
-    tolerance = DTYPE_TOLERANCE.get(dtype or b.dtype, 3e-2)
+    tolerance = tolerance or DTYPE_TOLERANCE.get(dtype or b.dtype, 3e-2)
     size = b.double().abs().max() if scale is None else scale
     return bool((a.double() - b.double()).abs().max() <= tolerance * size.clamp_min(1e-6))
 

@@ -26,7 +26,7 @@ from ncollapse.collect.tap.batches import (
 from ncollapse.collect.tap.calls import Calls
 from ncollapse.collect.tap.heads import is_sharded
 from ncollapse.collect.tap.ordered import thresholds_of
-from ncollapse.collect.tap.preserve import preserved
+from ncollapse.collect.tap.preserve import preserved, uncompiled
 from ncollapse.collect.tap.taps import Taps
 from ncollapse.collect.tap.tokens import AUTO, found_kind, token_batch, token_order
 
@@ -144,7 +144,13 @@ class ModelStream:
 
     def _features(self, batch: Batch, device: torch.device) -> dict[str, Tensor]:
         self.taps.begin(batch.labels.shape[0], batch.mask, batch.tokens)
-        with torch.no_grad(), self._mixed(device), explained(batch.inputs), self.taps.products():
+        with (
+            torch.no_grad(),
+            self._mixed(device),
+            explained(batch.inputs),
+            uncompiled(),
+            self.taps.products(),
+        ):
             output = batch.run(self.taps.model, device)
         return self.taps.end(output)
 

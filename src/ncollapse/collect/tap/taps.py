@@ -33,6 +33,10 @@ log = logging.getLogger("ncollapse")
 HEAD = "head"
 # Between the name of a module and the number of its call, from the second one on.
 CALL = "#"
+OTHERWISE = (
+    ", or head=False and layers=… to measure other layers, or arrays by "
+    "nc.measure_features(features, labels, weight=W)"
+)
 CLASS_TOKENS = ("cls_token", "class_token", "cls_embed", "class_embedding", "cls_embedding")
 
 
@@ -80,9 +84,7 @@ class Taps:
         if unknown:
             raise ValueError(f"pool names the layer {unknown[0]!r}, which is not among layers")
         self.wants_head = head is not False
-        self._head_tap = HeadTap(
-            self._listener, head, otherwise=", or head=False and layers=… to measure other layers"
-        )
+        self._head_tap = HeadTap(self._listener, head, otherwise=OTHERWISE)
         if not self.wants_head and not self.modules:
             raise ValueError("head=False and no layers: nothing to measure; pass layers='*'")
         self.pooling: dict[str, str] = {}
