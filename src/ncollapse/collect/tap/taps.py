@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -197,6 +198,11 @@ class Taps:
         log.warning("layer %r is left out: %s", name, reason)
         self.modules.pop(name, None)
         self._found = {one: kept for one, kept in self._found.items() if called(one) != name}
+
+    def leave_out(self, names: Iterable[str], reason: str) -> None:
+        """Tap those layers no more. Raises ValueError where one was given by its name."""
+        for name in names:
+            self._refuse(name, reason)
 
     # ---- a batch ------------------------------------------------------------------------------
     def begin(self, samples: int, mask: Tensor | None = None, tokens: Tokens | None = None) -> None:

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from ncollapse.collect.tap.batches import LABELS, MASKS, Batch, Tokens, Unpack, describe
 
-INPUTS = ("input_ids", "tokens", "inputs")
+# What enters the decoder of a model that writes a target.
+DECODED = "decoder_input_ids"
+INPUTS = (DECODED, "input_ids", "tokens", "inputs")
 KINDS = ("next", "same")
 # Whether every token is a sample is then told by the model and its first batch.
 AUTO = "auto"
