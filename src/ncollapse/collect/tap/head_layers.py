@@ -27,8 +27,13 @@ def whole(tensor: Tensor) -> Tensor:
 
 
 def linears(module: nn.Module) -> Iterator[nn.Module]:
-    """Linear layers inside, last first; one that an adapter holds as `base_layer` is given as the
-    adapter, which adds to it."""
+    """Layers of nn.Linear inside, last first."""
+    return (part for part in reversed(list(module.modules())) if isinstance(part, nn.Linear))
+
+
+def linear_maps(module: nn.Module) -> Iterator[nn.Module]:
+    """Linear layers inside, quantised ones too, last first; one that an adapter holds as its
+    `base_layer` is given as the adapter, which adds to it."""
     inside: set[nn.Module] = set()
     found = []
     for part in module.modules():

@@ -17,6 +17,7 @@ from ncollapse.collect.tap.forms import LINEAR, Form
 from ncollapse.collect.tap.head_layers import (
     Matrix,
     is_quantised,
+    linear_maps,
     linears,
     matrices_from,
     matrices_of,
@@ -210,9 +211,11 @@ def _asked(
 
 
 def _layers(module: nn.Module, linear: bool) -> Iterator[nn.Module]:
-    yield from linears(module)
-    if not linear:
-        yield from others(module)
+    if linear:
+        yield from linears(module)
+        return
+    yield from linear_maps(module)
+    yield from others(module)
 
 
 def _guesses(model: nn.Module, linear: bool) -> Iterator[tuple[nn.Module, str]]:
@@ -228,7 +231,7 @@ def _guesses(model: nn.Module, linear: bool) -> Iterator[tuple[nn.Module, str]]:
         if isinstance(part, nn.Module):
             yield from ((layer, origin) for layer in _layers(part, linear))
     # Every candidate's input is kept for one batch, so only the last few are looked at.
-    for layer in islice(linears(model), LAST):
+    for layer in islice(linears(model) if linear else linear_maps(model), LAST):
         yield layer, GUESSED
     if not linear:
         for layer in islice(others(model), LAST // 2):
