@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ncollapse.collect.tap.batches import Batch, Tokens, Unpack, describe
-from ncollapse.collect.tap.tokens import DECODED, targets, token_parts
+from ncollapse.collect.tap.tokens import DECODED, kind_of, targets, token_parts
 from ncollapse.sources.specs.models import GENERATORS
 
 MASK = "decoder_attention_mask"
@@ -27,7 +27,7 @@ def decodes(model: nn.Module) -> bool:
     config = getattr(model, "config", None)
     if not getattr(config, "is_encoder_decoder", False):
         return False
-    return type(model).__name__.endswith(GENERATORS)
+    return kind_of(model).endswith(GENERATORS)
 
 
 def is_decoded(raw: Any, unpack: Unpack | None = None) -> bool:
@@ -59,7 +59,7 @@ def decoder_batch(
     labels = None if labels is None else torch.as_tensor(labels)
     if not _is_ids(labels) and not _is_ids(entered):
         raise ValueError(
-            f"the loader yields {describe(raw)}; {type(model).__name__} writes a target, so "
+            f"the loader yields {describe(raw)}; {kind_of(model)} writes a target, so "
             "mappings with 'labels' (sequences, time), the tokens of the target, are needed; for "
             "one class a sequence bring a model ForSequenceClassification"
         )
@@ -114,7 +114,7 @@ def _entering(model: nn.Module, labels: Tensor) -> Tensor:
     start = getattr(config, "bos_token_id", None) if start is None else start
     if start is None:
         raise ValueError(
-            f"the config of {type(model).__name__} names no decoder_start_token_id; batches with "
+            f"the config of {kind_of(model)} names no decoder_start_token_id; batches with "
             f"{DECODED!r} beside 'labels' are needed"
         )
     moved = labels.roll(1, 1)
