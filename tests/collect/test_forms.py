@@ -267,7 +267,7 @@ def test_a_measurement_is_that_of_the_arrays_and_says_what_was_read(name: str) -
     with torch.no_grad():
         accuracy = (model(INPUTS).argmax(1) == LABELS).double().mean()
     assert found.value("accuracy") == pytest.approx(float(accuracy))
-    said = "twice the prototypes" if name == "prototypes" else "is a cosine head"
+    said = "twice the prototypes" if name == "prototypes" else "cosine head: features"
     assert any(said in one for one in found.document.warnings)
     assert not any(
         "cosine head" in one
@@ -347,7 +347,8 @@ def test_what_follows_a_head_that_cannot_be_read_is_named(what: str, said: str) 
         nc.measure(model, (INPUTS, LABELS), **PLAIN)
     sentence = str(caught.value)
     assert "'1.fc'" in sentence and "'0'" not in sentence
-    for advice in ("head=NAME", "head=False and layers=", "measure_features(features, labels"):
+    for advice in ("head=False and layers=", "measure_features(features, labels"):
         assert advice in sentence
+    assert ("head=NAME" in sentence) == (what == "cube")  # Of another layer it would not hold.
     found = nc.measure(model, (INPUTS, LABELS), head=False, layers=["0"], **PLAIN)
     assert found.value("nc1_ratio") is not None

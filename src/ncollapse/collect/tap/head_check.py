@@ -15,6 +15,11 @@ from ncollapse.collect.tap.outputs import Path
 from ncollapse.collect.tap.relations import close, gap, relation
 
 BENT = "it is neither linear nor a cosine: W h + b and s cos(w, h) + b differ from what it returns"
+# What follows a head that is one, so that no other name would help.
+FOLLOWED = (
+    "a ReLU follows it, which cuts its negative outputs to 0",
+    "the largest of its outputs over tokens or places are the logits (max pooling)",
+)
 # What features of 7 or 8 bits may be off by, at the size of the largest output.
 ROUGH = 0.1
 
@@ -90,14 +95,14 @@ def check_head(
 def unrelated(made: Tensor, rows: Tensor, logits: Tensor) -> str:
     """How what a layer makes differs from the logits, where those follow from it in no way that can
     be read. rows: those of `made` (samples, …, classes) that are nearest to the logits."""
-    cut = "a ReLU follows it, which cuts its negative outputs to 0"
+    cut, largest = FOLLOWED
     if close(rows.relu(), logits):
         return cut
     if made.dim() == 3 and logits.dim() == 2:
         if close(made.relu().mean(1), logits):
             return f"{cut}, before the mean over places"
         if close(made.amax(1), logits):
-            return "the largest of its outputs over tokens or places are the logits (max pooling)"
+            return largest
     return f"its output differs from the logits by up to {gap(rows, logits):.2g}"
 
 

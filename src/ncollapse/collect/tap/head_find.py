@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ncollapse.collect.tap.batches import Tokens
-from ncollapse.collect.tap.head_check import BENT, check_head
+from ncollapse.collect.tap.head_check import BENT, FOLLOWED, check_head
 from ncollapse.collect.tap.head_layers import Matrix
 from ncollapse.collect.tap.heads import Candidate, Head, Loose
 from ncollapse.collect.tap.outputs import Path, place_named
@@ -165,6 +165,8 @@ class Heard:
         norms = [rows.float().norm(dim=-1) for _, rows in outputs if rows.shape[-1] > 1]
         if norms and all(bool(((one - 1).abs() < 1e-3).all()) for one in norms):
             said += "; what the model returns has unit length, as embeddings have"
+        if otherwise and all(any(why in one for why in FOLLOWED) for one in reasons):
+            return f"{said}; pass {otherwise.removeprefix(', or ')}"
         if self.asked is None:
             return f"{said}; pass head=NAME of the layer whose output the model returns{otherwise}"
         return f"{said}; {READ}: pass head=NAME of a layer of which that holds{otherwise}"

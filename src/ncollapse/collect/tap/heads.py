@@ -138,10 +138,11 @@ class Head:
                 "lengths"
             )
         if self.form.unit or self.equal:
+            seen = "are read as h/‖h‖, which" if self.form.unit else "have one length, and that"
+            kind = "cosine head" if self.equal or self.form.name == "cosine" else "unit features"
             return (
-                f"{self.name!r} is a cosine head: features are read as it sees them, "
-                f"{'divided by their length' if self.form.unit else 'of one length'}, so readings "
-                "tell of directions alone and nothing of how long features are"
+                f"{kind}: features {seen} is what {self.name!r} sees, so that how long features "
+                "are plays no part in the readings"
             )
         if not self.form.plain:
             return f"{self.name!r} makes {self.form.words(self.bias is not None)}: W is read so"
