@@ -67,10 +67,10 @@ def is_quantised(module: nn.Module) -> bool:
 
 def _holds_few_bits(module: nn.Module) -> bool:
     """Whether a module without parts holds a matrix of integers, as layers of few bits do."""
-    held = module._buffers.values()
-    return not list(module.children()) and any(
-        one is not None and one.dim() == 2 and one.dtype in FEW_BITS for one in held
-    )
+    if list(module.children()) or isinstance(module, torch.jit.ScriptModule):
+        return False
+    held = [one for one in module._buffers.values() if one is not None and not is_lazy(one)]
+    return any(one.dim() == 2 and one.dtype in FEW_BITS for one in held)
 
 
 def _is_pointwise(module: nn.Module) -> bool:
@@ -104,7 +104,7 @@ def _is_matrix(value: Tensor | None) -> bool:
 
 
 def _tensors(module: nn.Module) -> bool:
-    return any(True for _ in module.parameters()) or any(True for _ in module.buffers())
+    return any(True for held in (module.parameters(), module.buffers()) for _ in held)
 
 
 def parts_of(module: nn.Module, entered: Tensor, made: Tensor) -> tuple[Tensor, Tensor]:

@@ -138,5 +138,5 @@ def _place(value: Tensor) -> int:
     """Where a tensor's numbers lie; 0 for those that lie nowhere."""
     try:
         return value.untyped_storage().data_ptr()
-    except (NotImplementedError, RuntimeError):  # Sparse ones, and those of other backends.
+    except (NotImplementedError, RuntimeError, ValueError):  # Sparse, lazy, of other backends.
         return 0
