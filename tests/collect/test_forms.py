@@ -3,6 +3,7 @@ of parameters at each call."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ import ncollapse as nc
 from ncollapse.collect.tap.forms import FORMS, Form, form_of
 from ncollapse.collect.tap.stream import ModelStream
 from ncollapse.collect.tap.taps import Taps
+from ncollapse.errors import NCollapseWarning
 from tests.models import K, blobs, built
 
 D = 6
@@ -305,6 +307,25 @@ def test_a_tracker_follows_a_cosine_head() -> None:
     last = nc.measure(model, (INPUTS, LABELS), **PLAIN)
     series = tracker.trace.series("train", "head", "nc3_alignment")
     assert float(series[1][-1]) == pytest.approx(last.value("nc3_alignment"), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["scaled cosine", "a linear layer that takes cosines"])
+@pytest.mark.parametrize("online", [True, False])
+def test_the_law_of_the_sum_is_not_followed_of_a_cosine_head(name: str, online: bool) -> None:
+    model, _ = make(name)
+    model.train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5, weight_decay=5e-3)
+    where = {"online": True} if online else {"train": (INPUTS, LABELS)}
+    tracker = nc.Tracker(model, every=4, optimizer=optimizer, **where)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", NCollapseWarning)
+        for _ in range(12):
+            optimizer.zero_grad()
+            functional.cross_entropy(model(INPUTS), LABELS).backward()
+            optimizer.step()
+            tracker.step(LABELS if online else None)
+    assert tracker._laws.sum is None and tracker._laws.reading is None
+    assert tracker.state_dict() is not None
 
 
 def test_a_form_is_told_from_the_others_by_what_is_made() -> None:
