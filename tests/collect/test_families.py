@@ -6,11 +6,13 @@ from __future__ import annotations
 import pytest
 import torch
 
+import ncollapse as nc
 from ncollapse.collect.tap.taps import Taps
 from ncollapse.sources.specs.optional import optional
 from tests.models import built
 
 K = 7
+PLAIN = {"null": False, "intervals": False}
 # The smallest of each family; the size of its images where it is not free.
 TIMM = {
     "resnet10t": 32, "resnetv2_18": 32, "ecaresnet26t": 32, "resnext26ts": 32, "seresnext26ts": 32,
@@ -33,7 +35,8 @@ TIMM = {
     "nextvit_small": 64, "rdnet_tiny": 64, "sequencer2d_s": 224, "tresnet_m": 64,
     "mambaout_femto": 64, "shvit_s1": 64, "swiftformer_xs": 64, "vit_medium_patch16_gap_240": 240,
 }  # fmt: skip
-# SqueezeNet is not here: a ReLU follows its head, which is refused in a sentence.
+# Maps, whose head `measure_pixels` finds; LR-ASPP adds two up.
+MAPS = ("fcn_resnet50", "deeplabv3_mobilenet_v3_large", "lraspp_mobilenet_v3_large")
 TORCHVISION = {
     "alexnet": 64, "vgg11": 32, "resnet18": 32, "wide_resnet50_2": 32, "resnext50_32x4d": 32,
     "densenet121": 32, "inception_v3": 96, "googlenet": 64,
@@ -111,6 +114,30 @@ def test_the_head_is_found_and_makes_the_logits(library: str, name: str, size: i
     assert taps.head is not None and taps.head.weight.shape == (K, features.shape[1])
     made = torch.nn.functional.linear(features, taps.head.weight, taps.head.bias)
     torch.testing.assert_close(made, logits.flatten(1), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_squeezenet_is_refused_with_what_follows_its_head() -> None:
+    model = built(optional("torchvision").models.squeezenet1_1, num_classes=K).eval()
+    images = torch.randn(14, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    data = (images, torch.arange(14) % K)
+    with pytest.raises(ValueError, match="'classifier.1': a ReLU follows it.*pass head=False"):
+        nc.measure(model, data, **PLAIN)
+    found = nc.measure(model, data, head=False, layers=["features"], **PLAIN)
+    assert found.document.num_features == 512
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MAPS)
+def test_the_head_of_a_map_is_found(name: str) -> None:
+    models = optional("torchvision").models
+    model = built(models.get_model, name, weights=None, weights_backbone=None, num_classes=K)
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(2 * 64 * 64).view(2, 64, 64) % K
+    found = nc.measure_pixels(model, [(images, labels)], **PLAIN).document
+    head = found.config["head"]
+    assert "conv(features) = logits" in head["check"]
+    assert len(head["name"].split(" + ")) == (2 if "lraspp" in name else 1)
 
 
 def test_there_are_families_enough() -> None:

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ncollapse.collect.tap.heads import candidates, check_head, unwrap
+from ncollapse.collect.tap.head_check import check_head
+from ncollapse.collect.tap.heads import candidates, unwrap
 from ncollapse.collect.tap.outputs import logits_of
 from ncollapse.collect.tap.pooling import first_tensor
 from ncollapse.collect.tap.select import blocks, select
@@ -105,16 +106,16 @@ def test_what_follows_the_head_is_noticed(last: nn.Module, said: str | None) -> 
             read(model.eval(), torch.eye(6), head="2")
 
 
-class Cosine(nn.Linear):
-    """A head that is no linear map: rows and features are normalized."""
+class Bent(nn.Linear):
+    """A head that is no linear map."""
 
     def forward(self, x):
-        return functional.linear(functional.normalize(x), functional.normalize(self.weight))
+        return functional.linear(x, self.weight).pow(3)
 
 
 def test_a_head_that_is_not_linear_is_refused() -> None:
-    model = seeded(built(lambda: nn.Sequential(nn.Linear(6, 5), Cosine(5, K)))).eval()
-    with pytest.raises(ValueError, match=r"W h \+ b differs from what it returns"):
+    model = seeded(built(lambda: nn.Sequential(nn.Linear(6, 5), Bent(5, K)))).eval()
+    with pytest.raises(ValueError, match=r"neither linear nor a cosine: W h \+ b"):
         read(model, torch.eye(6), head="1")
 
 

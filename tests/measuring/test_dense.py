@@ -114,6 +114,47 @@ def test_a_head_that_makes_no_logits_is_not_taken() -> None:
     assert named.document.config["head"]["origin"] == "named"
 
 
+class Two(Segmenter):
+    """Two heads of kernel 1 on two maps, added up before the map is resized."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)
+            self.early = nn.Conv2d(12, K, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        low = self.body[:2](x)
+        made = self.classifier(self.body[2](low)) + self.early(low)
+        return interpolate(made, size=x.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def test_two_heads_that_are_added_up_stand_side_by_side() -> None:
+    model, (x, _) = Two(), images()
+    found = nc.measure_pixels(model, loader(), pixels_per_image=0, ignore_index=255, **PLAIN)
+    head = found.document.config["head"]
+    assert set(head["name"].split(" + ")) == {"classifier", "early"} and "added up" in head["check"]
+    assert found.document.num_features == 22
+    with torch.no_grad():
+        low = model.body[:2](x)
+        parts = {"early": low, "classifier": model.body[2](low)}
+        features = torch.cat([parts[name] for name in head["name"].split(" + ")], 1)
+        made = model.classifier(parts["classifier"]) + model.early(low)
+        right = nn.functional.conv2d(
+            features.double(),
+            found.geometry.weight.double()[:, :, None, None],
+            found.geometry.bias.double(),
+        )
+    torch.testing.assert_close(right.float(), made, rtol=1e-4, atol=1e-5)
+
+
+def test_a_classifier_of_images_is_named_as_one() -> None:
+    with torch.random.fork_rng(devices=[]):
+        model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(3, K, 1), nn.Flatten())
+    with pytest.raises(ValueError, match=r"no map: nc\.measure reads models of one label an image"):
+        nc.measure_pixels(model, loader(), ignore_index=255)
+
+
 def test_an_encoder_without_a_head_by_identity() -> None:
     """Identities of any size as labels; NC1 and NC2 alone are read."""
     with torch.random.fork_rng(devices=[]):

@@ -280,6 +280,7 @@ def _finish(
         readers={name: reader.name for name, reader in taps.readers.items()},
         extra=extra,
         trace=trace,
+        warnings=() if taps.head is None or taps.head.note is None else (taps.head.note,),
         ranks=ranks,
         exact=True,
         optional=taps.by_pattern,

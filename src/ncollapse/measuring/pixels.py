@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations
 from typing import Any, Unpack
 
 import torch
@@ -93,14 +94,11 @@ def measure_pixels(
     empty = [split for split, one in found.items() if not one.images]
     if empty:
         raise ValueError(f"split {empty[0]!r} has no image; a loader of (images, labels) is needed")
-    conv = tap.conv
-    assert conv is not None
     sizes = {split: sum(len(part) for part in one.labels) for split, one in found.items()}
     source = ArraySource(
         torch.cat([part for one in found.values() for part in one.features]),
         torch.cat([part for one in found.values() for part in one.labels]),
-        conv.weight.detach().flatten(1).float().cpu(),
-        None if conv.bias is None else conv.bias.detach().float().cpu(),
+        *tap.matrix(),
         [split for split, size in sizes.items() for _ in range(size)],
         class_names,
         f"{description or type(model).__name__} · pixels",
@@ -139,10 +137,10 @@ class _Tap:
                 else f"head {head!r}: the model has no convolution of kernel 1"
             )
         self.name, self.origin, self.check = "", "", ""
-        self.conv: nn.Conv2d | None = None
+        self.parts: tuple[str, ...] = ()
 
     def __call__(self, inputs: Any) -> tuple[Tensor, int]:
-        watched = self.known if self.conv is None else {self.name: self.conv}
+        watched = {name: self.known[name] for name in self.parts or self.known}
         calls: dict[str, tuple[Tensor, Tensor]] = {}
         device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
         with Listener(self.model) as listener:
@@ -153,11 +151,20 @@ class _Tap:
             else:
                 output = self.model(_to(inputs, device))
             listener.check()
-        if self.conv is None:
+        if not self.parts:
             self._find(calls, output)
-        if self.name not in calls:
+        if not calls.keys() >= set(self.parts):
             raise ValueError(f"the head {self.name!r} did not run in a later batch")
-        return calls[self.name][0], calls[self.name][1].shape[1]
+        maps = [calls[name][0] for name in self.parts]
+        return torch.cat(maps, 1), calls[self.parts[0]][1].shape[1]
+
+    def matrix(self) -> tuple[Tensor, Tensor | None]:
+        """Weight (classes, channels) and bias; of two convolutions that are added up, side by side,
+        with their biases added."""
+        convs = [self.known[name] for name in self.parts]
+        shifts = [conv.bias.detach().float().cpu() for conv in convs if conv.bias is not None]
+        weight = torch.cat([conv.weight.detach().flatten(1) for conv in convs], 1)
+        return weight.float().cpu(), sum(shifts[1:], shifts[0]) if shifts else None
 
     def _find(self, calls: dict[str, tuple[Tensor, Tensor]], output: Any) -> None:
         logits = first_tensor(output)
@@ -167,15 +174,39 @@ class _Tap:
             how = None if logits is None else _becomes(made, logits)
             if how is None and self.asked is None:
                 continue
-            self.name, self.conv = name, self.known[name]
+            self.name, self.parts = name, (name,)
             self.origin = "found" if self.asked is None else "named"
             self.check = how or "named, not compared with the output"
             return
         shape = "no tensor" if logits is None else f"shape {tuple(logits.shape)}"
+        wide = {
+            name: call
+            for name, call in calls.items()
+            if logits is not None and logits.dim() == 4 and call[1].shape[1] == logits.shape[1]
+        }
+        for pair in combinations(wide, 2) if self.asked is None else ():
+            first, second = (wide[name][1] for name in pair)
+            assert logits is not None
+            how = _becomes(first + second, logits) if first.shape == second.shape else None
+            if how is not None:
+                self.name, self.parts, self.origin = " + ".join(pair), pair, "found"
+                self.check = f"{how}; 2 convolutions are added up, their features side by side"
+                return
+        if logits is not None and logits.dim() != 4:
+            shape += ", no map: nc.measure reads models of one label an image"
         raise ValueError(
-            f"no convolution of kernel 1 makes the logits (the output has {shape}; tried "
-            f"{', '.join(calls) or 'none, there is none'}); name it: head='…'"
+            f"no convolution of kernel 1 makes the logits (the output has {shape}; "
+            f"{_tried(list(wide), len(calls))}); name it: head='…'"
         )
+
+
+def _tried(wide: list[str], number: int) -> str:
+    """Which convolutions may have made the logits, and did not."""
+    if not number:
+        return "there is none"
+    if not wide:
+        return f"of {number}, none has as many outputs"
+    return f"{', '.join(wide[-4:])} {'have' if len(wide) > 1 else 'has'} as many outputs"
 
 
 def _becomes(made: Tensor, logits: Tensor) -> str | None:

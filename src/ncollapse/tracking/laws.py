@@ -66,9 +66,9 @@ class Laws:
 
     def step(self, taps: Taps | None = None) -> None:
         """Around every step that the loop believes to make, once."""
+        if taps is not None:
+            self.settle(taps)
         if self.sum is not None:
-            if taps is not None:
-                self.settle(taps)
             self.sum.waited()
 
     def tries(self, optimizer: Any) -> None:
@@ -81,6 +81,10 @@ class Laws:
         if self.sum is None or taps.head is None or taps.head.name == self._settled:
             return
         self._settled = taps.head.name
+        if taps.head.probe or not taps.head.form.plain:
+            self.sum.close()  # Of a cosine head, or an adapter on one, it is no law.
+            self.sum = None
+            return
         module = dict(taps.model.named_modules()).get(taps.head.name)
         if module is None or module is self.sum.module:
             return

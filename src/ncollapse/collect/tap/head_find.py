@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 
 import torch
@@ -11,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ncollapse.collect.tap.batches import Tokens
+from ncollapse.collect.tap.head_check import BENT, FOLLOWED, check_head
 from ncollapse.collect.tap.head_layers import Matrix
-from ncollapse.collect.tap.heads import Candidate, Head, Loose, check_head
+from ncollapse.collect.tap.heads import Candidate, Head, Loose
 from ncollapse.collect.tap.outputs import Path, place_named
 from ncollapse.collect.tap.pooling import of_tokens
 from ncollapse.collect.tap.relations import close
@@ -107,10 +109,23 @@ class Heard:
         dims = tuple(self.calls[name].entered.shape[-1] for name in parts)
         ways = matrices_beside([self.known[name] for name in parts], dims, call.made.shape[-1])
         entered = self.few_rows(call.entered.detach())
-        origin = self.known[parts[0]].origin
-        return check_head(
-            SUM.join(parts), origin, ways, entered, call.made, logits, output=place, dims=dims
+        first = self.known[parts[0]]
+        check = partial(
+            check_head,
+            SUM.join(parts),
+            first.origin,
+            features=entered,
+            made=call.made,
+            logits=logits,
+            output=place,
+            dims=dims,
         )
+        found = check(ways, rough=first.rough)
+        if found is BENT and len(parts) == 1:
+            axes = call.entered.dim()
+            probed = first.probed(dims[0], call.made.shape[-1], axes)
+            found = check(probed, probe=axes) if probed else found
+        return found
 
     # ---- more than one ------------------------------------------------------------------------
     def _chosen(self, found: list[Head], outputs: dict[Path, Tensor]) -> Head:
@@ -144,14 +159,27 @@ class Heard:
 
     # ---- none ---------------------------------------------------------------------------------
     def _unfound(self, reasons: list[str], outputs: Outputs, otherwise: str) -> str:
+        reasons = _telling(reasons)
         listed = "; ".join(reasons[:4]) + ("; …" if len(reasons) > 4 else "")
         said = f"no linear layer reproduces the logits ({listed or 'none was called'})"
         norms = [rows.float().norm(dim=-1) for _, rows in outputs if rows.shape[-1] > 1]
         if norms and all(bool(((one - 1).abs() < 1e-3).all()) for one in norms):
             said += "; what the model returns has unit length, as embeddings have"
+        if otherwise and all(any(why in one for why in FOLLOWED) for one in reasons):
+            return f"{said}; pass {otherwise.removeprefix(', or ')}"
         if self.asked is None:
             return f"{said}; pass head=NAME of the layer whose output the model returns{otherwise}"
         return f"{said}; {READ}: pass head=NAME of a layer of which that holds{otherwise}"
+
+
+def _telling(reasons: list[str]) -> list[str]:
+    """Those of layers as wide as the logits, if any; of a layer and its weight, one."""
+    near = [one for one in reasons if "wide, the logits" not in one] or reasons
+    said: dict[str, str] = {}
+    for one in near:
+        name, _, why = one.partition(": ")
+        said.setdefault(name.removesuffix(".weight'").rstrip("'"), f"{name}: {why}")
+    return list(said.values())
 
 
 def matrices_beside(

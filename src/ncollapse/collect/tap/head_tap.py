@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ncollapse.collect.tap.batches import Tokens
+from ncollapse.collect.tap.forms import form_of
+from ncollapse.collect.tap.head_check import matched_token, weighted
 from ncollapse.collect.tap.head_find import (
     SUM,
     Call,
@@ -22,20 +25,13 @@ from ncollapse.collect.tap.head_find import (
     plain,
     scripted,
 )
-from ncollapse.collect.tap.head_layers import parts_of
-from ncollapse.collect.tap.heads import (
-    Candidate,
-    Head,
-    Loose,
-    candidates,
-    matched_token,
-    weighted,
-)
+from ncollapse.collect.tap.head_layers import Matrix, parts_of
+from ncollapse.collect.tap.heads import Candidate, Head, Loose, candidates
 from ncollapse.collect.tap.listener import Listener
 from ncollapse.collect.tap.matrices import Products, matrices
 from ncollapse.collect.tap.outputs import unnested
 from ncollapse.collect.tap.pooling import of_tokens
-from ncollapse.collect.tap.relations import followed_scale
+from ncollapse.collect.tap.relations import followed
 
 CHECKED = 64
 # So many products with matrices that no layer holds are kept of one pass, the last ones.
@@ -113,7 +109,9 @@ class HeadTap:
     @property
     def _compares(self) -> bool:
         head = self.head
-        return head is None or head.take == "token" or head.relation.rank == 3
+        if head is None or head.take == "token" or head.relation.rank == 3:
+            return True
+        return not head.form.plain
 
     def products(self) -> AbstractContextManager[Any]:
         """Within it, products with matrices that no layer holds are heard: what `wants_products`
@@ -122,15 +120,18 @@ class HeadTap:
         only = self._asked if self.head is None else self.head.name
         known = found if only is None else {only: found[only]}
 
-        def heard(name: str, entered: Tensor, bias: Tensor | None, made: Tensor) -> None:
+        def heard(
+            name: str, entered: Tensor, bias: Tensor | None, made: Tensor, used: Tensor | None
+        ) -> None:
             if self._listener.listening:
                 self._loose.pop(name, None)  # The last one heard stands last.
-                self._loose[name] = Loose(name, known[name], bias)
+                self._loose[name] = Loose(name, known[name], bias, used)
                 self._hear(name, entered.detach().clone(), made.detach())
                 for early in list(self._loose)[:-LAST]:
                     del self._loose[early], self._calls[early]
 
-        return Products(known, heard)
+        model = self._listener.model
+        return Products(known, heard, (*model.parameters(), *model.buffers()))
 
     def try_products(self) -> bool:
         """After no layer made the logits: whether a pass within `products` may tell more."""
@@ -172,23 +173,27 @@ class HeadTap:
                     "whole model, which returns logits, .logits or a tuple that holds them"
                 )
             aside = scripted(self._listener.model)
-            self.head = heard.head(outputs, otherwise=self._otherwise, aside=aside)
+            with self._unheard():
+                self.head = heard.head(outputs, otherwise=self._otherwise, aside=aside)
             self._settle(self.head)
         head = self.head
         call = heard.call(head.name.split(SUM))
         features, made = call.entered, call.made
         logits = dict(outputs).get(head.output)
         logits = None if logits is None else heard.few_rows(plain(logits))
+        if not head.form.plain and made is not None:
+            self._reform(head, heard.few_rows(features), made)
         if tokens is not None:
             features = of_tokens(features, tokens)
-        elif head.take == "token" and logits is not None and made is not None:
+        features = head.form.features(features)
+        if tokens is None and head.take == "token" and logits is not None and made is not None:
             rows = torch.arange(features.shape[0], device=features.device)
             place = matched_token(made, logits)
             features, made = features[rows, place], made[rows, place]
-        elif head.take == "mean":
+        elif tokens is None and head.take == "mean":
             features, made = features.mean(1), None if made is None else made.mean(1)
         if head.relation.rank == 3 and logits is not None and made is not None:
-            self._rescale(head, made, logits)
+            self._rescale(made, logits)
         return features
 
     def _settle(self, head: Head) -> None:
@@ -200,13 +205,30 @@ class HeadTap:
         self._loose = {name: self._loose[name] for name in names if name in self._loose}
         self.wants_products = bool(self._loose)
 
-    def _rescale(self, head: Head, made: Tensor, logits: Tensor) -> None:
-        """A scale may be learned."""
-        known = head.relation
-        scale = followed_scale(made.flatten(0, -2), logits.flatten(0, -2), known)
-        if abs(scale - known.scale) > 1e-6 * known.scale:
-            self.head = replace(head, relation=replace(known, scale=scale))
+    def _rescale(self, made: Tensor, logits: Tensor) -> None:
+        """A scale may be learned, and a shift."""
+        assert self.head is not None
+        known = self.head.relation
+        fresh = followed(made.flatten(0, -2), logits.flatten(0, -2), known)
+        if fresh is not known:
+            self.head = replace(self.head, relation=fresh)
             self.refresh()
+
+    def _reform(self, head: Head, features: Tensor, made: Tensor) -> None:
+        """So may the factor of a form, whose rows are those of now."""
+        found = form_of(features.detach(), self._ways(head), made, only=head.form.name)
+        if found is not None and abs(found[1].scale - head.form.scale) > 1e-6 * head.form.scale:
+            self.head = replace(head, form=found[1])
+            self.refresh()
+
+    @contextmanager
+    def _unheard(self) -> Iterator[None]:
+        """Layers may be called within, and are not heard."""
+        paused, self._listener.paused = self._listener.paused, True
+        try:
+            yield
+        finally:
+            self._listener.paused = paused
 
     # ---- a model that changes -----------------------------------------------------------------
     @property
@@ -225,10 +247,17 @@ class HeadTap:
         head = self.head
         if head is None:
             return
+        with self._unheard():
+            # A head may grow.
+            self.head = weighted(head, self._ways(head) or self._ways(head, grown=True))
+
+    def _ways(self, head: Head, *, grown: bool = False) -> list[Matrix]:
+        """The matrices that the head may be now; `grown`: of however many classes."""
         known: dict[str, Candidate | Loose] = {**self._layers, **self._loose}
         layers = [known[name] for name in head.name.split(SUM) if name in known]
-        if len(layers) == len(head.dims):
-            classes = 1 if head.binary else head.weight.shape[0]
-            ways = matrices_beside(layers, head.dims, classes)
-            # A head may grow.
-            self.head = weighted(head, ways or matrices_beside(layers, head.dims, None))
+        if len(layers) != len(head.dims):
+            return []
+        classes = 1 if head.binary else head.weight.shape[0]
+        if head.probe:
+            return layers[0].probed(head.dims[0], None if grown else classes, head.probe)
+        return matrices_beside(layers, head.dims, None if grown else classes)

@@ -1,22 +1,23 @@
-"""Find the layers that may end a model, and check that one really makes the logits.
+"""Find the layers that may end a model: candidates, and the head that one of them turns out to be.
 
 Features are what enters that layer, so pooling, norms and dropout before it are right by
-construction; the check on the first batch catches every wrong guess.
+construction; the check on the first batch (`head_check`) catches every wrong guess.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from ncollapse.collect.tap.forms import LINEAR, Form
 from ncollapse.collect.tap.head_layers import (
     Matrix,
+    is_quantised,
+    linear_maps,
     linears,
     matrices_from,
     matrices_of,
@@ -24,7 +25,8 @@ from ncollapse.collect.tap.head_layers import (
     whole,
 )
 from ncollapse.collect.tap.outputs import Path
-from ncollapse.collect.tap.relations import Relation, close, gap, relation
+from ncollapse.collect.tap.probe import may_be_probed, probed
+from ncollapse.collect.tap.relations import Relation
 
 # Where the libraries that users bring keep their classifier.
 HUGGING_FACE = ("score", "classifier", "lm_head", "qa_outputs")
@@ -47,20 +49,40 @@ class Candidate:
         """What (weight (classes, dim), bias) it may be, as it is now."""
         return matrices_of(self.module, dim, classes)
 
+    @property
+    def rough(self) -> bool:
+        """Whether it rounds what enters to few bits."""
+        return is_quantised(self.module)
+
+    def probed(self, dim: int, classes: int | None = None, axes: int = 2) -> list[Matrix]:
+        """The matrix by which it maps vectors, where that may be another than it holds."""
+        if not may_be_probed(self.module):
+            return []
+        return probed(self.module, dim, classes, axes)
+
 
 @dataclass(frozen=True, eq=False)
 class Loose:
-    """A parameter with two axes that is multiplied by outside of any layer, with its bias."""
+    """A parameter with two axes that is multiplied by outside of any layer, with its bias. used:
+    the matrix that was made of it and multiplied with, at the last pass, where it was not itself.
+    """
 
     name: str
     parameter: Tensor
     bias: Tensor | None
+    used: Tensor | None = None
     origin: str = "a matrix that no layer holds"
+    rough = False
 
     def matrices(self, dim: int, classes: int | None = None) -> list[Matrix]:
         """As those of a Candidate: a square one may be read either way."""
         shift = None if self.bias is None else whole(self.bias).detach()
-        return matrices_from(whole(self.parameter).detach(), shift, dim, classes, either=True)
+        matrix = whole(self.parameter if self.used is None else self.used).detach()
+        return matrices_from(matrix, shift, dim, classes, either=True)
+
+    def probed(self, dim: int, classes: int | None = None, axes: int = 2) -> list[Matrix]:
+        """None: it is nothing that could be called."""
+        return []
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +92,9 @@ class Head:
 
     take: which rows the logits are of: "all", one "token" of a sequence, the "mean" over tokens or
     places. check: what was compared, in words. output: where the model returns the logits. dims:
-    widths of what enters each of the layers whose outputs are added up, one in most models.
+    widths of what enters each of the layers whose outputs are added up, one in most models. form:
+    how the layer makes what it makes. probe: axes of the layer's input where its matrix is read off
+    its images of unit vectors, else 0. equal: whether rows and features each have one length.
     """
 
     name: str
@@ -84,6 +108,9 @@ class Head:
     dims: tuple[int, ...] = ()
     # Which of the ways to read a matrix of one's own was right.
     way: int = 0
+    form: Form = LINEAR
+    probe: int = 0
+    equal: bool = False
 
     @property
     def token(self) -> bool:
@@ -98,7 +125,28 @@ class Head:
     @property
     def described(self) -> str:
         K, d = self.weight.shape
-        return f"input of {self.name!r} (Linear {d}->{K}, {self.origin}): {self.check}"
+        kind = "Cosine" if self.equal else self.form.name.capitalize()
+        return f"input of {self.name!r} ({kind} {d}->{K}, {self.origin}): {self.check}"
+
+    @property
+    def note(self) -> str | None:
+        """What must be known to read the numbers of a head that is not W h + b; None for others."""
+        if self.form.name == "distance":
+            return (
+                f"{self.name!r} takes squared distances to prototypes; the head that is read is "
+                "the linear one of the same order, twice the prototypes and minus their squared "
+                "lengths"
+            )
+        if self.form.unit or self.equal:
+            seen = "are read as h/‖h‖, which" if self.form.unit else "have one length, and that"
+            kind = "cosine head" if self.equal or self.form.name == "cosine" else "unit features"
+            return (
+                f"{kind}: features {seen} is what {self.name!r} sees, so that how long features "
+                "are plays no part in the readings"
+            )
+        if not self.form.plain:
+            return f"{self.name!r} makes {self.form.words(self.bias is not None)}: W is read so"
+        return None
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -164,9 +212,11 @@ def _asked(
 
 
 def _layers(module: nn.Module, linear: bool) -> Iterator[nn.Module]:
-    yield from linears(module)
-    if not linear:
-        yield from others(module)
+    if linear:
+        yield from linears(module)
+        return
+    yield from linear_maps(module)
+    yield from others(module)
 
 
 def _guesses(model: nn.Module, linear: bool) -> Iterator[tuple[nn.Module, str]]:
@@ -182,83 +232,8 @@ def _guesses(model: nn.Module, linear: bool) -> Iterator[tuple[nn.Module, str]]:
         if isinstance(part, nn.Module):
             yield from ((layer, origin) for layer in _layers(part, linear))
     # Every candidate's input is kept for one batch, so only the last few are looked at.
-    for layer in islice(linears(model), LAST):
+    for layer in islice(linears(model) if linear else linear_maps(model), LAST):
         yield layer, GUESSED
     if not linear:
         for layer in islice(others(model), LAST // 2):
             yield layer, "last layer that is a matrix"
-
-
-def check_head(
-    name: str,
-    origin: str,
-    ways: list[Matrix],
-    features: Tensor,
-    made: Tensor,
-    logits: Tensor,
-    *,
-    output: Path = (),
-    dims: tuple[int, ...] = (),
-) -> Head | str:
-    """The head where `logits` come from it, else one phrase that says what disagrees.
-
-    ways: the matrices (weight, bias) that it may be. features: what entered it; made: what it
-    returned; logits: what the model returned; output, dims: as those of `Head`.
-    """
-    if made.dim() < 2 or made.shape[-1] != logits.shape[-1]:
-        return f"it is {made.shape[-1]} wide, the logits {logits.shape[-1]}"
-    way = next((i for i, one in enumerate(ways) if close(_linear(features, one), made)), None)
-    if way is None:
-        return "it is not linear: W h + b differs from what it returns"
-    take, rows = "all", made
-    found = relation(_flat(made), _flat(logits)) if made.dim() == logits.dim() else None
-    if made.dim() == 3 and logits.dim() == 2:
-        take = "token"
-        place = matched_token(made, logits)
-        rows = made[torch.arange(made.shape[0], device=made.device), place]
-        found = relation(rows, logits)
-        if found is None and (over := relation(made.mean(1), logits)) is not None:
-            take, rows, found = "mean", made.mean(1), over
-    if rows.shape != logits.shape:
-        return f"it returns {tuple(made.shape)}, the model {tuple(logits.shape)}"
-    if found is None:
-        return f"its output differs from the logits by up to {gap(rows, logits):.2g}"
-    check = found.words.format(made="head(features)")
-    check += {"token": " at one token", "mean": " in the mean over tokens or places"}.get(take, "")
-    if made.shape[-1] == 1:
-        check += f"{ONE_LOGIT}, read as the rows -w/2 and w/2"
-    if len(dims) > 1:
-        check += f"; {len(dims)} heads are added up, and their features stand side by side"
-    empty = Head(name, origin, features, None, take, check, found, output, dims, way)
-    return weighted(empty, ways)
-
-
-def _linear(features: Tensor, matrix: Matrix) -> Tensor:
-    weight, bias = matrix
-    with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
-        shift = None if bias is None else bias.to(features.dtype)
-        return functional.linear(features, weight.to(features.dtype), shift)
-
-
-def _flat(value: Tensor) -> Tensor:
-    return value.flatten(0, -2)
-
-
-def weighted(head: Head, ways: list[Matrix]) -> Head:
-    """The head with copies of the matrix that makes the logits now."""
-    if head.way >= len(ways):
-        return head
-    weight, bias = ways[head.way]
-    scale = head.relation.scale
-    weight = weight.cpu().clone() * scale if scale != 1 else weight.cpu().clone()
-    shift = None if bias is None else bias.cpu().clone() * (scale if scale != 1 else 1)
-    if head.binary:
-        weight = torch.cat([-weight / 2, weight / 2])
-        shift = None if shift is None else torch.cat([-shift / 2, shift / 2])
-    return replace(head, weight=weight, bias=shift)
-
-
-def matched_token(made: Tensor, logits: Tensor) -> Tensor:
-    """The token (samples) of made (samples, tokens, classes) whose row the logits are: padding and
-    the choice of a last or first token are right without knowing the model."""
-    return (made - logits[:, None, :]).abs().amax(2).argmin(1)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,6 +50,15 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         set_modes(model, modes)
+
+
+def uncompiled() -> AbstractContextManager[Any]:
+    """Compiled parts of a model run as they were written: compiled before there were hooks, they
+    would call none."""
+    stance = getattr(torch.compiler, "set_stance", None)
+    if stance is None or "torch._dynamo" not in sys.modules:
+        return nullcontext()  # Nothing was compiled, and to ask imports the compiler.
+    return stance("force_eager")
 
 
 def set_modes(model: nn.Module, modes: dict[nn.Module, bool]) -> None:

@@ -16,14 +16,16 @@ DTYPE_TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4}
 ENOUGH = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Relation:
-    """logits = made · scale, then what `words` says (with {made} in it). rank: 0 for the plainest;
-    among layers that could be the head, a plainer one is taken."""
+    """logits = made · scale + shift, then what `words` says (with {made} in it). rank: 0 for the
+    plainest; among layers that could be the head, a plainer one is taken. shift: a constant a class
+    (classes), where there is one."""
 
     words: str
     scale: float = 1.0
     rank: int = 0
+    shift: Tensor | None = None
 
 
 def relation(made: Tensor, logits: Tensor) -> Relation | None:
@@ -43,29 +45,37 @@ def relation(made: Tensor, logits: Tensor) -> Relation | None:
         return Relation("sigmoid of {made} = what the model returns", rank=2)
     if a.numel() - (a.shape[0] if wide else 0) < ENOUGH:
         return None
-    scale = _scale(a, b)
+    scale = multiple(a, b)
     if scale > 0 and close(scale * a, b, size, logits.dtype):
         return Relation(f"{scale:.4g} · {{made}} = logits", scale, rank=3)
     if wide:
-        free = _scale(_centred(a), _centred(b))
+        free = multiple(_centred(a), _centred(b))
         if free > 0 and close(free * _centred(a), _centred(b), size, logits.dtype):
             words = f"{free:.4g} · {{made}} = logits up to a constant a sample (log-softmax)"
             return Relation(words, free, rank=3)
         if _probabilities(b) and bool((b > 0).all()):
-            free = _scale(_centred(a), _centred(b.log()))
+            free = multiple(_centred(a), _centred(b.log()))
             if free > 0 and close((free * a).softmax(-1), b, size, logits.dtype):
                 words = f"softmax of {free:.4g} · {{made}} = what the model returns"
                 return Relation(words, free, rank=3)
+    shift = _shift(a, b, logits.dtype)
+    if shift is not None:
+        return Relation("{made} + a constant a class = logits", rank=3, shift=shift)
     cap = _soft_cap(a, b)
     if cap is not None and close(cap * (a / cap).tanh(), b, size, logits.dtype):
         return Relation(f"{cap:.4g} · tanh({{made}} / {cap:.4g}) = logits (soft cap)", rank=3)
     return None
 
 
-def followed_scale(made: Tensor, logits: Tensor, known: Relation) -> float:
-    """The scale of a relation that has one, as it is now: it may be learned."""
+def followed(made: Tensor, logits: Tensor, known: Relation) -> Relation:
+    """A relation that has a scale or a shift, as it is now: those may be learned."""
     fresh = relation(made, logits)
-    return known.scale if fresh is None or fresh.rank != known.rank else fresh.scale
+    if fresh is None or fresh.rank != known.rank:
+        return known
+    moved = abs(fresh.scale - known.scale) > 1e-6 * known.scale
+    if fresh.shift is not None and known.shift is not None:
+        moved |= not torch.allclose(fresh.shift, known.shift, rtol=1e-5, atol=1e-6)
+    return fresh if moved else known
 
 
 def gap(made: Tensor, logits: Tensor) -> float:
@@ -77,12 +87,18 @@ def gap(made: Tensor, logits: Tensor) -> float:
 
 
 def close(
-    a: Tensor, b: Tensor, scale: Tensor | None = None, dtype: torch.dtype | None = None
+    a: Tensor,
+    b: Tensor,
+    scale: Tensor | None = None,
+    dtype: torch.dtype | None = None,
+    *,
+    tolerance: float | None = None,
 ) -> bool:
-    """Whether two tensors agree to what the dtype can tell, at the size of the second."""
+    """Whether two tensors agree to what the dtype can tell, or to `tolerance`, at the size of the
+    second, or at `scale`."""
     if a.shape != b.shape:
         return False
-    tolerance = DTYPE_TOLERANCE.get(dtype or b.dtype, 3e-2)
+    tolerance = tolerance or DTYPE_TOLERANCE.get(dtype or b.dtype, 3e-2)
     size = b.double().abs().max() if scale is None else scale
     return bool((a.double() - b.double()).abs().max() <= tolerance * size.clamp_min(1e-6))
 
@@ -91,9 +107,19 @@ def _centred(value: Tensor) -> Tensor:
     return value - value.mean(-1, keepdim=True)
 
 
-def _scale(a: Tensor, b: Tensor) -> float:
+def multiple(a: Tensor, b: Tensor) -> float:
     """The multiple of a that is nearest to b."""
     return float((a * b).sum() / (a * a).sum().clamp_min(1e-300))
+
+
+def _shift(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor | None:
+    """c (classes) with a + c = b, where enough samples differ by more than rounding to tell."""
+    free, size = (a.shape[0] - 1) * a.shape[1], b.abs().max()
+    spread = (b - b.mean(0)).abs().max()
+    if free < ENOUGH or spread <= 1e-3 * size:
+        return None
+    shift = (b - a).mean(0)
+    return shift if close(a + shift, b, spread, dtype) else None
 
 
 def _within(value: Tensor, low: float, high: float) -> bool:

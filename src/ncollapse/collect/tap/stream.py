@@ -24,12 +24,14 @@ from ncollapse.collect.tap.batches import (
     unpack_batch,
 )
 from ncollapse.collect.tap.calls import Calls
+from ncollapse.collect.tap.decoders import decoder_batch, decodes, encoder_layers, is_decoded
 from ncollapse.collect.tap.heads import is_sharded
 from ncollapse.collect.tap.ordered import thresholds_of
-from ncollapse.collect.tap.preserve import preserved
+from ncollapse.collect.tap.preserve import preserved, uncompiled
 from ncollapse.collect.tap.taps import Taps
 from ncollapse.collect.tap.tokens import AUTO, found_kind, token_batch, token_order
 
+SOURCE = "it is the encoder's and sees the source, while samples are tokens of the target"
 Progress = Callable[[str, int, int], None]
 
 
@@ -144,7 +146,13 @@ class ModelStream:
 
     def _features(self, batch: Batch, device: torch.device) -> dict[str, Tensor]:
         self.taps.begin(batch.labels.shape[0], batch.mask, batch.tokens)
-        with torch.no_grad(), self._mixed(device), explained(batch.inputs), self.taps.products():
+        with (
+            torch.no_grad(),
+            self._mixed(device),
+            explained(batch.inputs),
+            uncompiled(),
+            self.taps.products(),
+        ):
             output = batch.run(self.taps.model, device)
         return self.taps.end(output)
 
@@ -152,8 +160,14 @@ class ModelStream:
         return self._calls.fitted(self._as_yielded(raw))
 
     def _as_yielded(self, raw: Any) -> Batch:
-        if self.tokens == AUTO:
+        writes = decodes(self.taps.model)
+        if self.tokens == AUTO and writes:
+            self.tokens = "next" if is_decoded(raw, self.unpack) else None
+        elif self.tokens == AUTO:
             self.tokens = found_kind(self.taps.model, raw, self.unpack)
+        if self.tokens is not None and writes:
+            self.taps.leave_out(encoder_layers(self.taps.model, list(self.taps.modules)), SOURCE)
+            return decoder_batch(self.taps.model, raw, self.unpack, self.ignore_index)
         if self.tokens is not None:
             return token_batch(raw, self.tokens, self.unpack, self.ignore_index)
         return unpack_batch(raw, self.unpack, numbers=self.numbers)

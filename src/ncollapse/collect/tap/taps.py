@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -33,6 +34,10 @@ log = logging.getLogger("ncollapse")
 HEAD = "head"
 # Between the name of a module and the number of its call, from the second one on.
 CALL = "#"
+OTHERWISE = (
+    ", or head=False and layers=… to measure other layers, or arrays by "
+    "nc.measure_features(features, labels, weight=W)"
+)
 CLASS_TOKENS = ("cls_token", "class_token", "cls_embed", "class_embedding", "cls_embedding")
 
 
@@ -80,9 +85,7 @@ class Taps:
         if unknown:
             raise ValueError(f"pool names the layer {unknown[0]!r}, which is not among layers")
         self.wants_head = head is not False
-        self._head_tap = HeadTap(
-            self._listener, head, otherwise=", or head=False and layers=… to measure other layers"
-        )
+        self._head_tap = HeadTap(self._listener, head, otherwise=OTHERWISE)
         if not self.wants_head and not self.modules:
             raise ValueError("head=False and no layers: nothing to measure; pass layers='*'")
         self.pooling: dict[str, str] = {}
@@ -195,6 +198,11 @@ class Taps:
         log.warning("layer %r is left out: %s", name, reason)
         self.modules.pop(name, None)
         self._found = {one: kept for one, kept in self._found.items() if called(one) != name}
+
+    def leave_out(self, names: Iterable[str], reason: str) -> None:
+        """Tap those layers no more. Raises ValueError where one was given by its name."""
+        for name in names:
+            self._refuse(name, reason)
 
     # ---- a batch ------------------------------------------------------------------------------
     def begin(self, samples: int, mask: Tensor | None = None, tokens: Tokens | None = None) -> None:

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from ncollapse.collect.tap.batches import LABELS, MASKS, Batch, Tokens, Unpack, describe
 
-INPUTS = ("input_ids", "tokens", "inputs")
+# What enters the decoder of a model that writes a target.
+DECODED = "decoder_input_ids"
+INPUTS = (DECODED, "input_ids", "tokens", "inputs")
 KINDS = ("next", "same")
 # Whether every token is a sample is then told by the model and its first batch.
 AUTO = "auto"
@@ -41,10 +43,16 @@ def token_kind(tokens: bool | str | None) -> str | None:
     return kind
 
 
+def kind_of(model: nn.Module) -> str:
+    """The name of a model's class, or of the model's that adapters (PEFT) stand around."""
+    inner = getattr(model, "get_base_model", None)
+    return type(inner() if callable(inner) else model).__name__
+
+
 def found_kind(model: nn.Module, raw: Any, unpack: Unpack | None = None) -> str | None:
     """ "next" for a causal language model of transformers whose batch holds token ids (sequences,
     time), with labels of their shape or without any; None for anything else."""
-    if not type(model).__name__.endswith(CAUSAL):
+    if not kind_of(model).endswith(CAUSAL):
         return None
     inputs, labels = token_parts(raw, unpack)
     ids = ids_of(inputs)

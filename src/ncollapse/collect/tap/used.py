@@ -25,7 +25,7 @@ class Used(TorchFunctionMode):
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         given = dict(kwargs or {})
-        for tensor in _tensors((args, given)):
+        for tensor in tensors_in((args, given)):
             if id(tensor) in self._known:
                 self._seen.add(id(tensor))
         return func(*args, **given)
@@ -54,12 +54,13 @@ def unused(model: nn.Module, seen: frozenset[int], kept: str = "") -> dict[str, 
     return found
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """The tensors in tuples, lists and mappings."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, Mapping):
         for item in value.values():
-            yield from _tensors(item)
+            yield from tensors_in(item)
     elif isinstance(value, (tuple, list)):
         for item in value:
-            yield from _tensors(item)
+            yield from tensors_in(item)

@@ -207,7 +207,10 @@ def _columns(
     image_size: int,
     name: str,
 ) -> Any:
-    """Images through the transform, texts through the tokenizer; batches have `labels`."""
+    """Images through the transform, texts through the tokenizer; batches have `labels`. What is
+    tokenised already stays as it is."""
+    if "input_ids" in part.features:
+        return part
     image = next((key for key in ("image", "img") if key in part.features), None)
     text = next((key for key in ("text", "sentence", "content") if key in part.features), None)
     if image is not None:

@@ -26,6 +26,8 @@ from ncollapse.sources.specs.optional import optional
 log = logging.getLogger("ncollapse")
 PREFIXES = ("module.", "_orig_mod.", "model.")
 PRETRAINED = ("default", "pretrained")
+# What transformers calls encoder-decoders that make a logit for every next token of a target.
+GENERATORS = ("ForConditionalGeneration", "EncoderDecoderModel", "MTModel")
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,7 +196,9 @@ def _hugging_face(name: str, count: int | None, causal: bool) -> LoadedModel:
         config = transformers.AutoConfig.from_pretrained(name)
         kinds = [getattr(transformers, kind, None) for kind in config.architectures or ()]
         kind = next((k for k in kinds if k is not None), None)
-        if causal:
+        if config.is_encoder_decoder and kind is not None and kind.__name__.endswith(GENERATORS):
+            kept = {}  # It writes tokens, by the head that it was saved with.
+        elif causal:
             kind = transformers.AutoModelForCausalLM
         elif kind is None or not kind.__name__.endswith("Classification"):
             kind = transformers.AutoModelForSequenceClassification
