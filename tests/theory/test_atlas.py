@@ -6,6 +6,7 @@ import functools
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from ncollapse.theory.problems.objective import Objective
 from ncollapse.theory.problems.point import Point
 from tests.cli.test_predict import run
 
+PAGE = Path(__file__).parents[2] / "docs" / "predict.md"
 CASES = {
     "balanced": ((4, 4, 4, 4), {"bias": "none"}),
     "two groups": ((20, 20, 5, 5), {"bias": "free"}),
@@ -110,3 +112,22 @@ def test_the_command_line_draws_it(capsys, tmp_path) -> None:
     points = json.loads(out)["landscape"]["points"]
     assert points[0]["kind"] == "global optimum" and points[-1]["rank"] == 0
     assert (tmp_path / "landscape.svg").read_text("utf-8").count("<svg") == 1
+
+
+@pytest.mark.slow
+def test_the_figure_of_the_page_is_of_its_command(capsys, tmp_path) -> None:
+    """And what the page says about it holds."""
+    line = next(row for row in PAGE.read_text("utf-8").splitlines() if "--landscape -o" in row)
+    code, out, _ = run(capsys, *line.split()[2:-1], tmp_path, "--json")
+    points = json.loads(out)["landscape"]["points"]
+    now = (tmp_path / "landscape.svg").read_text("utf-8")
+    kept = (PAGE.parent / "figures" / "landscape.svg").read_text("utf-8")
+    assert kept.count("<use") == now.count("<use") and len(points) == 18
+    four, three = (min((p for p in points if p["rank"] == r), key=height) for r in (4, 3))
+    assert four["blocks"] == [[4, 5]] and four["excess"] == pytest.approx(0.039, abs=5e-4)
+    assert three["frames"] == [[0, 1], [2, 3], [4, 5]]
+    assert three["curvature"] == max(p["curvature"] for p in points[1:])
+
+
+def height(point: dict) -> float:
+    return point["excess"]

@@ -45,7 +45,7 @@ def _draw(figure: Figure, found: dict[str, Any], colours: Colours) -> None:
     lowest = min(float(curvature.min()), -1e-9)
     shades = colormaps[MAP](0.08 + 0.84 * np.clip(curvature / lowest, 0, 1))
     axes.scatter(rank[1:], above[1:], c=shades[1:], s=30, zorder=3, linewidths=0)
-    axes.plot(rank[:1], above[:1], "*", color=colours.theory, markersize=13, zorder=4)
+    axes.plot(rank[:1], above[:1], "*", color=colours.text, markersize=13, zorder=4)
     near = found.get("nearest")
     there = near is not None and near["point"]["kind"] == points[0]["kind"]
     axes.annotate(
