@@ -118,7 +118,7 @@ def test_the_command_line_draws_it(capsys, tmp_path) -> None:
 def test_the_figure_of_the_page_is_of_its_command(capsys, tmp_path) -> None:
     """And what the page says about it holds."""
     line = next(row for row in PAGE.read_text("utf-8").splitlines() if "--landscape -o" in row)
-    code, out, _ = run(capsys, *line.split()[2:-1], tmp_path, "--json")
+    _, out, _ = run(capsys, *line.split()[2:-1], tmp_path, "--json")
     points = json.loads(out)["landscape"]["points"]
     now = (tmp_path / "landscape.svg").read_text("utf-8")
     kept = (PAGE.parent / "figures" / "landscape.svg").read_text("utf-8")
