@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 UNITS = {"": 1.0, "B": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 HANDLER = "ncollapse command line"
 Progress = Callable[[str, int, int], None]
+PairBudget = Annotated[
+    float,
+    typer.Option(
+        show_default="2e9", help="Pairs of classes that are all read; past it some are sampled."
+    ),
+]
 
 
 def say(text: str) -> None:
