@@ -6,7 +6,9 @@ import logging
 import math
 import os
 import re
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,6 +38,16 @@ PairBudget = Annotated[
 def say(text: str) -> None:
     """Results go to stdout."""
     typer.echo(text)
+
+
+def say_wrapped(text: str, hang: int) -> None:
+    """`say` for one long line: on a terminal broken at its width, later lines `hang` blanks in."""
+    if sys.stdout.isatty():
+        room = max(shutil.get_terminal_size().columns, hang + 30)
+        text = textwrap.fill(
+            text, room, subsequent_indent=" " * hang, break_long_words=False, break_on_hyphens=False
+        )
+    say(text)
 
 
 def say_json(text: str) -> None:

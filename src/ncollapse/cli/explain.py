@@ -81,7 +81,8 @@ def _one(key: str) -> None:
         say(textwrap.fill(said, 78, initial_indent=f"  {name:<11}", subsequent_indent=" " * 13))
     for name, arguments in row.definitions.items():
         said = ", ".join(f"{k}={v}" for k, v in arguments.items()) or "as above"
-        say(f"  --definition {name}: {said}")
+        said = f"  --definition {name}: {said}"
+        say(textwrap.fill(said, 78, subsequent_indent=" " * 17, break_on_hyphens=False))
     say(textwrap.fill(row.meaning, 78, initial_indent="  ", subsequent_indent="  "))
 
 
