@@ -20,7 +20,7 @@ from ncollapse.report.terminal import number
 # Beside a cell: beyond noise, within it, or no interval to tell by.
 BEYOND, WITHIN = "*", "="
 # Columns of the terminal: all of a line, the name of a run, a reading.
-WIDE, NAME, CELL = 80, 18, 15
+WIDE, NAME, CELL = 80, 18, 16
 # So many runs have their answers beside each other; of more they are counted.
 FEW = 4
 SPECIAL = {
@@ -113,7 +113,8 @@ def text(compared: Compared, keys: Sequence[str] | None = None, x: str | None = 
     found = table(compared, keys, x)
     names = [*(f"{n} " for n in found.names)]
     lines = [f"{len(names)} runs against {found.baseline}"]
-    lines += [f"!  {said}"[:160] for said in compared.unlike[:6]]
+    for sentence in compared.unlike[:6]:
+        lines += textwrap.wrap(f"!  {sentence}", WIDE, subsequent_indent="   ", max_lines=2)
     wide = min(max(NAME, *(len(name) for name in names)), 40)
     front = [_cut(name, wide) for name in names]
     if found.settings is not None:
@@ -137,9 +138,9 @@ def text(compared: Compared, keys: Sequence[str] | None = None, x: str | None = 
         lines.append("")
     for question, said in asked:
         short = question if len(question) <= 50 else f"{question[:49]}…"
-        lines.append(f"{short:<50} {_counted(said)}")
-    said = [line for one in legend(compared) for line in textwrap.wrap(one, WIDE)]
-    return "\n".join(line.rstrip() for line in (*lines, "", *said))
+        lines += textwrap.wrap(f"{short:<50} {_counted(said)}", WIDE, subsequent_indent=" " * 51)
+    closing = [line for one in legend(compared) for line in textwrap.wrap(one, WIDE)]
+    return "\n".join(line.rstrip() for line in (*lines, "", *closing))
 
 
 def _size(name: str) -> int:

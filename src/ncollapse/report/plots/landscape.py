@@ -50,7 +50,7 @@ def _draw(figure: Figure, found: dict[str, Any], colours: Colours) -> None:
     there = near is not None and near["point"]["kind"] == points[0]["kind"]
     axes.annotate(
         "optimum, nearest to the network" if there else "optimum",
-        (rank[0], above[0]), xytext=(-13, -3), textcoords="offset points",
+        (rank[0], above[0]), xytext=(-13, -6), textcoords="offset points",
         ha="right", va="top", color=colours.text, fontsize=ink.SMALL,
     )  # fmt: skip
     if near is not None:
@@ -65,7 +65,7 @@ def _draw(figure: Figure, found: dict[str, Any], colours: Colours) -> None:
             ha="right" if point["rank"] > 0.6 * rank.max() else "left",
         )  # fmt: skip
     axes.set_xlim(-0.5, max(float(rank.max()), 1.0) + 0.5)
-    axes.set_ylim(-0.09 * above.max() - 1e-12, 1.1 * above.max() + 1e-12)
+    axes.set_ylim(-0.11 * above.max() - 1e-12, 1.1 * above.max() + 1e-12)
     axes.grid(axis="y", color=colours.line)
     _plainly(axes, colours)
     axes.set_axisbelow(True)
