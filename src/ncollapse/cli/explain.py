@@ -39,8 +39,9 @@ def explain(
         if json:
             say_json(jsonlib.dumps([_data(name) for name in METRICS], indent=2, ensure_ascii=False))
             return
-        for name, row in METRICS.items():
-            say(f"{name:<26}{row.title}")
+        wide = max(map(len, METRICS)) + 2
+        for name, row in sorted(METRICS.items(), key=lambda pair: _late(pair[1])):
+            say(f"{name:<{wide}}{row.title}")
         return
     found = find(key)
     if found.instead:
@@ -62,6 +63,11 @@ def explain(
     _one(keys[0])
     if len(keys) > 1:
         say(f"  beside it  {', '.join(keys[1:])}")
+
+
+def _late(row: Metric) -> tuple[bool, bool]:
+    """Readings of neural collapse itself come first, those of other tasks last."""
+    return row.task != "classification", not row.family.startswith("NC")
 
 
 def _one(key: str) -> None:
