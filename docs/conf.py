@@ -16,6 +16,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "catalog",
     "citation",
+    "commands",
     "formulas",
     "gallery",
 ]

@@ -226,9 +226,9 @@ def test_compare_and_explain_and_doctor(capsys, tmp_path) -> None:
     assert "tr(Σ_W Σ_B⁺)/K" in out
     assert "papyan2020" in out
     assert "did you mean" in run(capsys, "explain", "nc1_fischer")[2]
-    assert len(run(capsys, "explain")[1].splitlines()) == len(
-        json.loads(run(capsys, "explain", "--json")[1])
-    )
+    listed = run(capsys, "explain")[1].splitlines()
+    assert listed[1].startswith("class_share ") and all("  " in line for line in listed)
+    assert len(listed) == len(json.loads(run(capsys, "explain", "--json")[1]))
     code, out, _ = run(capsys, "doctor", "--json")
     assert json.loads(out)["torch"]["float64"] is True
     assert run(capsys, "doctor")[0] == 0

@@ -97,6 +97,16 @@ def test_help_shows_every_option_in_its_panel(capsys, monkeypatch) -> None:
     assert "[default: float32]" in out
 
 
+def test_long_lines_break_on_a_terminal_alone(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    whole = run(capsys, "study", "list")[1].splitlines()
+    assert max(map(len, whole)) > 100
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    broken = run(capsys, "study", "list")[1]
+    assert max(map(len, broken.splitlines())) <= 60
+    assert " ".join(broken.split()) == " ".join(" ".join(whole).split())
+
+
 # ---- completion ---------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("words", "wanted"),

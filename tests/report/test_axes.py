@@ -83,6 +83,21 @@ def test_figures_are_files(
     assert all(path.read_bytes().startswith(begins) for path in written)
 
 
+def test_names_stand_beside_their_dots_on_axes_that_set_their_own_limits() -> None:
+    """Which matplotlib settles late: places are of those that are drawn."""
+    case = make("named", counts=[40, 30, 20], dim=6, spread=0.4)
+    found = nc.measure_features(case.features, case.labels, null=False, intervals=False)
+    drawn = found.plot("classes", ax=axes())
+    drawn.figure.canvas.draw()
+    dots = drawn.transData.transform(drawn.collections[0].get_offsets())
+    frame = drawn.get_window_extent()
+    assert len(drawn.texts) == 3 and not drawn.lines
+    for text in drawn.texts:
+        box = text.get_window_extent()
+        gap = min(abs(dots - [box.x0, (box.y0 + box.y1) / 2]).sum(axis=1))
+        assert gap < 120 and frame.contains(box.x0, box.y0) and frame.contains(box.x1, box.y1)
+
+
 def rows(count: int, rng: np.random.Generator, tight: bool) -> list[ClassRow]:
     width = 0.02 if tight else 0.5
     place = 1 + width * rng.random(count)

@@ -99,7 +99,10 @@ def test_every_form_holds_every_run(runs) -> None:
     data = json.loads(json.dumps(compared.to_dict()))
     assert [run["name"] for run in data["runs"]] == list(runs)
     assert all(len(row["differs"]) == 3 for row in data["readings"])
-    assert "differs from a-1 beyond noise" in str(compared)
+    text = str(compared)
+    assert "differs from a-1 beyond noise" in " ".join(text.split())
+    assert max(map(len, text.splitlines())) <= 80
+    assert repr(compared) == f"<Compared: 3 runs against a-1; {len(compared.rows)} readings>"
     assert "<table>" in compared._repr_html_()
     sorted_by = compared.to_markdown(["nc1_ratio"], x="config.seed").splitlines()
     assert [line.split(" | ")[1] for line in sorted_by[2:5]] == ["0", "1", "2"]

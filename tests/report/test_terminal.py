@@ -16,6 +16,7 @@ from ncollapse.report.terminal import (
     render_trace,
     render_verdicts,
     sparkline,
+    spread_out,
 )
 from tests.data import make
 
@@ -31,6 +32,16 @@ def test_the_table_fits_a_terminal(classes: int) -> None:
     assert max(map(len, lines)) <= 80
     assert all(len(line) <= 80 for line in render_verdicts(long).splitlines())
     assert all(len(line) <= 80 for line in render_comparison(long, long).splitlines())
+
+
+def test_sentences_take_the_lines_that_are_left() -> None:
+    said = ["one two three four", "five six seven", "eight"]
+    assert spread_out(said, 10, 3) == [" one two …", " five six…", " eight"]
+    assert spread_out(said, 10, 5) == [
+        " one two", "   three", "   four", " five six…", " eight",
+    ]  # fmt: skip
+    whole = spread_out(said, 10, 9)
+    assert " ".join(" ".join(whole).split()) == " ".join(said)
 
 
 def test_numbers_are_short_and_honest() -> None:

@@ -58,6 +58,7 @@ def test_the_width_of_the_head_comes_from_the_weights(tmp_path) -> None:
 def test_a_transformer_is_built_for_the_size_of_the_images() -> None:
     optional("torchvision")
     loaded = load_model("torchvision:vit_b_16", num_classes=3, image_size=32)
+    assert repr(loaded) == "<LoadedModel vit_b_16: VisionTransformer, with its transform>"
     assert loaded.model.image_size == 32
     loaded = load_model("timm:vit_tiny_patch16_224", num_classes=3, image_size=64)
     assert loaded.model.patch_embed.img_size == (64, 64)

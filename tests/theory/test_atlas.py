@@ -6,6 +6,7 @@ import functools
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,9 +16,10 @@ from ncollapse.theory.problems.objective import Objective
 from ncollapse.theory.problems.point import Point
 from tests.cli.test_predict import run
 
+PAGE = Path(__file__).parents[2] / "docs" / "predict.md"
 CASES = {
     "balanced": ((4, 4, 4, 4), {"bias": "none"}),
-    "two groups": ((20, 20, 5, 5, 5), {"bias": "free"}),
+    "two groups": ((20, 20, 5, 5), {"bias": "free"}),
     "all different": ((30, 14, 8, 3), {"bias": "free", "loss": "ls", "smoothing": 0.1}),
     "squares": ((9, 9, 9), {"bias": 0.05, "loss": "mse"}),
 }
@@ -67,17 +69,17 @@ def test_every_point_is_nearest_itself_under_any_names() -> None:
     """Rotated, scaled, and with interchangeable classes renamed."""
     _, atlas = drawn("two groups")
     generator = torch.Generator().manual_seed(0)
-    turn = torch.linalg.qr(torch.randn(5, 5, generator=generator, dtype=torch.float64))[0]
-    names = [1, 0, 4, 2, 3]
-    for point in atlas.points[1:-1:4]:
+    turn = torch.linalg.qr(torch.randn(4, 4, generator=generator, dtype=torch.float64))[0]
+    names = [1, 0, 3, 2]
+    for point in atlas.points[1:-1:2]:
         geometry = point.geometry
         other = nc.Geometry(3 * geometry.means[names] @ turn, geometry.weight[names] @ turn)
         near = atlas.nearest(other)
         assert near.distance <= 1e-5, point.text
         assert near.point.rank == point.rank
         assert near.point.objective == pytest.approx(point.objective, rel=1e-7)
-    shared = next(p for p in atlas.points if p.blocks == ((2, 3, 4),))
-    assert "classes 2, 3, 4 share one direction" in atlas.nearest(shared.geometry).sentence
+    shared = next(p for p in atlas.points if p.blocks == ((2, 3),))
+    assert "classes 2, 3 share one direction" in atlas.nearest(shared.geometry).sentence
 
 
 def test_a_long_line_is_cut_where_one_sees_it() -> None:
@@ -103,10 +105,29 @@ def test_what_has_no_landscape_is_said() -> None:
 
 
 def test_the_command_line_draws_it(capsys, tmp_path) -> None:
-    base = ("--counts", "9x3", "--weight-decay", "5e-2", "--feature-decay", "5e-2", "--landscape")
-    code, out, _ = run(capsys, *base, "-o", tmp_path)
+    base = ("--weight-decay", "5e-2", "--feature-decay", "5e-2", "--landscape")
+    code, out, _ = run(capsys, "--counts", "9x2", *base)
     assert code == 0 and "critical points found" in out
-    assert (tmp_path / "landscape.svg").read_text("utf-8").count("<svg") == 1
-    code, out, _ = run(capsys, *base, "--json")
+    code, out, _ = run(capsys, "--counts", "9x3", *base, "--json", "-o", tmp_path)
     points = json.loads(out)["landscape"]["points"]
     assert points[0]["kind"] == "global optimum" and points[-1]["rank"] == 0
+    assert (tmp_path / "landscape.svg").read_text("utf-8").count("<svg") == 1
+
+
+@pytest.mark.slow
+def test_the_figure_of_the_page_is_of_its_command(capsys, tmp_path) -> None:
+    """And what the page says about it holds."""
+    line = next(row for row in PAGE.read_text("utf-8").splitlines() if "--landscape -o" in row)
+    _, out, _ = run(capsys, *line.split()[2:-1], tmp_path, "--json")
+    points = json.loads(out)["landscape"]["points"]
+    now = (tmp_path / "landscape.svg").read_text("utf-8")
+    kept = (PAGE.parent / "figures" / "landscape.svg").read_text("utf-8")
+    assert kept.count("<use") == now.count("<use") and len(points) == 18
+    four, three = (min((p for p in points if p["rank"] == r), key=height) for r in (4, 3))
+    assert four["blocks"] == [[4, 5]] and four["excess"] == pytest.approx(0.039, abs=5e-4)
+    assert three["frames"] == [[0, 1], [2, 3], [4, 5]]
+    assert three["curvature"] == max(p["curvature"] for p in points[1:])
+
+
+def height(point: dict) -> float:
+    return point["excess"]

@@ -108,15 +108,42 @@ def test_smoothing_counts_and_nothing_is_changed_without_need() -> None:
     assert strengths(idle.original).tolist() == [90.0] * 3 + [20.0] * 4
 
 
-def test_code_to_paste_makes_the_solved_loss() -> None:
-    """For many classes too, where it is a formula of the counts."""
-    tail = tuple(int(n) for n in np.geomspace(500, 6, 70))
-    for counts, product in ((COUNTS, 25.0), (tail, 12.0)):
-        made = prescribe(counts, **decays(product, counts))
-        scope = {"torch": torch, "counts": torch.tensor(counts)}
-        exec(made.code, scope)
-        assert torch.allclose(scope["loss"].weight.double(), torch.tensor(made.weights).double())
-        assert made.needed and made.prediction.relative_gap <= 1e-8
+def pasted(made, counts) -> dict:
+    lines = made.code.splitlines()
+    assert max(map(len, lines)) <= 79 and made.code in str(made)
+    logits = torch.randn(len(counts), len(counts), generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(len(counts))
+    scope = {"torch": torch, "counts": torch.tensor(counts), "logits": logits, "labels": labels}
+    exec(made.code, scope)
+    return scope
+
+
+TAIL = tuple(int(n) for n in np.geomspace(500, 6, 70))
+
+
+@pytest.mark.parametrize(
+    ("counts", "product", "first"),
+    [
+        (COUNTS, 25.0, "weight = torch.tensor([0.827811] * 3 + [1.58114] * 4)"),
+        (COUNTS, 5.0, "weight = torch.tensor([1.0] * 7)"),
+        (TAIL, 12.0, "weight = torch.tensor("),
+        ((60, 6, 30, 8) * 20, 9.0, "# counts: a tensor with the samples of every class"),
+    ],
+)
+def test_code_to_paste_makes_the_solved_loss(counts, product: float, first: str) -> None:
+    """In lines of 79 columns; of very many numbers, as a formula of the counts."""
+    made = prescribe(counts, **decays(product, counts))
+    assert made.code.startswith(first)
+    loss = pasted(made, counts)["loss"]
+    assert torch.allclose(loss.weight.double(), torch.tensor(made.weights).double())
+    assert made.prediction.relative_gap <= 1e-8
+
+
+def test_factors_to_paste_make_the_solved_loss() -> None:
+    made = prescribe(COUNTS, by="logits", loss="ls", smoothing=0.1, **decays(25.0))
+    scope = pasted(made, COUNTS)
+    solved = made.prediction.problem.loss(scope["logits"].double(), scope["labels"]).mean()
+    assert float(scope["loss"]) == pytest.approx(float(solved), rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +186,7 @@ def test_the_command_line_prescribes(capsys) -> None:
     base = ("--counts", "150x5,5x5", "--weight-decay", "8e-3", "--feature-decay", "2e-3")
     code, out, _ = run(capsys, *base, "--keep", "all")
     assert code == 0
-    assert "torch.nn.CrossEntropyLoss(weight=torch.tensor([" in out
+    assert "\nweight = torch.tensor([0.9" in out
     assert len(out.splitlines()) <= 24
     code, out, _ = run(capsys, *base, "--keep", "5-6", "--margin", "3", "--json")
     found = json.loads(out)["prescription"]
@@ -173,3 +200,28 @@ def test_the_command_line_prescribes(capsys) -> None:
     ):
         code, _, err = run(capsys, *base, *wrong)
         assert code == 2 and said in err
+
+
+def test_many_numbers_are_read_from_the_folder(capsys, tmp_path) -> None:
+    """And the terminal says so where no folder is asked for."""
+    counts = (60, 6, 30, 8) * 20
+    listed = ",".join(map(str, counts))
+    base = (
+        "--counts",
+        listed,
+        "--weight-decay",
+        "1e-3",
+        "--feature-decay",
+        "2e-3",
+        "--keep",
+        "all",
+    )
+    code, out, _ = run(capsys, *base)
+    assert code == 0 and "-o FOLDER keeps every number" in out
+    code, out, _ = run(capsys, *base, "-o", tmp_path)
+    lines = out.splitlines()
+    start = lines.index("import json, torch")
+    scope: dict = {}
+    exec("\n".join(lines[start : lines.index("", start)]), scope)
+    kept = nc.prescribe(counts, weight_decay=1e-3, feature_decay=2e-3)
+    assert kept.needed and torch.allclose(scope["weight"], torch.tensor(kept.weights))

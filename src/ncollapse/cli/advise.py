@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ncollapse.cli.common import say, say_json
+from ncollapse.cli.common import say, say_json, say_wrapped
 
 
 def advise(
@@ -43,4 +43,5 @@ def advise(
     for place, one in enumerate(found):
         if place:
             say("")
-        say(str(one))
+        for line in str(one).splitlines():
+            say_wrapped(line, 4 if line.startswith(" ") else 0)

@@ -6,11 +6,14 @@ import logging
 import math
 import os
 import re
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -21,11 +24,27 @@ from ncollapse.record.lock import alone
 UNITS = {"": 1.0, "B": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 HANDLER = "ncollapse command line"
 Progress = Callable[[str, int, int], None]
+PairBudget = Annotated[
+    float,
+    typer.Option(
+        show_default="2e9", help="Pairs of classes that are all read; past it some are sampled."
+    ),
+]
 
 
 def say(text: str) -> None:
     """Results go to stdout."""
     typer.echo(text)
+
+
+def say_wrapped(text: str, hang: int) -> None:
+    """`say` for one long line: on a terminal broken at its width, later lines `hang` blanks in."""
+    if sys.stdout.isatty():
+        room = max(shutil.get_terminal_size().columns, hang + 30)
+        text = textwrap.fill(
+            text, room, subsequent_indent=" " * hang, break_long_words=False, break_on_hyphens=False
+        )
+    say(text)
 
 
 def say_json(text: str) -> None:

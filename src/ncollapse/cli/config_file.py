@@ -14,7 +14,9 @@ from ncollapse.record.command import MARK, toml
 
 COMMANDS = ("measure", "weights", "predict", "demo")
 # How a command is run, not what it does.
-MANNERS = ("json", "output", "quiet", "verbose", "resume", "config", "debug", "dry_run", "help")
+MANNERS = (
+    "json", "output", "quiet", "verbose", "resume", "config", "debug", "dry_run", "show", "help",
+)  # fmt: skip
 
 
 def option() -> Any:

@@ -39,8 +39,9 @@ def explain(
         if json:
             say_json(jsonlib.dumps([_data(name) for name in METRICS], indent=2, ensure_ascii=False))
             return
-        for name, row in METRICS.items():
-            say(f"{name:<26}{row.title}")
+        wide = max(map(len, METRICS)) + 2
+        for name, row in sorted(METRICS.items(), key=lambda pair: _late(pair[1])):
+            say(f"{name:<{wide}}{row.title}")
         return
     found = find(key)
     if found.instead:
@@ -64,6 +65,11 @@ def explain(
         say(f"  beside it  {', '.join(keys[1:])}")
 
 
+def _late(row: Metric) -> tuple[bool, bool]:
+    """Readings of neural collapse itself come first, those of other tasks last."""
+    return row.task != "classification", not row.family.startswith("NC")
+
+
 def _one(key: str) -> None:
     """One metric in full."""
     from ncollapse.metrics.catalog import METRICS
@@ -81,7 +87,8 @@ def _one(key: str) -> None:
         say(textwrap.fill(said, 78, initial_indent=f"  {name:<11}", subsequent_indent=" " * 13))
     for name, arguments in row.definitions.items():
         said = ", ".join(f"{k}={v}" for k, v in arguments.items()) or "as above"
-        say(f"  --definition {name}: {said}")
+        said = f"  --definition {name}: {said}"
+        say(textwrap.fill(said, 78, subsequent_indent=" " * 17, break_on_hyphens=False))
     say(textwrap.fill(row.meaning, 78, initial_indent="  ", subsequent_indent="  "))
 
 

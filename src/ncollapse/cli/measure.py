@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ncollapse.cli.common import (
+    PairBudget,
     note,
     only_writer,
     parse_size,
@@ -143,9 +144,7 @@ def measure(
     min_count: Annotated[
         int, typer.Option(min=1, help="Leave out classes with fewer training samples.")
     ] = 1,
-    pair_budget: Annotated[
-        float, typer.Option(help="Pairs of classes that are all read; past it some are sampled.")
-    ] = 2e9,
+    pair_budget: PairBudget = 2e9,
     workers: Annotated[int, typer.Option(min=0, help="Processes that load data.")] = 0,
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Run the model again instead of keeping features.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 OUTPUT = ("json", "output", "quiet", "verbose", "debug", "resume", "config", "dry_run")
 PANELS: dict[str, dict[str, tuple[str, ...]]] = {
     "measure": {
+        "File": ("features_key", "labels_key", "labels"),
         "Model": (
             "model", "weights", "head", "layers", "pool", "device", "dtype", "image_size",
             "no_geodesic",
@@ -18,11 +19,11 @@ PANELS: dict[str, dict[str, tuple[str, ...]]] = {
         "What labels mean": ("task", "num_classes", "ignore_index", "min_count", "reference"),
         "Readings": ("weighting", "definition", "no_null", "no_intervals", "no_decisions",
                      "directional", "seed"),
-        "Other data": ("ood", "transfer", "shots", "old"),
+        "Other data": ("ood", "transfer", "shots", "old", "forgotten"),
         "Attack": ("attack", "eps", "norm", "steps", "step_size", "targeted", "clip",
                    "attack_split", "group"),
         "Size": ("mode", "memory_budget", "pair_budget"),
-        "Run": OUTPUT,
+        "Run": (*OUTPUT, "show"),
     },
     "weights": {
         "Classifier": ("head",),
@@ -45,11 +46,11 @@ PANELS: dict[str, dict[str, tuple[str, ...]]] = {
         "Run": ("debug",),
     },
     "check": {
-        "Limits": ("maximum", "minimum", "answer"),
+        "Limits": ("laws", "maximum", "minimum", "answer"),
         "Where": ("split", "layer"),
         "Run": OUTPUT,
     },
-    "report": {"Page": ("output", "film"), "Run": ("quiet", "verbose", "debug")},
+    "report": {"Page": ("show", "output", "film"), "Run": ("quiet", "verbose", "debug")},
     "demo": {"Training": ("epochs", "seed", "film"), "Run": OUTPUT},
     "advise": {"Goal": ("goal",), "Run": OUTPUT},
     "study run": {

@@ -10,7 +10,7 @@ import typer
 
 from ncollapse.cli.common import note, only_writer, say, say_json, set_logging
 from ncollapse.cli.predict_against import OF_LOSSES
-from ncollapse.cli.predict_keep import keeping, prescribed
+from ncollapse.cli.predict_keep import keeping, loading, prescribed
 from ncollapse.cli.predict_landscape import landscape_of
 from ncollapse.theory.problems import MODELS
 
@@ -239,12 +239,12 @@ def predict(
             if wanted:
                 made = laid.prediction.prescribe(**wanted)
                 document["prescription"] = made.to_dict()["prescription"]
-                text = f"{text}\n\n{made}"
+                text = f"{text}\n\n{made}{loading(made, output)}"
             prediction = laid.prediction
         elif wanted:
             assert sizes is not None
             made = prescribed(sizes, settings, wanted)
-            text, document = str(made), made.to_dict()
+            text, document = f"{made}{loading(made, output)}", made.to_dict()
             prediction = made.prediction
             _warn(prediction, json and not quiet)
         else:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ncollapse.record.folder import PREDICTION
 
 if TYPE_CHECKING:
     from ncollapse.theory.subjects.prescription import Prescription
@@ -57,3 +60,22 @@ def prescribed(counts: list[int], settings: dict[str, Any], wanted: dict[str, An
 
     known = {name: settings[name] for name in (*KNOWN, *LOSSES) if settings.get(name) is not None}
     return prescribe(counts, **{**known, **wanted})
+
+
+def loading(made: Prescription, output: Path | None) -> str:
+    """Where the numbers of many classes stand and how they are loaded; nothing where the code holds
+    them all."""
+    from ncollapse.theory.subjects.prescription_words import written_out
+
+    if written_out(made):
+        return ""
+    if output is None:
+        return f"\n all        -o FOLDER keeps every number, in its {PREDICTION}"
+    key = "weights" if made.by == "weights" else "factors"
+    path = (output / PREDICTION).as_posix()
+    return (
+        "\n all        every number is in the folder too:\n\n"
+        f"import json, torch\n"
+        f"made = json.load(open({path!r}))['prescription']\n"
+        f"{key[:-1]} = torch.tensor(made['{key}'])\n"
+    )

@@ -18,6 +18,7 @@ from ncollapse.cli.common import (
     progress_bars,
     say,
     say_json,
+    say_wrapped,
     set_logging,
 )
 from ncollapse.cli.ranks import process_group, speaks
@@ -48,7 +49,7 @@ def list_studies(json: JsonOption = False) -> None:
         say_json(text_of.dumps({"studies": rows}, indent=2, ensure_ascii=False))
         return
     for study in found:
-        say(f"{study.name:<14} {len(study.claims):>2} claims   {study.question}")
+        say_wrapped(f"{study.name:<16} {len(study.claims):>2} claims   {study.question}", 29)
 
 
 def show(

@@ -8,7 +8,14 @@ from typing import Annotated
 
 import typer
 
-from ncollapse.cli.common import only_writer, progress_bars, say, say_json, set_logging
+from ncollapse.cli.common import (
+    PairBudget,
+    only_writer,
+    progress_bars,
+    say,
+    say_json,
+    set_logging,
+)
 
 
 def weights(
@@ -29,9 +36,7 @@ def weights(
     ] = None,
     no_null: Annotated[bool, typer.Option("--no-null", help="Skip random rows.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the random rows.")] = 0,
-    pair_budget: Annotated[
-        float, typer.Option(help="Pairs of classes that are all read; past it some are sampled.")
-    ] = 2e9,
+    pair_budget: PairBudget = 2e9,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log and traceback.")] = False,
 ) -> None:

@@ -112,8 +112,8 @@ def render_overlay(document: dict[str, Any], width: int = 80) -> str:
     lines.append(f"random directions {null['low']:.3f} to {null['high']:.3f}")
     if against["left_out"]:
         lines.append(_fit(f"left out, one side lacks: {', '.join(against['left_out'])}", width))
-    lines += ["", f"{'model / theory':<16}{'|w| rel.':>15}{'cos w within':>16}{'to others':>16}"
-              f"{'margin':>15}"]  # fmt: skip
+    lines += ["", f"{'model / theory':<14}{'|w| rel.':>15}{'cos w within':>16}{'to others':>17}"
+              f"{'margin':>17}"]  # fmt: skip
     rows = pairs(document)
     shown = rows if len(rows) <= 6 else [*rows[:3], None, *rows[-3:]]
     for pair in shown:
@@ -128,7 +128,7 @@ def render_overlay(document: dict[str, Any], width: int = 80) -> str:
             for key in ("weight_norm", "weight_inside", "weight_across", "margin_mean")
         ]
         lines.append(
-            _fit(f" {who:<15}{cells[0]:>15}{cells[1]:>16}{cells[2]:>16}{cells[3]:>15}", width)
+            _fit(f" {who:<13}{cells[0]:>15}{cells[1]:>16}{cells[2]:>17}{cells[3]:>17}", width)
         )
     lines += ["", *(_fit(f" {line}", width) for line in words.wrapped(sentence(document)))]
     lines += words.assumption_lines(document["assumptions"], 23 - len(lines))

@@ -17,6 +17,7 @@ from ncollapse.report.certified import certified
 from ncollapse.report.comparing.difference import difference
 from ncollapse.report.spark import sparkline
 
+MOST = 24
 # Of the readings that are shown by layer, so many fit beside each other for one and two splits.
 LAYER_COLUMNS = {1: 6, 2: 3}
 
@@ -68,8 +69,8 @@ def render(
         made = verdict.id.partition(":")[2] in hidden
         if verdict.answer != "not measured" and not made:
             lines.append(_fit(f" {verdict.question:<52}{verdict.answer}", width))
-    lines += [_fit(line, width) for line in _closing(document, classes, seconds, trace)]
-    return "\n".join(lines[:24])
+    lines += spread_out(_closing(document, classes, seconds, trace), width, MOST - len(lines))
+    return "\n".join(lines[:MOST])
 
 
 def crowded_of(document: Document) -> bool:
@@ -112,16 +113,16 @@ def _closing(
     worst = _loosest(document, classes)
     if worst is not None:
         lines.append(
-            f" Loosest class: {worst.name!r} ({worst.count} samples), nearest {worst.nearest!r}."
+            f"Loosest class: {worst.name!r} ({worst.count} samples), nearest {worst.nearest!r}."
         )
     missing = [v.question.rstrip("?") for v in document.verdicts if v.answer == "not measured"]
     if missing:
-        lines.append(f" Not measured: {'; '.join(missing)}.")
+        lines.append(f"Not measured: {'; '.join(missing)}.")
     if document.warnings:
         more = len(document.warnings) - 1
-        lines.append(f" Note: {document.warnings[0]}" + (f" (+{more} more)" if more else ""))
+        lines.append(f"Note: {document.warnings[0]}" + (f" (+{more} more)" if more else ""))
     took = "" if seconds is None else f"{seconds:.1f} s · "
-    lines.append(f" {took}ncollapse explain KEY tells what a number means")
+    lines.append(f"{took}ncollapse explain KEY tells what a number means")
     return lines
 
 
@@ -212,6 +213,20 @@ def _bound(readings: Sequence[Reading | None], direction: str | None) -> str:
 def _fit(line: str, width: int) -> str:
     line = line.rstrip()
     return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def spread_out(sentences: Sequence[str], width: int, room: int) -> list[str]:
+    """Each sentence in a line of its own; in several, while there is room for more lines than
+    sentences, the first ones first."""
+    lines: list[str] = []
+    spare = max(room - len(sentences), 0)
+    for said in sentences:
+        parts = textwrap.wrap(said, width, initial_indent=" ", subsequent_indent="   ")
+        if len(parts) - 1 > spare:
+            parts = [*parts[:spare], _fit(" ".join([parts[spare], *parts[spare + 1 :]]), width)]
+        spare -= len(parts) - 1
+        lines += parts
+    return lines
 
 
 def render_verdicts(document: Document, width: int = 80) -> str:

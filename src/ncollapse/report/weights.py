@@ -27,7 +27,8 @@ def render_weights(document: Document, *, width: int = 80, seconds: float | None
         document.config["features_dtype"],
     ]
     lines.append(" · ".join(parts))
-    lines.append(_fit(f"head {head['name']!r} {head['origin']}: {head['check']}", width))
+    named = f"head {head['name']!r} {head['origin']}: {head['check']}"
+    lines += textwrap.wrap(named, width, subsequent_indent="     ", max_lines=2, placeholder=" …")
     if head["others"]:
         lines.append(_fit(f"next {', '.join(head['others'])}", width))
     lines.append("")

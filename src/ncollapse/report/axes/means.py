@@ -57,6 +57,8 @@ def spectrum(parts: Parts, ax: Axes) -> None:
     ax.set_ylabel("singular value / largest")
     if longest > 200:
         ax.set_xscale("log")
+    else:
+        ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend()
 
 

@@ -184,6 +184,10 @@ class Compared:
 
         return text(self)
 
+    def __repr__(self) -> str:
+        runs = f"{len(self.names)} runs against {self.names[self.baseline]}"
+        return f"<Compared: {runs}; {len(self.rows)} readings>"
+
     def _repr_html_(self) -> str:
         from ncollapse.report.comparing.tables import html
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -18,8 +19,8 @@ from ncollapse.report.terminal import number
 
 # Beside a cell: beyond noise, within it, or no interval to tell by.
 BEYOND, WITHIN = "*", "="
-# Columns of readings that fit beside the names in a terminal.
-FIT, NAME, CELL = 4, 18, 15
+# Columns of the terminal: all of a line, the name of a run, a reading.
+WIDE, NAME, CELL = 80, 18, 16
 # So many runs have their answers beside each other; of more they are counted.
 FEW = 4
 SPECIAL = {
@@ -108,23 +109,24 @@ def legend(compared: Compared) -> list[str]:
 
 
 def text(compared: Compared, keys: Sequence[str] | None = None, x: str | None = None) -> str:
-    """For the terminal: blocks of four columns."""
+    """For the terminal: blocks of as many columns as 80 characters hold."""
     found = table(compared, keys, x)
     names = [*(f"{n} " for n in found.names)]
     lines = [f"{len(names)} runs against {found.baseline}"]
-    lines += [f"!  {said}"[:160] for said in compared.unlike[:6]]
+    for sentence in compared.unlike[:6]:
+        lines += textwrap.wrap(f"!  {sentence}", WIDE, subsequent_indent="   ", max_lines=2)
     wide = min(max(NAME, *(len(name) for name in names)), 40)
     front = [_cut(name, wide) for name in names]
     if found.settings is not None:
         size = max(len(x or ""), *(len(s) for s in found.settings)) + 1
         front = [f"{f}{s:>{size}}" for f, s in zip(front, found.settings, strict=True)]
-    for start in range(0, len(found.titles), FIT):
-        titles = found.titles[start : start + FIT]
-        sizes = [max(CELL, len(one) + 2) for one in titles]
+    for block in _blocks(found.titles, WIDE - len(front[0])):
+        titles = found.titles[block]
+        sizes = [_size(one) for one in titles]
         gap = " " * len(front[0])
         lines += ["", gap + "".join(f"{t:>{s}} " for t, s in zip(titles, sizes, strict=True))]
         for name, cells in zip(front, found.cells, strict=True):
-            some = cells[start : start + FIT]
+            some = cells[block]
             shown = (f"{c:>{s}}{m or ' '}" for (c, m), s in zip(some, sizes, strict=True))
             lines.append(name + "".join(shown))
     asked = [
@@ -136,8 +138,25 @@ def text(compared: Compared, keys: Sequence[str] | None = None, x: str | None = 
         lines.append("")
     for question, said in asked:
         short = question if len(question) <= 50 else f"{question[:49]}…"
-        lines.append(f"{short:<50} {_counted(said)}")
-    return "\n".join(line.rstrip() for line in (*lines, "", *legend(compared)))
+        lines += textwrap.wrap(f"{short:<50} {_counted(said)}", WIDE, subsequent_indent=" " * 51)
+    closing = [line for one in legend(compared) for line in textwrap.wrap(one, WIDE)]
+    return "\n".join(line.rstrip() for line in (*lines, "", *closing))
+
+
+def _size(name: str) -> int:
+    """Characters of a column, without its mark."""
+    return max(CELL, len(name) + 2)
+
+
+def _blocks(titles: Sequence[str], room: int) -> Iterator[slice]:
+    """Columns that stand beside each other, one at least."""
+    start = used = 0
+    for place, name in enumerate(titles):
+        used += _size(name) + 1
+        if used > room and place > start:
+            yield slice(start, place)
+            start, used = place, _size(name) + 1
+    yield slice(start, len(titles))
 
 
 def markdown(compared: Compared, keys: Sequence[str] | None = None, x: str | None = None) -> str:

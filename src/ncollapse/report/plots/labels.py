@@ -55,6 +55,10 @@ def name_dots(
     a `taken` box (in pixels) stands, with a line to the dot from farther away; a name without any
     such place is left out. areas: of dots in square points, as `scatter` takes them."""
     axes.apply_aspect()
+    # Places are of the limits that will be drawn: matplotlib settles them late, and a line to a dot
+    # must not move them.
+    axes.autoscale_view()
+    axes.set_autoscale_on(False)
     pixel = axes.figure.dpi / 72
     frame = axes.get_window_extent()
     spots = axes.transData.transform(np.stack([x, y], axis=1))

@@ -45,12 +45,12 @@ def _draw(figure: Figure, found: dict[str, Any], colours: Colours) -> None:
     lowest = min(float(curvature.min()), -1e-9)
     shades = colormaps[MAP](0.08 + 0.84 * np.clip(curvature / lowest, 0, 1))
     axes.scatter(rank[1:], above[1:], c=shades[1:], s=30, zorder=3, linewidths=0)
-    axes.plot(rank[:1], above[:1], "*", color=colours.theory, markersize=13, zorder=4)
+    axes.plot(rank[:1], above[:1], "*", color=colours.text, markersize=13, zorder=4)
     near = found.get("nearest")
     there = near is not None and near["point"]["kind"] == points[0]["kind"]
     axes.annotate(
         "optimum, nearest to the network" if there else "optimum",
-        (rank[0], above[0]), xytext=(-13, -3), textcoords="offset points",
+        (rank[0], above[0]), xytext=(-13, -6), textcoords="offset points",
         ha="right", va="top", color=colours.text, fontsize=ink.SMALL,
     )  # fmt: skip
     if near is not None:
@@ -65,7 +65,7 @@ def _draw(figure: Figure, found: dict[str, Any], colours: Colours) -> None:
             ha="right" if point["rank"] > 0.6 * rank.max() else "left",
         )  # fmt: skip
     axes.set_xlim(-0.5, max(float(rank.max()), 1.0) + 0.5)
-    axes.set_ylim(-0.09 * above.max() - 1e-12, 1.1 * above.max() + 1e-12)
+    axes.set_ylim(-0.11 * above.max() - 1e-12, 1.1 * above.max() + 1e-12)
     axes.grid(axis="y", color=colours.line)
     _plainly(axes, colours)
     axes.set_axisbelow(True)

@@ -28,6 +28,13 @@ class LoadedData:
     description: str
     class_names: tuple[str, ...] | None = None
 
+    def __repr__(self) -> str:
+        held = "; ".join(
+            f"{name} {len(split)}" if hasattr(split, "__len__") else name
+            for name, split in self.splits.items()
+        )
+        return f"<LoadedData {self.description}: {held}>"
+
 
 def load_data(
     spec: str,

@@ -38,6 +38,10 @@ class LoadedModel:
     description: str
     transform: Callable[[Any], Tensor] | None = None
 
+    def __repr__(self) -> str:
+        prepared = "" if self.transform is None else ", with its transform"
+        return f"<LoadedModel {self.description}: {type(self.model).__name__}{prepared}>"
+
 
 def load_model(
     spec: str,

@@ -123,7 +123,7 @@ STUDY = Study(
         addition={
             "modulus": By(7, 31, 31),
             "width": By(16, 256, 256),
-            "steps": By(100, 1000, 2000),
+            "steps": By(40, 1000, 2000),
         },
         frame={
             "ratios": By([40], [40], [10, 40]),
@@ -137,11 +137,11 @@ STUDY = Study(
         grades={"widths": By([16, 8], [128, 128, 64], [128, 128, 64]), "steps": By(20, 2000, 6000)},
         rarity=10,
         codes={"starts": By(1, 6, 20), "matrices": By([1, 4], [1, 2, 3, 4, 5], [1, 2, 3, 4, 5])},
-        classes=By(6, 10, 10),
+        classes=By(4, 10, 10),
         fit=0.05,
         norm={
             "settings": By(SETTINGS[:2], SETTINGS, SETTINGS),
-            "epochs": By(30, 180, 300),
+            "epochs": By(20, 180, 300),
             "below": By(0.8, 0.1, 0.1),
         },
         loss={"epochs": By(1, 200, 400), "scales": [5.0]},

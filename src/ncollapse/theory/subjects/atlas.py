@@ -327,7 +327,8 @@ def render(found: Atlas) -> str:
         point = min(ranks[rank], key=lambda p: p.objective)
         special = point.rank == 0 or point.kind == OPTIMUM
         text = point.name if special else point.text or "no two rows point one way"
-        numbers = f"{point.excess:>15.3g}{point.curvature / unit:>11.3g}"
+        bent = point.curvature / unit
+        numbers = f"{point.excess:>15.3g}{bent if abs(bent) > 1e-9 else 0:>11.3g}"
         start = f" {rank:>4}{len(ranks[rank]):>8}{numbers}   "
         lines.append(start + textwrap.shorten(text, 100 - len(start), placeholder=" …"))
     lines.append(
