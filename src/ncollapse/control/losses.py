@@ -271,3 +271,8 @@ def _check_labels(rows: Tensor, labels: Tensor) -> None:
         raise ValueError(
             f"{labels.shape[0]} labels for {rows.shape[0]} samples; one label a sample is needed"
         )
+    if labels.dim() != 1 or labels.is_floating_point():
+        raise ValueError(
+            f"labels have shape {tuple(labels.shape)} and dtype {labels.dtype}; class numbers, one "
+            "a sample, are needed: of one-hot rows pass labels.argmax(1)"
+        )

@@ -75,5 +75,7 @@ class PrincipalFeatures:
     def _fitted(self) -> Tensor:
         found = getattr(self, "components", None)
         if found is None:
-            raise ValueError("call fit(features) before transform")
+            raise ValueError(
+                "transform was called and nothing is fitted; fit(features) is needed before it"
+            )
         return found

@@ -213,13 +213,17 @@ def compare(
     Raises ValueError for fewer than 2 runs or more than 200, names that stand twice, an unknown
     baseline, key, split or layer, and runs that share no reading.
     """
+    runs = [runs] if isinstance(runs, (str, Path)) else runs
     named = dict(runs) if isinstance(runs, Mapping) else _by_path(list(runs))
     if not 2 <= len(named) <= MOST:
-        raise ValueError(f"{len(named)} runs were given; 2 to {MOST} are compared")
+        raise ValueError(
+            f"{len(named)} run{'s were' if len(named) != 1 else ' was'} given; 2 to {MOST} are "
+            "needed, by name or as paths of run folders"
+        )
     names = tuple(str(name) for name in named)
     first = names[0] if baseline is None else baseline
     if first not in names:
-        raise ValueError(f"baseline {first!r} is no run; there are {', '.join(names[:20])}")
+        raise ValueError(f"baseline {first!r} is no run; one of {', '.join(names[:20])} is needed")
     known = [_known(value) for value in named.values()]
     documents = tuple(document for document, _, _ in known)
     _check(documents, keys, split, layer)
@@ -227,7 +231,8 @@ def compare(
     rows = tuple(_rows(documents, place, keys, split, layer))
     if not rows:
         raise ValueError(
-            f"these {len(names)} runs share no reading; are they of the same task and layers?"
+            f"the {len(names)} runs {', '.join(names[:4])} share no reading; runs of one task that "
+            "read the same layers are needed"
         )
     return Compared(
         names, documents, rows, place, tuple(p for _, p, _ in known), tuple(t for _, _, t in known)
@@ -243,7 +248,7 @@ def _known(value: Any) -> tuple[Document, Path | None, Trace | None]:
     if isinstance(document, Document):
         return document, None, getattr(value, "trace", None)
     raise ValueError(
-        f"a run was given as {type(value).__name__}; a Measurement, a Document, or the path of a "
+        f"a run was given as a {type(value).__name__}; a Measurement, a Document, or the path of a "
         "run folder or results.json is needed"
     )
 

@@ -1,0 +1,6 @@
+"""`python -m tests.refusals` writes docs/refusals.md."""
+
+from tests.refusals import SECTIONS
+from tests.refusals.page import PAGE, page
+
+PAGE.write_text(page(SECTIONS), encoding="utf-8")
