@@ -23,7 +23,7 @@ CASES = [
 ASKING = re.compile(
     r"\b(needed|needs?|must|at least|did you mean|can be asked for|one of|pass|give|write|use|takes?|add|"
     r"leave|name|set|call|save|load|build|put|make|measure|install|upgrade|look|run|number|count|repair|"
-    r"remove|choose|say|divide|shuffle|wait|start|go)\b"
+    r"remove|choose|say|swap|fix|multiply|download|divide|shuffle|wait|start|go)\b"
 )
 # What Python, torch and numpy write where no one thought of the reader.
 RAW = (
@@ -66,7 +66,7 @@ def test_the_sentence_says_what_was_passed_and_what_to_do(section: Section, plac
 @ALL
 def test_the_sentence_is_one(section: Section, place: int) -> None:
     sentence = section.heard[place].sentence
-    assert 30 <= len(sentence) <= 520
+    assert 20 <= len(sentence) <= 600
     assert "\n" not in sentence
     assert sentence == " ".join(sentence.split())
     assert not sentence.endswith((",", ";", ":", " ", "…;"))
@@ -75,19 +75,22 @@ def test_the_sentence_is_one(section: Section, place: int) -> None:
     assert re.search(r"[;:.?(,]", sentence)
     for raw in RAW:
         assert raw.lower() not in sentence.lower()
+    # Half-open intervals aside, what is opened is closed.
+    closed = re.sub(r"[\[(][\d., ]+[\])]", "", sentence)
     for left, right in ("()", "[]", "{}"):
-        assert sentence.count(left) == sentence.count(right)
+        assert closed.count(left) == closed.count(right)
 
 
 def test_titles_and_sentences_are_of_one_entry_each() -> None:
     titles = Counter(one.title for section in SECTIONS for one in section.refusals)
     assert max(titles.values()) == 1
-    said = Counter(heard.sentence for section in SECTIONS for heard in section.heard)
-    assert max(said.values()) == 1, said.most_common(1)
+    for section in SECTIONS:
+        said = Counter(heard.sentence for heard in section.heard)
+        assert max(said.values()) == 1, said.most_common(1)
 
 
 def test_there_are_many_of_every_kind() -> None:
-    assert sum(len(section.refusals) for section in SECTIONS) >= 60
+    assert sum(len(section.refusals) for section in SECTIONS) >= 100
     assert all(len(section.refusals) >= 5 for section in SECTIONS)
 
 

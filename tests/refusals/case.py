@@ -11,14 +11,18 @@ import shlex
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
 
+from ncollapse.cli.app import build
+
 COMMAND = "ncollapse "
+APP = build
 
 
 @dataclass(frozen=True)
@@ -117,14 +121,21 @@ def command(line: str) -> tuple[int, str, str]:
     """Exit code, stdout and stderr of a command, in this process."""
     from ncollapse.cli import main
 
+    # Put together once: every command of a process is parsed by the same.
+    built = mock.patch("ncollapse.cli.app.build", application)
     out, err = io.StringIO(), io.StringIO()
     words = shlex.split(line.replace("\\\n", " "))[1:]
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with built, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             main(words)
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 0
     return code, out.getvalue(), err.getvalue()
+
+
+@cache
+def application() -> Any:
+    return APP()
 
 
 def files(place: Path) -> set[str]:

@@ -57,7 +57,9 @@ def check(
     layer = layer or document.layer
     if layer not in document.results.get(name, {}):
         found = [f"{s}/{entry}" for s, layers in document.results.items() for entry in layers]
-        raise ValueError(f"{results} has no split/layer {name}/{layer}; it has {', '.join(found)}")
+        raise ValueError(
+            f"{results} has no split/layer {name}/{layer}; name one of {', '.join(found)}"
+        )
     readings = document.results[name][layer]
     rows: list[dict[str, Any]] = []
     for limits, sign in ((upper, "<="), (lower, ">=")):

@@ -45,7 +45,7 @@ class MeanLoss(nn.Module):
         super().__init__()
         self.loss = loss
 
-    def forward(self, logits: Logits, labels: Labels) -> Scalar:
+    def forward(self, logits: Logits, labels: Tensor) -> Scalar:
         _check_labels(logits, labels)
         with torch.autocast(logits.device.type, enabled=False):
             return _mean(self.loss(_wide(logits), labels))

@@ -84,9 +84,7 @@ def frame_penalty(features: Tensor, labels: Tensor, *, frame: str = "simplex") -
     return _metric(FRAMES[frame], found, features)
 
 
-def duality_penalty(
-    features: Tensor, labels: Tensor, weight: Float[Tensor, "classes dim"]
-) -> Scalar:
+def duality_penalty(features: Tensor, labels: Tensor, weight: Tensor) -> Scalar:
     """‖W/‖W‖_F - M/‖M‖_F‖_F over the classes in the batch (nc3_duality), in [0, 2], ideal 0.
 
     Pulls features and classifier toward each other; pass weight.detach() to move features alone. 0

@@ -204,8 +204,9 @@ def _check_classes(found: Tensor, labels: Tensor) -> None:
     wrong = (labels < 0) | (labels >= found.shape[1])
     if bool(wrong.any()):
         raise ValueError(
-            f"label {int(labels[wrong][0])} has no logit among {found.shape[1]}; an attack follows "
-            "a classifier with one logit a class (or one for two)"
+            f"label {int(labels[wrong][0])} has no logit among {found.shape[1]}; class numbers "
+            "from 0 are needed, for an attack follows a classifier with one logit a class (or one "
+            "for two)"
         )
 
 

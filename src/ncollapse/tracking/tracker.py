@@ -343,6 +343,10 @@ class Tracker(Figures):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint, as `resume` does, with the online moments and the dial's state
         saved in it."""
+        if "steps" not in state:
+            raise ValueError(
+                f"a state of {list(state)} is no Tracker's; its state_dict() is needed"
+            )
         self._following.load_state_dict(state)
         self._following.restore()
         if int(state["steps"]):

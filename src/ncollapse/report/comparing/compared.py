@@ -296,7 +296,7 @@ def _check(
     layers = dict.fromkeys(n for d in documents for found in d.results.values() for n in found)
     for what, asked, there in (("split", split, splits), ("layer", layer, layers)):
         if asked is not None and asked not in there:
-            raise ValueError(f"{what} {asked!r} is in no run; there are {', '.join(there)}")
+            raise ValueError(f"{what} {asked!r} is in no run; name one of {', '.join(there)}")
     for key in keys or ():
         if key not in METRICS:
             near = difflib.get_close_matches(key, METRICS, n=3, cutoff=0.4)
@@ -307,7 +307,10 @@ def _check(
 def _by_path(paths: Sequence[Any]) -> dict[str, Any]:
     """Runs named by the parts of their paths that tell them apart."""
     if not all(isinstance(path, (str, Path)) for path in paths):
-        raise ValueError("runs that are no paths need names: compare({'name': run, …})")
+        raise ValueError(
+            "runs that are no paths were passed as a list; names are needed: "
+            "compare({'name': run, …})"
+        )
     parts = [
         (path.parent if path.suffix == ".json" else path).absolute().parts
         for path in map(Path, paths)
@@ -333,9 +336,7 @@ def _setting(name: str, document: Document, x: str) -> float | str:
     found = known.get(x, known.get(f"config.{x}"))
     if found is None:
         near = difflib.get_close_matches(x, known, n=3, cutoff=0.5)
-        hint = (
-            f"did you mean {' or '.join(near)}?" if near else "such as config.seed or num_classes"
-        )
+        hint = f"did you mean {' or '.join(near)}?" if near else "name one such as config.seed"
         raise ValueError(f"run {name!r} has no setting {x!r}; {hint}")
     return found
 

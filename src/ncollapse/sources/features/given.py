@@ -87,7 +87,7 @@ def no_source(value: Any) -> str:
     """What to say of anything that stands in the place of a source of features."""
     if isinstance(value, (str, Path)):
         place = str(value)
-        return f"the source is the text {place!r}; nc.open_source({place!r}) makes one, as is needed"
+        return f"the source is the text {place!r}; what nc.open_source({place!r}) returns is needed"
     return (
         f"the source is a {type(value).__name__}; what nc.open_source returns is needed, and "
         "arrays go to nc.measure_features"

@@ -313,7 +313,7 @@ def _checked(problem: Problem, by: str) -> UFM:
         )
     if by != "decay" and not isinstance(loss, CrossEntropy):
         raise ValueError(
-            f'by="{by}" is for cross-entropy, and the loss is {loss.name}; by="decay" works here'
+            f'by="{by}" is for cross-entropy, and the loss is {loss.name}; pass by="decay" for it'
         )
     if by == "weights" and loss.weight is not None:
         raise ValueError(
