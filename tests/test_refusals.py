@@ -9,16 +9,23 @@ from pathlib import Path
 import pytest
 
 import ncollapse
+from tests import fresh
 from tests.refusals import SECTIONS
-from tests.refusals.case import Section
+from tests.refusals.case import Heard, read
 from tests.refusals.page import PAGE, page
 
 PACKAGE = Path(ncollapse.__file__).resolve().parent
 CASES = [
-    pytest.param(section, place, id=f"{section.name}: {refusal.title}")
-    for section in SECTIONS
+    pytest.param(number, place, id=f"{section.name}: {refusal.title}")
+    for number, section in enumerate(SECTIONS)
     for place, refusal in enumerate(section.refusals)
 ]
+LISTEN = """
+from tests.refusals import SECTIONS
+from tests.refusals.case import listen, written
+
+print(written(listen(SECTIONS)))
+"""
 # Words that ask for something: what is needed, or what to do about it.
 ASKING = re.compile(
     r"\b(needed|needs?|must|at least|did you mean|can be asked for|one of|pass|give|write|use|takes?|add|"
@@ -33,43 +40,48 @@ RAW = (
 )  # fmt: skip
 
 
-ALL = pytest.mark.parametrize(("section", "place"), CASES)
+@pytest.fixture(scope="module")
+def heard(tmp_path_factory: pytest.TempPathFactory) -> list[list[Heard]]:
+    """What is said to users, in whose process no checker of types speaks first."""
+    place = tmp_path_factory.mktemp("refusals")
+    done = fresh.run(LISTEN, place, environment={"MPLBACKEND": "agg"})
+    assert done.returncode == 0, done.stderr
+    return read(done.stdout)
+
+
+ALL = pytest.mark.parametrize(("number", "place"), CASES)
 
 
 @ALL
-def test_it_is_refused_by_the_package_itself(section: Section, place: int) -> None:
+def test_it_is_refused_by_the_package_itself(number: int, place: int, heard) -> None:
     """Not by what lies below it, and in no other way than the page says."""
-    refusal, heard = section.refusals[place], section.heard[place]
-    assert heard.sentence, f"accepted: {refusal.wrote}\n{heard.printed}"
+    refusal, found = SECTIONS[number].refusals[place], heard[number][place]
+    assert found.sentence, f"accepted: {refusal.wrote}\n{found.printed}"
     if refusal.is_command:
-        assert heard.code == 2
-        assert heard.printed == ""
-        assert heard.left == ()
+        assert (found.code, found.printed, found.left) == (2, "", [])
         return
-    assert heard.error == refusal.error
-    assert heard.raised is not None
-    assert PACKAGE in heard.raised.resolve().parents
-    assert heard.own
+    assert found.error == refusal.error
+    assert PACKAGE in Path(found.raised).parents
+    assert found.own
 
 
 @ALL
-def test_the_sentence_says_what_was_passed_and_what_to_do(section: Section, place: int) -> None:
-    refusal, sentence = section.refusals[place], section.heard[place].sentence
+def test_the_sentence_says_what_was_passed_and_what_to_do(number: int, place: int, heard) -> None:
+    refusal, sentence = SECTIONS[number].refusals[place], heard[number][place].sentence
     assert refusal.says, "no part of the sentence is named that tells what was passed"
     assert refusal.asks, "no part of the sentence is named that tells what to do"
     for part in (*refusal.says, *refusal.asks):
         assert part in sentence
-    ends = [sentence.index(part) for part in refusal.says]
-    assert min(ends) < max(sentence.rindex(part) + len(part) for part in refusal.asks)
+    starts = [sentence.index(part) for part in refusal.says]
+    assert min(starts) < max(sentence.rindex(part) + len(part) for part in refusal.asks)
 
 
 @ALL
-def test_the_sentence_is_one(section: Section, place: int) -> None:
-    sentence = section.heard[place].sentence
+def test_the_sentence_is_one(number: int, place: int, heard) -> None:
+    sentence = heard[number][place].sentence
     assert 20 <= len(sentence) <= 600
-    assert "\n" not in sentence
     assert sentence == " ".join(sentence.split())
-    assert not sentence.endswith((",", ";", ":", " ", "…;"))
+    assert not sentence.endswith((",", ";", ":"))
     assert ASKING.search(sentence)
     # What was passed stands apart from what is asked.
     assert re.search(r"[;:.?(,]", sentence)
@@ -81,11 +93,11 @@ def test_the_sentence_is_one(section: Section, place: int) -> None:
         assert closed.count(left) == closed.count(right)
 
 
-def test_titles_and_sentences_are_of_one_entry_each() -> None:
+def test_titles_and_sentences_are_of_one_entry_each(heard) -> None:
     titles = Counter(one.title for section in SECTIONS for one in section.refusals)
     assert max(titles.values()) == 1
-    for section in SECTIONS:
-        said = Counter(heard.sentence for heard in section.heard)
+    for part in heard:
+        said = Counter(found.sentence for found in part)
         assert max(said.values()) == 1, said.most_common(1)
 
 
@@ -94,5 +106,5 @@ def test_there_are_many_of_every_kind() -> None:
     assert all(len(section.refusals) >= 5 for section in SECTIONS)
 
 
-def test_the_page_is_what_is_said_today() -> None:
-    assert PAGE.read_text("utf-8") == page(SECTIONS), "run `python -m tests.refusals`"
+def test_the_page_is_what_is_said_today(heard) -> None:
+    assert PAGE.read_text("utf-8") == page(SECTIONS, heard), "run `python -m tests.refusals`"

@@ -6,12 +6,14 @@ import contextlib
 import copy
 import dis
 import io
+import json
 import os
 import shlex
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache, cached_property
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -53,11 +55,11 @@ class Heard:
 
     sentence: str
     error: str
-    raised: Path | None = None
+    raised: str = ""
     own: bool = False
     code: int = 2
     printed: str = ""
-    left: tuple[str, ...] = ()
+    left: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -69,13 +71,27 @@ class Section:
     given: str
     refusals: tuple[Refusal, ...]
 
-    @cached_property
-    def heard(self) -> list[Heard]:
-        """What each refusal of the section says, in a folder of its own that `given` fills."""
-        with folder() as place:
+
+def listen(sections: Sequence[Section]) -> list[list[Heard]]:
+    """What each refusal of each section says, in a folder of the section's own that `given` fills."""
+    found = []
+    for section in sections:
+        with folder(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             names: dict[str, Any] = {}
-            exec(compile(self.given, f"<{self.name}>", "exec"), names)
-            return [hear(one, fresh(names), place) for one in self.refusals]
+            exec(compile(section.given, f"<{section.name}>", "exec"), names)
+            found.append([hear(one, fresh(names), Path.cwd()) for one in section.refusals])
+    return found
+
+
+def written(heard: list[list[Heard]]) -> str:
+    """As JSON, for another process."""
+    return json.dumps([[asdict(one) for one in part] for part in heard])
+
+
+def read(text: str) -> list[list[Heard]]:
+    """What `written` wrote."""
+    return [[Heard(**one) for one in part] for part in json.loads(text)]
 
 
 @contextlib.contextmanager
@@ -106,7 +122,7 @@ def hear(refusal: Refusal, names: dict[str, Any], place: Path) -> Heard:
     if refusal.is_command:
         code, out, err = command(refusal.wrote)
         said, _, rest = err.removeprefix("ncollapse: ").partition("\n")
-        left = tuple(sorted(files(place) - before))
+        left = sorted(files(place) - before)
         return Heard(plain(said, place), "", code=code, printed=out + rest, left=left)
     out = io.StringIO()
     try:
@@ -142,15 +158,17 @@ def files(place: Path) -> set[str]:
     return {str(path.relative_to(place)) for path in place.rglob("*")}
 
 
-def raised_in(error: BaseException) -> tuple[Path | None, bool]:
+def raised_in(error: BaseException) -> tuple[str, bool]:
     """The file where it arose, and whether a statement there raised it."""
     step, last = error.__traceback__, None
     while step is not None:
         last, step = step, step.tb_next
     if last is None:
-        return None, False
+        return "", False
     code = last.tb_frame.f_code
-    return Path(code.co_filename), dis.opname[code.co_code[last.tb_lasti]] == "RAISE_VARARGS"
+    return str(Path(code.co_filename).resolve()), dis.opname[
+        code.co_code[last.tb_lasti]
+    ] == "RAISE_VARARGS"
 
 
 def plain(sentence: str, place: Path) -> str:

@@ -22,15 +22,15 @@ input: [what is refused, what is promised](promises.md).
 """
 
 
-def page(sections: Sequence[Section]) -> str:
-    """The page as it is today."""
+def page(sections: Sequence[Section], heard: Sequence[Sequence[Heard]]) -> str:
+    """The page of what was heard."""
     count = sum(len(section.refusals) for section in sections)
-    return "\n".join([TOP.format(count=count), *map(chapter, sections)])
+    return "\n".join([TOP.format(count=count), *map(chapter, sections, heard)])
 
 
-def chapter(section: Section) -> str:
+def chapter(section: Section, heard: Sequence[Heard]) -> str:
     given = f"{block('python', section.given)}\n" if section.given.strip() else ""
-    entries = map(entry, section.refusals, section.heard)
+    entries = map(entry, section.refusals, heard)
     return f"## {section.name}\n\n{section.about}\n\n{given}" + "\n".join(entries)
 
 
