@@ -73,7 +73,7 @@ class Geometry(Shown):
 
     def __post_init__(self) -> None:
         if self.means is None and self.weight is None:
-            raise ValueError("neither means nor weight was given; a Geometry needs one of them")
+            raise ValueError("nothing was given; a Geometry needs class means, a weight or both")
         sizes = {}
         for name in PARTS:
             value = getattr(self, name)
@@ -84,10 +84,8 @@ class Geometry(Shown):
                 object.__setattr__(self, name, value)
             rows = name in ("means", "weight")
             if value.dim() != 1 + rows:
-                form = (
-                    "(classes, dim) is needed, a row" if rows else "(classes) is needed, a number"
-                )
-                raise ValueError(f"{name} has shape {tuple(value.shape)}; {form} a class")
+                form = "(classes, dim)" if rows else "(classes)"
+                raise ValueError(f"{name} has shape {tuple(value.shape)}; {form} is needed")
             sizes[name] = value.shape[0]
             if name != "counts" and value.dtype != torch.float64:
                 object.__setattr__(self, name, value.to(torch.float64))
@@ -95,9 +93,7 @@ class Geometry(Shown):
             found = ", ".join(f"{name} {size}" for name, size in sizes.items())
             raise ValueError(f"the numbers of classes disagree ({found}); one K is needed in all")
         if self.num_classes < 2:
-            raise ValueError(
-                f"{self.num_classes} class was given; a geometry needs at least 2 rows"
-            )
+            raise ValueError(f"{self.num_classes} class given; a geometry needs at least 2")
         if (
             self.means is not None
             and self.weight is not None

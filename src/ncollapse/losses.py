@@ -376,10 +376,7 @@ def _inverse(counts: Sequence[int]) -> tuple[float, ...]:
 def _shares(counts: Sequence[int]) -> Tensor:
     found = torch.as_tensor(counts, dtype=torch.float64)
     if found.numel() < 2 or not bool((found > 0).all()):
-        raise ValueError(
-            f"counts={list(counts)}; at least 2 positive class counts are needed, samples of every "
-            "class"
-        )
+        raise ValueError(f"counts={list(counts)}; at least 2 positive class counts are needed")
     return found / found.sum()
 
 

@@ -66,7 +66,7 @@ ARRAYS = Section(
             "No samples left",
             "kept = y > 5\nnc.measure_features(X[kept], y[kept])",
             ("(0, 8)",),
-            ("at least one sample", "filtered"),
+            ("at least one of one feature is needed", "filtered"),
         ),
         Refusal(
             "Masked entries",
@@ -117,13 +117,13 @@ ARRAYS = Section(
             "Scores as labels",
             "nc.measure_features(X, rng.dirichlet(np.ones(3), size=60), task='classification')",
             ("(60, 3)", "float64"),
-            ("class numbers 0..K-1", "labels.argmax(1)"),
+            ("integers 0..K-1 are needed", "labels.argmax(1)"),
         ),
         Refusal(
             "Real numbers as classes",
             "nc.measure_features(X, rng.normal(size=60), task='classification')",
             ("(60,)", "float64"),
-            ("class numbers 0..K-1", "task='regression'"),
+            ("integers 0..K-1 are needed", "task='regression'"),
         ),
         Refusal(
             "Labels of pixels",

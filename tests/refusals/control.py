@@ -62,7 +62,10 @@ CONTROL = Section(
             "A head by a name that is not there",
             "nc.control.fix_head(net, name='classifier')",
             ("'classifier'",),
-            ("pass one of its linear layers: 2, 0",),
+            (
+                "its linear layers are: 2, 0",
+                "pass one of those",
+            ),
         ),
         Refusal(
             "No head to fix",
@@ -158,8 +161,8 @@ CONTROL = Section(
         Refusal(
             "A penalty before the first batch",
             "nc.control.Thermostat(0.1).penalty()",
-            ("no batch was observed",),
-            ("observe(features, target) is needed before it",),
+            ("penalty() was called before",),
+            ("call that first",),
         ),
         Refusal(
             "The state of another thermostat",
@@ -221,7 +224,7 @@ CONTROL = Section(
             "Coordinates before fitting",
             "nc.control.PrincipalFeatures(0.9).transform(x)",
             ("nothing is fitted",),
-            ("fit(features)",),
+            ("call fit(features)",),
         ),
     ),
 )

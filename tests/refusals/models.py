@@ -76,7 +76,10 @@ MODELS = Section(
             "A head that the model has not",
             "nc.measure(net, data, head='fc')",
             ("'fc'",),
-            ("pass one of its linear layers: 4",),
+            (
+                "its linear layers are: 4",
+                "pass one of those",
+            ),
         ),
         Refusal(
             "A head of another model",

@@ -18,14 +18,14 @@ W = torch.randn(4, 8, generator=generator)  # a row for each of 4 classes
         Refusal(
             "A geometry of nothing",
             "nc.Geometry()",
-            ("neither means nor weight was given",),
-            ("a Geometry needs one of them",),
+            ("nothing was given",),
+            ("needs class means, a weight or both",),
         ),
         Refusal(
             "A geometry of one class",
             "nc.Geometry(means=W[:1])",
-            ("1 class was given",),
-            ("at least 2 rows",),
+            ("1 class given",),
+            ("needs at least 2",),
         ),
         Refusal(
             "A mean in the place of means",

@@ -162,7 +162,7 @@ TRACKER = Section(
             "The state of something else",
             "nc.Tracker(net, data).load_state_dict(net.state_dict())",
             ("0.weight",),
-            ("its state_dict() is needed",),
+            ("that of a Tracker is needed",),
         ),
         Refusal(
             "A pattern that matches no checkpoint",

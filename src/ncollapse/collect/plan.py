@@ -97,7 +97,7 @@ def class_count(
     if source.targets is not None:
         raise ValueError(
             f"{source.description}: labels have shape {tuple(source.targets.squeeze(1).shape)} and "
-            f"dtype {source.targets.dtype}; class numbers 0..K-1, one a sample, are needed"
+            f"dtype {source.targets.dtype}; integers 0..K-1 are needed, one a sample"
             f"{_cure(source.targets)}"
         )
     kept = labels if ignore_index is None else labels[labels != ignore_index]

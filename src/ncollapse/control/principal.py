@@ -75,7 +75,5 @@ class PrincipalFeatures:
     def _fitted(self) -> Tensor:
         found = getattr(self, "components", None)
         if found is None:
-            raise ValueError(
-                "transform was called and nothing is fitted; fit(features) is needed before it"
-            )
+            raise ValueError("nothing is fitted; call fit(features) before transform")
         return found

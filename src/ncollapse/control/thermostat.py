@@ -175,8 +175,8 @@ class Thermostat:
         """What to add to the loss, differentiable in the last observed features."""
         if self._last is None:
             raise ValueError(
-                "penalty() was called and no batch was observed; observe(features, target) is "
-                "needed before it, in every step"
+                "penalty() was called before observe(features, target); call that first, in every "
+                "step"
             )
         features, labels = self._last
         if self._weight == 0:

@@ -78,7 +78,7 @@ class Regression:
             targets = targets[source.split_codes == source.splits.index(name)]
         if targets.shape[0] < 2:
             raise ValueError(
-                f"{said}: {targets.shape[0]} sample; a regression needs at least two: pass more"
+                f"{said}: {targets.shape[0]} sample; at least two are needed, for targets to vary"
             )
         constant = (targets == targets[0]).all(0).nonzero().flatten()
         if constant.numel():

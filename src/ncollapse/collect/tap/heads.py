@@ -149,7 +149,8 @@ def _asked(
         except AttributeError:
             listed = ", ".join(names[id(m)] for m in list(linears(model))[:8])
             raise ValueError(
-                f"head {asked!r} is no module of the model; pass one of its linear layers: {listed}"
+                f"head {asked!r} is no module of the model; its linear layers are: {listed}: pass "
+                "one of those"
             ) from None
     if not isinstance(module, nn.Module):
         raise ValueError(

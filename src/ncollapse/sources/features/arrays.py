@@ -297,8 +297,8 @@ def check_shape(shape: tuple[int, ...], dtype: torch.dtype, description: str) ->
         raise ValueError(f"{description}: features are {dtype}; real numbers are needed")
     if shape[0] == 0 or shape[1] == 0:
         raise ValueError(
-            f"{description}: features have shape {shape}; at least one sample of one feature is "
-            "needed: look for what filtered all out"
+            f"{description}: features have shape {shape}; no samples to measure: at least one of "
+            "one feature is needed, look for what filtered all out"
         )
 
 
