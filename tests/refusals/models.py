@@ -210,7 +210,7 @@ BATCHES = Section(
         Refusal(
             "Inputs without labels",
             "nc.measure(net, x)",
-            ("tensor [48, 3, 8, 8]",),
+            ("a Tensor",),
             ("pass the labels beside it",),
         ),
         Refusal(
@@ -289,13 +289,13 @@ BATCHES = Section(
             "Labels that are None",
             "nc.measure(net, [(x, None)])",
             ("the labels are None",),
-            ("class numbers, one a sample, are needed",),
+            ("class numbers are needed, one a sample",),
         ),
         Refusal(
             "Boxes as labels",
             "nc.measure(net, [(x, [{'boxes': x[0], 'labels': y}])])",
             ("'boxes'",),
-            ("class numbers, one a sample, are needed",),
+            ("class numbers are needed, one a sample",),
         ),
         Refusal(
             "Mixed labels",

@@ -113,7 +113,7 @@ def with_ood(
     document = found.document
     if document.task != "classification":
         raise ValueError(
-            f"the task is {document.task!r} and ood= was passed; foreign inputs are told from "
+            f"the task is {document.task} and ood= was passed; foreign inputs are told from "
             "classes: measure without ood="
         )
     notes = []

@@ -202,7 +202,7 @@ def options_of(verb: str, given: Mapping[str, Any], others: tuple[str, ...] = ()
     for name in given:
         if name not in NAMES:
             known = (*others, *NAMES)
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}"
             if name in OF_MODELS and verb != "measure":
                 hint = "it belongs to nc.measure(model, data), which runs a model"

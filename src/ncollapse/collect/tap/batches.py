@@ -164,8 +164,8 @@ def _checked(inputs: Any, labels: Any, numbers: bool) -> Batch:
         value = as_labels(labels)
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(
-            f"the labels are {describe(labels)}; class numbers, one a sample, are needed"
-            f"{_named_advice(inputs, labels) or ': ' + HOW}"
+            f"the labels are {describe(labels)}; class numbers are needed"
+            f"{_named_advice(inputs, labels) or ', one a sample: ' + HOW}"
         ) from None
     if value.dim() == 2 and value.shape[1] == 1:
         value = value[:, 0]
@@ -237,7 +237,7 @@ def _said(data: Any) -> str:
         return f"the text {data!r}"
     if isinstance(data, type):
         return f"the class {data.__name__}"
-    return describe(data) if isinstance(data, (Tensor, Mapping)) else f"of type {describe(data)}"
+    return f"a {type(data).__name__}"
 
 
 def _data_advice(data: Any) -> str:

@@ -89,8 +89,8 @@ class Taps:
         )
         if not self.wants_head and not self.modules:
             raise ValueError(
-                "head=False leaves the head out and layers= names no layer, so nothing is "
-                "measured; pass layers='*' for every block, or names"
+                "head=False and no layers: nothing to measure; pass layers='*' for every block, or "
+                "names of layers"
             )
         self.pooling: dict[str, str] = {}
         self.channels: dict[str, str] = {}
