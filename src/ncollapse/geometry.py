@@ -73,22 +73,25 @@ class Geometry(Shown):
 
     def __post_init__(self) -> None:
         if self.means is None and self.weight is None:
-            raise ValueError("a Geometry needs class means, a weight or both; neither was given")
+            raise ValueError("nothing was given; a Geometry needs class means, a weight or both")
         sizes = {}
         for name in PARTS:
             value = getattr(self, name)
             if value is None:
                 continue
-            if name in ("means", "weight") and value.dim() != 2:
-                raise ValueError(
-                    f"{name} has shape {tuple(value.shape)}; (classes, dim) was needed"
-                )
+            if not isinstance(value, Tensor):
+                value = torch.as_tensor(value)
+                object.__setattr__(self, name, value)
+            rows = name in ("means", "weight")
+            if value.dim() != 1 + rows:
+                form = "(classes, dim)" if rows else "(classes)"
+                raise ValueError(f"{name} has shape {tuple(value.shape)}; {form} is needed")
             sizes[name] = value.shape[0]
             if name != "counts" and value.dtype != torch.float64:
                 object.__setattr__(self, name, value.to(torch.float64))
         if len(set(sizes.values())) > 1:
             found = ", ".join(f"{name} {size}" for name, size in sizes.items())
-            raise ValueError(f"the numbers of classes disagree ({found}); one K is needed")
+            raise ValueError(f"the numbers of classes disagree ({found}); one K is needed in all")
         if self.num_classes < 2:
             raise ValueError(f"{self.num_classes} class given; a geometry needs at least 2")
         if (
@@ -98,7 +101,7 @@ class Geometry(Shown):
         ):
             raise ValueError(
                 f"means have {self.means.shape[1]} features and weight {self.weight.shape[1]}; "
-                "both need the width that enters the classifier"
+                "both need the width that enters the classifier: take them of one layer"
             )
 
     # ---- makers -------------------------------------------------------------------------------
@@ -330,8 +333,7 @@ class Geometry(Shown):
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Geometry:
         """Rebuild what `to_dict` gave. Raises ValueError as the class itself does."""
-        found = {name: data.get(name) for name in PARTS}
-        return cls(**{n: None if v is None else torch.tensor(v) for n, v in found.items()})
+        return cls(**{name: data.get(name) for name in PARTS})
 
     def to_frame(self) -> pd.DataFrame:
         """A row a class: its index, count, and the norms of its centred mean and its weight row."""
@@ -356,7 +358,7 @@ class Geometry(Shown):
         if self.num_classes != other.num_classes:
             raise ValueError(
                 f"{self.num_classes} classes against {other.num_classes}; a distance needs the "
-                "same classes in the same order"
+                "same classes in the same order: take those rows by .select([…])"
             )
         blocks: dict[str, float] = {}
         left_out = []
@@ -372,7 +374,8 @@ class Geometry(Shown):
                 blocks[name] = gram_gap(pairs[0], pairs[1])
         if not blocks:
             raise ValueError(
-                "the two geometries share no block: one holds only means, the other only weights"
+                "the two geometries share no block: one holds only means, the other only a weight; "
+                "give both one of them, Geometry(means=…, weight=…)"
             )
         value = float(np.sqrt(np.mean([gap**2 for gap in blocks.values()])))
         return Distance(value, blocks, tuple(left_out))

@@ -102,7 +102,9 @@ def spaced(grades: int, width: float = WIDTH) -> tuple[float, ...]:
     """Q + 1 evenly spaced thresholds about 0, `width` apart. Raises ValueError for fewer than two
     grades and a width that is not positive."""
     if grades < 2:
-        raise ValueError(f"{grades} grade; at least 2 are needed to be in an order")
+        raise ValueError(
+            f"{grades} grade{'s' * (grades != 1)}; at least 2 are needed to be in an order"
+        )
     if not 0 < width < math.inf:
         raise ValueError(f"width={width}; a positive finite number is needed")
     return tuple(width * (q - grades / 2) for q in range(grades + 1))
@@ -115,7 +117,8 @@ def check_thresholds(values: Any, grades: int | None = None) -> tuple[float, ...
     if len(found) < 3 or (grades is not None and len(found) != grades + 1):
         grades = max(2, len(found) - 1) if grades is None else grades
         raise ValueError(
-            f"{len(found)} thresholds were given; {grades} grades lie between {grades + 1} of them"
+            f"{len(found)} thresholds were given; {grades} grades lie between {grades + 1} of "
+            f"them, the ends included: pass as many, such as {list(spaced(grades))}"
         )
     if any(math.isnan(value) for value in found):
         raise ValueError("a threshold is NaN; finite numbers that increase are needed")

@@ -361,7 +361,9 @@ def named(name: str, counts: Sequence[int] = (), **parameters: Any) -> LogitLoss
     for key in parameters:
         if key not in known:
             takes = ", ".join(known) or "no parameters"
-            raise ValueError(f"loss {name!r} takes {takes}; {key!r} was passed")
+            raise ValueError(
+                f"{key!r} was passed and loss {name!r} takes {takes}; leave {key!r} out"
+            )
     found: LogitLoss = maker(**parameters)
     return found
 

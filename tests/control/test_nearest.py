@@ -158,7 +158,7 @@ def test_it_trains_in_half_precision() -> None:
 def test_bad_batches_are_explained() -> None:
     features, labels = batch()
     head = NearestFrameHead(8, 4)
-    with pytest.raises(ValueError, match="0..3 needed"):
+    with pytest.raises(ValueError, match="from 0 to 3 are needed"):
         head(features, labels + 1)
     broken = features.clone()
     broken[3, 2] = torch.nan

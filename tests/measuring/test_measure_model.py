@@ -146,7 +146,7 @@ def test_nothing_of_the_model_changes() -> None:
         ({"data": (INPUTS, LABELS), "layers": "layer9"}, "matches nothing; the model has conv1"),
         ({"data": (INPUTS, LABELS), "autocast": "int8"}, "dtype 'int8' is unknown"),
         ({"data": (INPUTS, LABELS), "keys": ("nc9",)}, "key 'nc9' is no metric"),
-        ({"data": (INPUTS, LABELS), "cache_budget": -1}, "cache budget -1"),
+        ({"data": (INPUTS, LABELS), "cache_budget": -1}, "cache_budget=-1"),
         ({"data": (INPUTS * torch.nan, LABELS)}, "NaN|differs"),
     ],
 )

@@ -120,7 +120,7 @@ BAD = {
         "is no valid parquet",
     ),
     "no shards": (lambda p: p, "holds no .npz"),
-    "a label that is NaN": (lambda p: written(p, labels=CASE.labels * np.nan), "targets hold NaN"),
+    "a label that is NaN": (lambda p: written(p, labels=CASE.labels * np.nan), "labels hold NaN"),
     "no name": (lambda p: written(p, labels=np.array(["a"] * 102 + [""])), "labels are missing"),
     "label matrix": (lambda p: written(p, labels=np.full((103, 2), 3)), "one class number"),
     "few labels": (lambda p: written(p, labels=CASE.labels[:9]), "103 rows of features but 9"),

@@ -220,7 +220,7 @@ def holed(values: np.ndarray) -> np.ndarray:
 
 
 BAD = {
-    "NaN target": ((FEATURES, holed(TARGETS)), {}, "targets hold NaN or infinity, first in sample 7"),
+    "NaN target": ((FEATURES, holed(TARGETS)), {}, "labels hold NaN or infinity, first that of sample 7"),
     "NaN feature": ((holed(FEATURES), TARGETS), {}, "NaN or infinity, first in sample 7;"),
     "constant target": (
         (FEATURES, np.c_[TARGETS[:, :1], np.full(N, 2.5)]), {}, "target 1 is 2.5 in all 120",
@@ -312,7 +312,7 @@ def test_the_command_line_goes_all_the_way(capsys, tmp_path: Path) -> None:
     for bad, sentence in (
         (["--covariance", "2,x"], "is not understood"),
         (["--covariance", tmp_path / "none.npy"], "does not exist"),
-        ([], "--covariance is needed"),
+        ([], "no --covariance was passed"),
         (["--covariance", "1", "--counts", "3,4"], "--counts means nothing"),
     ):
         code, _, said = run(capsys, *asked, *bad)

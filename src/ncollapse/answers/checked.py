@@ -112,7 +112,9 @@ def checked(
     name, layer = split or document.reference, layer or document.layer
     if layer not in document.results.get(name, {}):
         found = [f"{s}/{entry}" for s, layers in document.results.items() for entry in layers]
-        raise ValueError(f"{place} has no split/layer {name}/{layer}; it has {', '.join(found)}")
+        raise ValueError(
+            f"{place} has no split/layer {name}/{layer}; name one of {', '.join(found)}"
+        )
     readings = document.results[name][layer]
     rows: list[dict[str, Any]] = []
     for bounds, sign in limits:

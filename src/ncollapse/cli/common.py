@@ -140,3 +140,22 @@ def _tenths() -> Progress:
             note(f"{stage} {10 * tenth} % ({time.monotonic() - began:.0f} s)")
 
     return report
+
+
+def check_source(file: Path | None, model: str | None, data: str | None) -> None:
+    """Raise ValueError unless a file was passed, or a model with its data."""
+    if file is not None and model is not None:
+        raise ValueError(
+            f"both {file} and --model {model} were passed; either a feature file, or --model and "
+            "--data, is needed"
+        )
+    if file is None and model is None and data is None:
+        raise ValueError(
+            "neither a feature file nor a model was passed; ncollapse measure FILE, or --model and "
+            "--data, is needed"
+        )
+    if (model is None) != (data is None):
+        given, missing = ("--data", "--model") if model is None else ("--model", "--data")
+        raise ValueError(
+            f"{given} was passed without {missing}; they belong together: add {missing}"
+        )

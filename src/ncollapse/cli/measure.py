@@ -10,6 +10,7 @@ import typer
 
 from ncollapse.cli.common import (
     PairBudget,
+    check_source,
     note,
     only_writer,
     parse_size,
@@ -225,12 +226,9 @@ def measure(
     """
     quiet = quiet or not speaks()
     set_logging(quiet, verbose)
-    if (file is None) == (model is None):
-        raise ValueError("either a feature file, or --model and --data, is needed")
+    check_source(file, model, data)
     if file is None and (features_key or labels_key or labels):
         raise ValueError("--features-key, --labels-key and --labels belong to a feature file")
-    if (model is None) != (data is None):
-        raise ValueError("--model and --data belong together: one of them is missing")
     if transfer is not None and model is None:
         raise ValueError("--transfer runs a model over other data; pass --model and --data")
     if shots and transfer is None:
@@ -269,7 +267,9 @@ def measure(
             groups=group,
         )
     elif eps is not None or targeted or clip is not None:
-        raise ValueError("--eps, --targeted and --clip belong to --attack, which is missing")
+        raise ValueError(
+            "--eps, --targeted and --clip belong to --attack, which is missing: add it"
+        )
     began = time.monotonic()
     options: dict[str, Any] = {
         "num_classes": num_classes if file is not None else None,

@@ -181,7 +181,10 @@ def predict(
         _show(document, json)
         return
     if counts is None and against is None:
-        raise ValueError("--counts is needed, for example --counts 5000x5,50x5")
+        raise ValueError(
+            "no --counts were passed; the samples of every class are needed, for example --counts "
+            "5000x5,50x5"
+        )
     _check_figures(plot, phase_diagram)
     if phase_diagram is not None and (class_weights is not None or model != "ufm" or nonnegative):
         raise ValueError(

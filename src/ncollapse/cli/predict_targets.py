@@ -50,7 +50,10 @@ def predict_targets(
                 "fitted"
             )
     if covariance is None and measured is None:
-        raise ValueError("--covariance is needed, for example --covariance '2,0.5;0.5,1'")
+        raise ValueError(
+            "no --covariance was passed; that of the targets is needed, for example --covariance "
+            "'2,0.5;0.5,1'"
+        )
     found = predict(
         task="regression",
         target_covariance=parse(covariance) if covariance is not None else _of_run(measured),

@@ -96,8 +96,9 @@ def class_count(
     labels = source.labels
     if source.targets is not None:
         raise ValueError(
-            f"{source.description}: labels are {source.targets.dtype}; integers 0..K-1 are needed, "
-            "convert them with .astype(int) if they are class numbers"
+            f"{source.description}: labels have shape {tuple(source.targets.squeeze(1).shape)} and "
+            f"dtype {source.targets.dtype}; integers 0..K-1 are needed, one a sample"
+            f"{_cure(source.targets)}"
         )
     kept = labels if ignore_index is None else labels[labels != ignore_index]
     if kept.numel() == 0:
@@ -121,7 +122,7 @@ def class_count(
     if count < 2:
         raise ValueError(
             f"{source.description}: K = {count} class ({origin}); neural collapse compares at "
-            "least two classes"
+            "least two classes: add samples of another class, or pass the classifier's weight"
         )
     # The means alone, in float64: what any mode keeps.
     width = getattr(source, "num_features", 1)
@@ -134,7 +135,8 @@ def class_count(
         row = int(places[0])
         raise ValueError(
             f"{source.description}: label {int(labels[row])} of sample {row} lies outside "
-            f"0..{count - 1} ({origin}); pass num_classes, or ignore_index to skip a label"
+            f"0..{count - 1} ({origin}); {_renumber(int(labels[row]), source, num_classes)}, or "
+            "pass ignore_index to skip a label"
         )
     reference = kept
     if source.split_codes is not None:
@@ -148,6 +150,26 @@ def class_count(
         raise ValueError(
             f"{source.description}: only class {present.tolist()} is present among "
             f"{reference.numel()} samples of split {reference_of(source.splits, chosen)!r}; at "
-            "least two classes are needed"
+            "least two classes are needed: shuffle before limiting the samples, or name another "
+            "split by reference="
         )
     return count
+
+
+def _cure(targets: Tensor) -> str:
+    """How real numbers become labels, if they can."""
+    if targets.shape[1] > 1:
+        return (
+            ": of scores or mixed labels pass labels.argmax(1), of real targets task='regression'"
+        )
+    if bool((targets == targets.round()).all()):
+        return ": pass labels.astype(int)"
+    return ": numbers that are no classes are measured by task='regression'"
+
+
+def _renumber(label: int, source: Labelled, num_classes: int | None) -> str:
+    if label < 0:
+        return "number classes from 0"
+    if source.weight is not None:
+        return "number classes from 0 in the order of its rows"
+    return "pass a larger one" if num_classes is not None else "pass num_classes"

@@ -12,6 +12,8 @@ from ncollapse.control.frames import into_complement
 from ncollapse.geometry import Geometry
 from ncollapse.linalg import EPSILON
 
+CURE = "finite ones are needed: lower the learning rate or the weight of the penalty"
+
 
 def batch_statistics(
     features: Tensor,
@@ -98,10 +100,9 @@ def check_features(features: Tensor, labels: Tensor | None = None) -> None:
     if not bool(finite.all()):
         row = int((~finite).nonzero()[0])
         if labels is not None:
-            raise NonFiniteError(row, int(labels[row]))
+            raise NonFiniteError(row, int(labels[row]), CURE)
         raise ValueError(
-            f"features hold NaN or infinity, first in sample {row} of the batch; lower the "
-            "learning rate or the weight of the penalty"
+            f"features hold NaN or infinity, first in sample {row} of the batch; {CURE}"
         )
 
 

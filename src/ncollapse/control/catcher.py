@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ncollapse.collect.tap.given import module_of
 from ncollapse.collect.tap.head_tap import HeadTap
 from ncollapse.collect.tap.heads import Head
 from ncollapse.collect.tap.listener import Listener, in_training
@@ -26,7 +27,7 @@ class Catcher:
     """
 
     def __init__(self, model: nn.Module, head: str | nn.Module | None = None) -> None:
-        self._listener = Listener(model, in_training, gradients=True)
+        self._listener = Listener(module_of(model), in_training, gradients=True)
         self._head_tap = HeadTap(self._listener, head)
         self._outputs: list[tuple[Path, Tensor]] = []
         self._head_tap.open()

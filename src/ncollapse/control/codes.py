@@ -59,7 +59,7 @@ class CodeHead(FrameHead):
         if frame.shape != (num_classes, in_features):
             raise ValueError(
                 f"the code has (classes, dim) {tuple(frame.shape)}; ({num_classes}, {in_features}) "
-                "is needed"
+                "is needed: leave code out to have one found"
             )
         super().__init__(
             frame.clone,

@@ -179,5 +179,6 @@ def refuse(model: nn.Module, layer: str, taken: str) -> NoReturn:
     listed = (blocks(model) or names)[:12]
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise ValueError(
-        f"layer {layer!r} is no module of {type(model).__name__}; {hint}it has {', '.join(listed)}"
+        f"layer {layer!r} is no module of {type(model).__name__}; {hint}it has "
+        f"{', '.join(listed)}: name one of those"
     )

@@ -283,12 +283,20 @@ class GeometryHead(FrameHead):
 
 
 def _rows_of(geometry: Geometry, which: str | None) -> Tensor:
+    if not isinstance(geometry, Geometry):
+        raise ValueError(
+            f"geometry is a {type(geometry).__name__}; a Geometry is needed: "
+            "nc.Geometry(weight=…), or the .geometry of a measurement or a prediction"
+        )
     which = which or ("weight" if geometry.weight is not None else "means")
     if which not in ("weight", "means"):
-        raise ValueError(f"rows={which!r}; 'weight' or 'means' is needed")
+        raise ValueError(f"rows={which!r} is unknown; 'weight' or 'means' is needed")
     found = geometry.weight if which == "weight" else geometry.means
     if found is None:
-        raise ValueError(f"rows={which!r}, which this geometry does not hold; pass the other")
+        raise ValueError(
+            f"rows={which!r}, which this geometry does not hold; it needs them as "
+            f"Geometry({which}=…), or pass rows={'means' if which == 'weight' else 'weight'!r}"
+        )
     return found if which == "weight" else geometry.centred_means
 
 

@@ -53,6 +53,11 @@ class HeldLoss:
         *,
         head: str | nn.Module | None = None,
     ) -> None:
+        if not (hasattr(dial, "observe") and hasattr(dial, "penalty")):
+            raise ValueError(
+                f"dial is a {type(dial).__name__}; an object with observe(features, target) and "
+                "penalty() is needed, for example ncollapse.control.Thermostat(target=0.1)"
+            )
         self.dial, self.loss = dial, loss
         self._catcher = Catcher(model, head)
 

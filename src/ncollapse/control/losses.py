@@ -45,7 +45,7 @@ class MeanLoss(nn.Module):
         super().__init__()
         self.loss = loss
 
-    def forward(self, logits: Logits, labels: Labels) -> Scalar:
+    def forward(self, logits: Logits, labels: Tensor) -> Scalar:
         _check_labels(logits, labels)
         with torch.autocast(logits.device.type, enabled=False):
             return _mean(self.loss(_wide(logits), labels))
@@ -270,4 +270,9 @@ def _check_labels(rows: Tensor, labels: Tensor) -> None:
     if rows.shape[0] != labels.shape[0]:
         raise ValueError(
             f"{labels.shape[0]} labels for {rows.shape[0]} samples; one label a sample is needed"
+        )
+    if labels.dim() != 1 or labels.is_floating_point():
+        raise ValueError(
+            f"labels have shape {tuple(labels.shape)} and dtype {labels.dtype}; class numbers, one "
+            "a sample, are needed: of one-hot rows pass labels.argmax(1)"
         )

@@ -115,7 +115,8 @@ class NearestFrameHead(FrameHead):
         K, d = self.out_features, self.in_features
         if labels.numel() and not bool(((labels >= 0) & (labels < K)).all()):
             raise ValueError(
-                f"labels reach from {int(labels.min())} to {int(labels.max())}; 0..{K - 1} needed"
+                f"labels reach from {int(labels.min())} to {int(labels.max())}; class numbers from "
+                f"0 to {K - 1} are needed, as num_classes={K} says"
             )
         counts = torch.bincount(labels, minlength=K)
         sums = features.new_zeros(K, d).index_add(0, labels, features)

@@ -139,7 +139,8 @@ class OverCollapsePrevention:
             raise ValueError("the batch is empty; at least one sample is needed")
         if labels.numel() and not bool(((labels >= 0) & (labels < K)).all()):
             raise ValueError(
-                f"labels reach from {int(labels.min())} to {int(labels.max())}; 0..{K - 1} needed"
+                f"labels reach from {int(labels.min())} to {int(labels.max())}; class numbers from "
+                f"0 to {K - 1}, the outputs of the head, are needed"
             )
         region = torch.randint(T, labels.shape, generator=self._generator).to(labels.device)
         features, logits = self._run(inputs)

@@ -75,5 +75,5 @@ class PrincipalFeatures:
     def _fitted(self) -> Tensor:
         found = getattr(self, "components", None)
         if found is None:
-            raise ValueError("call fit(features) before transform")
+            raise ValueError("nothing is fitted; call fit(features) before transform")
         return found

@@ -59,7 +59,7 @@ def nc1_penalty(
     Source: Papyan, Han, Donoho 2020 and the metric's.
     """
     if metric not in NC1:
-        raise ValueError(f"metric={metric!r}; one of {', '.join(NC1)} is needed")
+        raise ValueError(f"metric={metric!r} is no penalty; one of {', '.join(NC1)} is needed")
     safe = guarded(features)
     value = batch_fisher(safe, labels) if metric == "nc1_fisher" else None
     if value is None:
@@ -79,19 +79,22 @@ def frame_penalty(features: Tensor, labels: Tensor, *, frame: str = "simplex") -
     et al. 2022, Dang et al. 2023.
     """
     if frame not in FRAMES:
-        raise ValueError(f"frame={frame!r}; one of {', '.join(FRAMES)} is needed")
+        raise ValueError(f"frame={frame!r} is unknown; one of {', '.join(FRAMES)} is needed")
     found = batch_statistics(guarded(features), labels, full=False)
     return _metric(FRAMES[frame], found, features)
 
 
-def duality_penalty(
-    features: Tensor, labels: Tensor, weight: Float[Tensor, "classes dim"]
-) -> Scalar:
+def duality_penalty(features: Tensor, labels: Tensor, weight: Tensor) -> Scalar:
     """‖W/‖W‖_F - M/‖M‖_F‖_F over the classes in the batch (nc3_duality), in [0, 2], ideal 0.
 
     Pulls features and classifier toward each other; pass weight.detach() to move features alone. 0
     where all class means coincide, or the weight is zero. Source: Papyan, Han, Donoho 2020.
     """
+    if not isinstance(weight, Tensor):
+        raise ValueError(
+            f"weight is a {type(weight).__name__}; a matrix (classes, dim) is needed, such as the "
+            ".weight of the head"
+        )
     if weight.shape[1] != features.shape[1]:
         raise ValueError(
             f"weight has {weight.shape[1]} features and the batch {features.shape[1]}; pass what "

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ncollapse.collect.tap.given import module_of
 from ncollapse.collect.tap.heads import Candidate, candidates, unwrap
 from ncollapse.collect.tap.preserve import preserved
 from ncollapse.collect.tap.taps import Taps
@@ -136,6 +137,7 @@ def fix_head(
 
     >>> print(fix_head(torchvision.models.resnet18(num_classes=10)))    # doctest: +SKIP
     """
+    model = module_of(model)
     if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
         raise ValueError(
             f"the model is wrapped in {type(model).__name__}; fix the head first, then wrap it"
@@ -145,8 +147,8 @@ def fix_head(
     old = found.module
     if not isinstance(old, nn.Linear) or not found.name:
         raise ValueError(
-            "the model is a single linear layer; put it into a Module that holds it, as "
-            "nn.Sequential(model)"
+            "the model is a single linear layer, which cannot be replaced in place; put it into a "
+            "Module that holds it, as nn.Sequential(model)"
         )
     K, d = old.out_features, old.in_features
     start: bool | Tensor = False

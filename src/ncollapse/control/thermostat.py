@@ -85,7 +85,7 @@ class Thermostat:
         together: bool = True,
     ) -> None:
         if metric not in NC1:
-            raise ValueError(f"metric={metric!r}; one of {', '.join(NC1)} is needed")
+            raise ValueError(f"metric={metric!r} cannot be held; one of {', '.join(NC1)} is needed")
         for name, value in (("gain", gain), ("max_weight", max_weight), ("half_life", half_life)):
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name}={value}; a positive finite number is needed")
@@ -174,7 +174,10 @@ class Thermostat:
     def penalty(self) -> Float[Tensor, ""]:
         """What to add to the loss, differentiable in the last observed features."""
         if self._last is None:
-            raise ValueError("penalty() was called before observe(features, target)")
+            raise ValueError(
+                "penalty() was called before observe(features, target); call that first, in every "
+                "step"
+            )
         features, labels = self._last
         if self._weight == 0:
             return 0 * working(features).sum()
@@ -241,9 +244,11 @@ class Thermostat:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore; the target may differ. A state of before readings were free of bias has its
         weight taken over, and its window begins anew. Raises ValueError for another metric's."""
-        if state["metric"] != self.metric:
+        if state.get("metric") != self.metric:
+            kind = f"a thermostat of {state['metric']}" if "metric" in state else "no thermostat"
             raise ValueError(
-                f"the state is of a thermostat of {state['metric']}; this one holds {self.metric}"
+                f"the state is of {kind} and this one holds {self.metric}; the state_dict() of one "
+                "with the same metric is needed"
             )
         self._integral, self._weight = float(state["integral"]), float(state["weight"])
         self._reading, self._batches = float(state["reading"]), int(state["batches"])

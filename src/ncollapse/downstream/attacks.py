@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -79,7 +80,7 @@ class PGD:
         if self.loss not in LOSSES:
             raise ValueError(f"loss {self.loss!r} is unknown; one of {', '.join(LOSSES)} is needed")
         if self.steps < 1:
-            raise ValueError(f"steps={self.steps}; an attack takes at least 1 step")
+            raise ValueError(f"steps={self.steps}; at least 1 step is needed")
         if self.step_size is not None and not self.step_size > 0:
             raise ValueError(f"step_size={self.step_size}; a positive number is needed, or None")
 
@@ -203,8 +204,9 @@ def _check_classes(found: Tensor, labels: Tensor) -> None:
     wrong = (labels < 0) | (labels >= found.shape[1])
     if bool(wrong.any()):
         raise ValueError(
-            f"label {int(labels[wrong][0])} has no logit among {found.shape[1]}; an attack follows "
-            "a classifier with one logit a class (or one for two)"
+            f"label {int(labels[wrong][0])} has no logit among {found.shape[1]}; class numbers "
+            "from 0 are needed, for an attack follows a classifier with one logit a class (or one "
+            "for two)"
         )
 
 
@@ -285,8 +287,11 @@ def with_clip(attack: Attack, clip: Clip) -> Attack:
 
 def check_size(eps: float, norm: str, clip: Clip) -> None:
     """Raises ValueError for a size that no ball has, an unknown norm, and bounds out of order."""
-    if not 0 < eps < float("inf"):
-        raise ValueError(f"eps={eps}; an attack needs a positive finite size")
+    if not isinstance(eps, Real) or not 0 < eps < float("inf"):
+        raise ValueError(
+            f"eps={eps!r}; a positive finite number in units of the inputs is needed, such as 8 / "
+            "255"
+        )
     if norm not in NORMS:
         raise ValueError(f"norm {norm!r} is unknown; one of {', '.join(NORMS)} is needed")
     if clip is not None and not clip[0] < clip[1]:

@@ -100,10 +100,16 @@ def _checked(scores: Any, labels: Any) -> tuple[NDArray[np.float64], NDArray[np.
     values, foreign = found.double().numpy(), (marks < 0).numpy()
     if not np.isfinite(values).all():
         bad = int(np.flatnonzero(~np.isfinite(values))[0])
-        raise ValueError(f"score {bad} is not finite; a detector that gives numbers is needed")
+        raise ValueError(
+            f"score {bad} is {values[bad]}; finite scores are needed: look at that sample's "
+            "features"
+        )
     if foreign.all() or not foreign.any():
         kind = "out-of-distribution (label < 0)" if foreign.all() else "in-distribution"
-        raise ValueError(f"all {foreign.size} samples are {kind}; some of both kinds are needed")
+        raise ValueError(
+            f"all {foreign.size} samples are {kind}; some of both kinds are needed, foreign ones "
+            "with labels below 0"
+        )
     return values, foreign
 
 

@@ -8,8 +8,9 @@ head is at chance and a probe is not, the class is hidden and not forgotten.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -287,16 +288,22 @@ def _reader(
 def _checked(
     forgotten: Sequence[int], present: Sequence[int], heads: int | None
 ) -> tuple[int, ...]:
+    if not isinstance(forgotten, Iterable) or not all(isinstance(k, Integral) for k in forgotten):
+        raise ValueError(
+            f"forgotten={forgotten!r}; a list of class numbers is needed, such as [3, 7]"
+        )
     chosen = tuple(sorted({int(k) for k in forgotten}))
     if not chosen:
         raise ValueError(
-            "forgotten is empty; numbers of the classes that were unlearned are needed"
+            "forgotten is empty; numbers of the classes that were unlearned are needed, such as "
+            "[3, 7]"
         )
     absent = [k for k in chosen if k not in present]
     if absent:
         listed = ", ".join(str(k) for k in present[:10]) + (", …" if len(present) > 10 else "")
         raise ValueError(
-            f"class {absent[0]} is to be forgotten and has no sample here; there are {listed}"
+            f"class {absent[0]} is to be forgotten and has no sample here; there are {listed}: "
+            "pass data that holds it, or leave it out"
         )
     if len(present) - len(chosen) < 1:
         raise ValueError("all classes are to be forgotten; samples of kept ones are needed beside")

@@ -6,6 +6,7 @@ it runs.
 
 from __future__ import annotations
 
+import difflib
 from importlib import import_module
 from importlib.util import find_spec
 from pkgutil import iter_modules
@@ -24,7 +25,13 @@ def find(name: str) -> Study:
     """The study of that name. Raises ValueError for an unknown one."""
     folder = name.replace("-", "_")
     if folder not in _folders() or (found := _study(folder)).name != name:
-        raise ValueError(f"study {name!r} is unknown; one of {', '.join(names())} is needed")
+        near = difflib.get_close_matches(name, names(), n=3, cutoff=0.6)
+        hint = (
+            f"did you mean {' or '.join(near)}?"
+            if near
+            else f"one of {', '.join(names())} is needed"
+        )
+        raise ValueError(f"study {name!r} is unknown; {hint}")
     return found
 
 

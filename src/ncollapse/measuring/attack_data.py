@@ -43,8 +43,8 @@ def collected(
         x = batch.inputs
         if not isinstance(x, Tensor) or not x.is_floating_point():
             raise ValueError(
-                f"split {split!r} has inputs that are {describe(x)}; an attack moves one tensor "
-                "(samples, …) of real numbers"
+                f"split {split!r} has inputs that are {describe(x)}; an attack needs one tensor "
+                "(samples, …) of real numbers to move"
             )
         y = batch.labels.cpu()
         kept = torch.ones_like(y, dtype=torch.bool) if ignored is None else y != ignored

@@ -25,6 +25,7 @@ from ncollapse.sources.features.arrays import ArraySource, FeatureSource
 log = logging.getLogger("ncollapse")
 NAME = "ood"
 QUESTION = "out_of_distribution"
+EMPTY = "ood= is an empty mapping; foreign data, or several by name, are needed: leave ood= out"
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +53,7 @@ class Foreign:
             raise ValueError("ood= is read by one process; measure it without torchrun")
         named = {str(k): v for k, v in data.items()} if isinstance(data, Mapping) else {NAME: data}
         if not named:
-            raise ValueError("ood= is an empty mapping; a loader, or loaders by name, is needed")
+            raise ValueError(EMPTY)
         for name, loader in named.items():
             same = next((split for split, known in loaders.items() if known is loader), None)
             if same is not None:
@@ -71,7 +72,10 @@ class Foreign:
     ) -> Measurement:
         """The measurement with what the foreign data says, which runs through the model here."""
         if HEAD not in sources or taps.head is None:
-            raise ValueError("ood= needs what enters the classifier, and head=False leaves it out")
+            raise ValueError(
+                "ood= needs what enters the classifier, and head=False leaves it out; pass one of "
+                "them"
+            )
         stream = ForeignStream(
             taps,
             self.loaders,
@@ -109,8 +113,8 @@ def with_ood(
     document = found.document
     if document.task != "classification":
         raise ValueError(
-            f"the task is {document.task}, and foreign inputs are told from classes; measure "
-            "without ood="
+            f"the task is {document.task} and ood= was passed; foreign inputs are told from "
+            "classes: measure without ood="
         )
     notes = []
     for name, data in foreign.items():
@@ -148,6 +152,8 @@ def with_ood(
 def unlabelled(features: Any) -> dict[str, FeatureSource]:
     """Sources of foreign features (samples, d), or of several sets by name."""
     named = features if isinstance(features, Mapping) else {NAME: features}
+    if not named:
+        raise ValueError(EMPTY)
     return {
         str(name): ArraySource(
             rows, torch.full((len(rows),), FOREIGN), description=f"foreign data {name!r}"

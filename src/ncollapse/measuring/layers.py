@@ -271,6 +271,11 @@ def frequent(
         for name, each in sources.items()
     }
     rare = counts < options.min_count
+    if int((~rare).sum()) < 2:
+        raise ValueError(
+            f"min_count={options.min_count} and the largest class has {int(counts.max())} samples; "
+            "at least two classes of so many are needed: pass a smaller min_count"
+        )
     note = (
         f"{int((rare & (counts > 0)).sum())} classes with fewer than {options.min_count} samples "
         f"are left out, with {int(counts[rare].sum())} of {int(counts.sum())} samples; "

@@ -19,9 +19,9 @@ def check_names(class_names: Any, taps: Taps) -> None:
     K = taps.head.weight.shape[0] if ordered is None else ordered[0].numel() - 1
     if len(class_names) != K:
         raise ValueError(
-            f"the data has {len(class_names)} classes and the head {taps.head.name!r} is {K} wide; "
-            "a model trained on these classes is needed (num_classes, --num-classes and weights "
-            "say which), or data with the model's own class numbers"
+            f"the data has names of {len(class_names)} classes and the head {taps.head.name!r} is "
+            f"{K} wide; a model trained on these classes is needed (num_classes, --num-classes and "
+            "weights say which), or data with the model's own class numbers"
         )
 
 

@@ -40,6 +40,7 @@ from ncollapse.measuring.measurement import Measurement
 from ncollapse.measuring.options import MeasureOptions, Options, SourceOptions, as_dtype, options_of
 from ncollapse.record.trace import Trace
 from ncollapse.sources.features.arrays import ArraySource, FeatureSource
+from ncollapse.sources.features.given import no_source
 from ncollapse.tasks import chosen as chosen_task
 
 if TYPE_CHECKING:
@@ -365,6 +366,8 @@ def measure_source(
     shapes that disagree, NaN or infinite features, an unknown definition or mode; TypeError for
     an unknown keyword.
     """
+    if not isinstance(source, FeatureSource):
+        raise ValueError(no_source(source))
     with shown(options_of("measure_source", options, ARRAY_KEYWORDS)) as chosen:
         return _measured(source, chosen, trace, share)
 

@@ -65,7 +65,10 @@ class Measurement(Figures):
     def geometry(self) -> Geometry:
         """The geometry of the reference split: train, or the first one given."""
         if not self.geometries:
-            raise ValueError("this measurement holds no geometry; geometry.safetensors is missing")
+            raise ValueError(
+                f"this measurement of task {self.document.task!r} holds no geometry; measure "
+                "classes, or load a run folder that holds geometry.safetensors"
+            )
         return self.geometries.get(self.document.reference) or next(iter(self.geometries.values()))
 
     def __getitem__(self, split: str) -> View:
@@ -91,13 +94,8 @@ class Measurement(Figures):
         """One reading's value; of the reference split and the head's layer unless named."""
         layer = layer or self.document.layer
         name = split or self.document.reference
-        try:
-            return self.results[name][layer][key].value
-        except KeyError as error:
-            raise ValueError(
-                f"no reading {key!r} in split {name!r}, layer {layer!r} ({error} is missing); "
-                f"splits are {', '.join(self.results)}"
-            ) from None
+        found: float | None = results_view(self.results)[name][layer][key].value
+        return found
 
     @property
     def effective_depth(self) -> EffectiveDepth:
@@ -240,11 +238,17 @@ class Measurement(Figures):
         if isinstance(other, Geometry):
             return Comparison(self, None, self.geometry.distance(other))
         if not isinstance(other, Measurement):
+            from ncollapse.theory.prediction import Prediction
             from ncollapse.theory.subjects.overlay import overlay
             from ncollapse.theory.targets import TargetOverlay, TargetPrediction
 
             if isinstance(other, TargetPrediction):
                 return Comparison(self, None, None, TargetOverlay.of(other, self.document))
+            if not isinstance(other, Prediction):
+                raise ValueError(
+                    f"other is a {type(other).__name__}; a Measurement, a Geometry or what "
+                    "nc.predict returns is needed: nc.Measurement.load(path) reads a saved run"
+                )
             if not self.geometries and self.document.task != "classification":
                 raise ValueError(
                     f"the measurement is of {self.document.task} and the prediction of classes; "

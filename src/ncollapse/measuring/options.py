@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -13,6 +14,7 @@ import torch
 from ncollapse.collect.plan import Labelled, Plan, Progress
 from ncollapse.metrics.catalog import DEFINITIONS, METRICS
 from ncollapse.metrics.compared import Comparators
+from ncollapse.metrics.named import find
 from ncollapse.metrics.readings import within_weighting
 from ncollapse.pairs.means import PAIR_BUDGET
 from ncollapse.record.trace import Trace
@@ -81,9 +83,30 @@ class Options:
     class_ranks: bool = False
 
     def __post_init__(self) -> None:
+        self._check()
         if self.keys is not None:
             # It is gone through for every layer.
             object.__setattr__(self, "keys", tuple(self.keys))
+
+    def _check(self) -> None:
+        """Raise ValueError for values that no pass could use, before one is made."""
+        for name in ("memory_budget", "pair_budget", "snapshot_every"):
+            value = getattr(self, name)
+            if not isinstance(value, Real) or not value >= 0:
+                raise ValueError(f"{name}={value!r}; {BUDGETS[name]}, 0 or more, are needed")
+        if not isinstance(self.seed, Integral):
+            raise ValueError(f"seed={self.seed!r}; a whole number is needed")
+        if not (
+            self.progress is None or isinstance(self.progress, bool) or callable(self.progress)
+        ):
+            raise ValueError(
+                f"progress={self.progress!r}; True, False or a function of (what, done, total) is "
+                "needed"
+            )
+        if self.resume and self.snapshot is None:
+            raise ValueError(
+                "resume=True goes on from a snapshot and none is named; pass snapshot=PATH too"
+            )
 
     @property
     def asked(self) -> str:
@@ -100,7 +123,8 @@ class Options:
             )
         if self.reference is not None and self.reference not in source.splits:
             raise ValueError(
-                f"reference={self.reference!r} is no split; there are {', '.join(source.splits)}"
+                f"reference={self.reference!r} is no split; one of {', '.join(source.splits)} is "
+                "needed"
             )
         if num_classes is None:
             num_classes = task.class_count(
@@ -149,6 +173,23 @@ class Options:
         )
 
 
+OF_MODELS = (
+    "layers",
+    "head",
+    "pool",
+    "unpack",
+    "limit",
+    "batch_size",
+    "autocast",
+    "tokens",
+    "cache",
+)
+BUDGETS = {
+    "memory_budget": "bytes",
+    "pair_budget": "multiplications",
+    "snapshot_every": "seconds",
+}
+SHOWN = 3
 NAMES = tuple(field.name for field in fields(Options))
 
 
@@ -163,6 +204,8 @@ def options_of(verb: str, given: Mapping[str, Any], others: tuple[str, ...] = ()
             known = (*others, *NAMES)
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}"
+            if name in OF_MODELS and verb != "measure":
+                hint = "it belongs to nc.measure(model, data), which runs a model"
             raise TypeError(f"{verb}() has no keyword {name!r}; {hint}")
     return Options(**given)
 
@@ -186,13 +229,21 @@ def chosen_keys(keys: Iterable[str] | None) -> frozenset[str] | None:
         return None
     unknown = sorted(set(keys) - set(METRICS))
     if unknown:
-        near = difflib.get_close_matches(unknown[0], METRICS, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
         raise ValueError(
-            f"key {unknown[0]!r} is no metric; {hint}nc.list_metrics() and `ncollapse explain` "
-            "list them"
+            f"key {unknown[0]!r} is no metric; {_meant(unknown[0])}nc.list_metrics() and "
+            "`ncollapse explain` list them"
         )
     return frozenset(keys)
+
+
+def _meant(name: str) -> str:
+    """Keys that a name may stand for: those of a family or an alias, else the nearest."""
+    try:
+        found = find(name).keys[:SHOWN]
+    except ValueError:
+        found = ()
+    near = found or difflib.get_close_matches(name, METRICS, n=SHOWN, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}? " if near else ""
 
 
 def as_dtype(name: str | torch.dtype | None) -> torch.dtype | None:

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from ncollapse.collect.tap.batches import LABELS, describe, rows_of
+from ncollapse.collect.tap.batches import LABELS, as_loader, describe, rows_of
 from ncollapse.collect.tap.batches import Unpack as UnpackBatch
+from ncollapse.collect.tap.given import module_of
 from ncollapse.collect.tap.listener import Listener
 from ncollapse.collect.tap.pooling import first_tensor
 from ncollapse.collect.tap.preserve import preserved
@@ -39,6 +40,8 @@ RESIZED: tuple[dict[str, Any], ...] = (
     {"mode": "nearest"},
 )
 TOLERANCE = 1e-4
+# A batch, where images are passed as they are.
+IMAGES = 16
 
 
 @dataclass
@@ -82,14 +85,17 @@ def measure_pixels(
     """
     given = options_of("measure_pixels", options, KEYWORDS)
     if pixels_per_image < 0:
-        raise ValueError(f"pixels_per_image={pixels_per_image}; a number from 0 (all) is needed")
+        raise ValueError(
+            f"pixels_per_image={pixels_per_image}; a number of pixels is needed, or 0 for all"
+        )
     loaders = split_loaders(data, train, test)
+    model = module_of(model)
     found: dict[str, _Found] = {}
     with preserved(model), torch.no_grad():
         tap = _Tap(model, head)
         for split, loader in loaders.items():
             found[split] = _Found([], [])
-            for inputs, labels in _batches(loader, unpack, limit):
+            for inputs, labels in _batches(as_loader(loader, IMAGES), unpack, limit):
                 _take(found[split], *tap(inputs), labels, given, pixels_per_image)
     empty = [split for split, one in found.items() if not one.images]
     if empty:

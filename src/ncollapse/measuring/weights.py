@@ -18,6 +18,7 @@ from ncollapse.metrics.classes import name_of
 from ncollapse.pairs.means import PAIR_BUDGET, Progress
 from ncollapse.record.document import Document
 from ncollapse.record.readings import HEAD, ClassRow
+from ncollapse.sources.features.given import as_tensor
 from ncollapse.sources.heads.head import StoredHead, stored_head
 from ncollapse.sources.heads.opened import open_checkpoint
 from ncollapse.sources.heads.tensors import of_state
@@ -103,32 +104,46 @@ def _stored(source: Any, head: str | None, bias: Any) -> StoredHead:
     else:
         return _given(source, bias)
     if bias is not None:
-        raise ValueError("bias goes with a weight (classes, dim); a checkpoint has its own")
+        raise ValueError(
+            "bias= was passed beside a checkpoint, which has its own; leave it out, or pass the "
+            "weight"
+        )
     return stored_head(checkpoint, head)
 
 
 def _given(weight: Any, bias: Any) -> StoredHead:
-    matrix = torch.as_tensor(weight).detach().cpu()
+    matrix = as_tensor(weight)
     if matrix.dim() != 2 or not matrix.is_floating_point():
         raise ValueError(
             f"weight has shape {tuple(matrix.shape)} of {matrix.dtype}; floats (classes, dim) are "
             "needed"
         )
-    shift = None if bias is None else torch.as_tensor(bias).detach().cpu()
+    shift = None if bias is None else as_tensor(bias)
     if shift is not None and shift.shape != matrix.shape[:1]:
-        raise ValueError(f"bias has shape {tuple(shift.shape)}; ({len(matrix)},) is needed")
+        raise ValueError(
+            f"bias has shape {tuple(shift.shape)}; ({len(matrix)},) is needed, a number a row"
+        )
     return StoredHead(matrix, shift, None, None, f"a weight of {len(matrix)} rows")
 
 
 def _checked(stored: StoredHead) -> Tensor:
     weight = stored.weight.detach().cpu().to(torch.float64).contiguous()
     if len(weight) < 2:
-        raise ValueError(f"{stored.description} has {len(weight)} row; two classes are needed")
+        raise ValueError(
+            f"{stored.description} has {len(weight)} row; rows of classes, at least two are "
+            "needed: name another matrix by head="
+        )
     if not bool(weight.isfinite().all()):
         row = int((~weight.isfinite().all(1)).nonzero()[0])
-        raise ValueError(f"row {row} of {stored.description} holds NaN or infinity")
+        raise ValueError(
+            f"row {row} of {stored.description} holds NaN or infinity; finite numbers are needed: "
+            "take an earlier checkpoint"
+        )
     if not bool((weight != 0).any()):
-        raise ValueError(f"all weights of {stored.description} are zero; it has no directions")
+        raise ValueError(
+            f"all weights of {stored.description} are zero; rows with a direction are needed: is "
+            "the checkpoint trained?"
+        )
     return weight
 
 

@@ -243,7 +243,10 @@ def _checked(gram: Any, labels: Any, ignore_index: int | None) -> tuple[Any, Any
         raise ValueError("no sample is left to read; at least two classes are needed")
     if not np.isfinite(G).all():
         row = int(np.flatnonzero(~np.isfinite(G).all(1))[0])
-        raise ValueError(f"the Gram matrix holds NaN or infinity, first in row {row}")
+        raise ValueError(
+            f"the Gram matrix holds NaN or infinity, first in row {row}; finite inner products are "
+            "needed: leave those samples out"
+        )
     size = float(np.abs(G).max())
     rounding = len(G) * epsilon * size
     if float(np.abs(G - G.T).max()) > rounding:

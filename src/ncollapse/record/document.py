@@ -164,10 +164,16 @@ class Document:
     def from_dict(cls, data: Mapping[str, Any], origin: str = "the document") -> Document:
         """Rebuild; unknown fields are ignored. ValueError for a newer major version, and for a
         field that is missing or of another type."""
+        if not isinstance(data, Mapping):
+            raise ValueError(
+                f"{origin} is a {type(data).__name__}; the object of a results.json is needed"
+            )
         version = str(data.get("schema_version", ""))
         major = version.partition(".")[0]
         if not major.isdecimal():
-            raise ValueError(f"{origin} names no schema_version; a results.json is needed")
+            raise ValueError(
+                f"{origin} names no schema_version; the results.json of a run is needed"
+            )
         if int(major) > int(SCHEMA_VERSION.partition(".")[0]):
             raise ValueError(
                 f"{origin} has schema {version}, newer than {SCHEMA_VERSION} that this version "
@@ -175,7 +181,10 @@ class Document:
             )
         for name in FIELDS:
             if name not in data:
-                raise ValueError(f"{origin} lacks {name!r}; it is no complete results.json")
+                raise ValueError(
+                    f"{origin} lacks {name!r}; a complete results.json is needed: write the run "
+                    "again"
+                )
         try:
             return cls(
                 schema_version=version,
@@ -228,7 +237,9 @@ def read_document(path: Path | str) -> Document:
         raise ValueError(f"{place} does not exist; pass a results.json or a run folder")
     data = read_json(place)
     if not isinstance(data, dict):
-        raise ValueError(f"{place} holds a {type(data).__name__}; a results.json is an object")
+        raise ValueError(
+            f"{place} holds a {type(data).__name__}; the object of a results.json is needed"
+        )
     return Document.from_dict(data, str(place))
 
 
@@ -243,7 +254,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no valid JSON ({error})") from None
+        raise ValueError(
+            f"{path} is no valid JSON ({error}); a results.json, or the folder of a run, is needed"
+        ) from None
     except RecursionError:
         raise ValueError(f"{path} is no valid JSON (nested too deep)") from None
 

@@ -72,6 +72,8 @@ def replace_parts(
 
     Raises OSError, with the run of before left whole, where one cannot be written.
     """
+    if folder.is_file():
+        raise NotADirectoryError(f"{folder} is a file; a folder is needed, or a name that is free")
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder, exclusive=True):
         _finish(folder, kind)

@@ -103,7 +103,9 @@ class Verdict:
 
     def __post_init__(self) -> None:
         if self.answer not in ANSWERS:
-            raise ValueError(f"answer {self.answer!r} is unknown; one of {', '.join(ANSWERS)}")
+            raise ValueError(
+                f"answer {self.answer!r} is unknown; one of {', '.join(ANSWERS)} is needed"
+            )
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Verdict:

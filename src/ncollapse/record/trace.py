@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ("step", "epoch", "split", "layer", "key", "value")
+NEEDED = f"a table with the columns {', '.join(COLUMNS)} is needed"
 # Where a dial's rows stand, and what they tell beside its reading.
 DIAL = "dial"
 TARGET, WEIGHT, SATURATED = "target", "weight", "saturated"
@@ -86,13 +87,17 @@ class Trace(Shown):
     @classmethod
     def load(cls, path: Path | str) -> Trace:
         """Read a trace.csv; a last line without its end is dropped. ValueError for other files."""
-        text = Path(path).read_text(encoding="utf-8")
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise NoTraceError(f"{path} is no trace.csv, but no text ({error}); {NEEDED}") from None
+        except (FileNotFoundError, IsADirectoryError):
+            raise NoTraceError(f"{path} is no file; {NEEDED}, as nc.Tracker writes it") from None
         whole = text[: text.rfind("\n") + 1]
         reader = csv.DictReader(io.StringIO(whole, newline=""), restval="")
         try:
             if tuple(reader.fieldnames or ()) != COLUMNS:
-                names = ", ".join(COLUMNS)
-                raise NoTraceError(f"{path} is no trace.csv; the columns {names} are needed")
+                raise NoTraceError(f"{path} is no trace.csv; {NEEDED}")
             return cls([_row(row) for row in reader])
         except NoTraceError:
             raise

@@ -28,7 +28,9 @@ def chosen(name: str, source: Labelled) -> tuple[Task, str]:
     known = tasks()
     if name != AUTO:
         if name not in known:
-            raise ValueError(f"task {name!r} is unknown; one of {AUTO}, {', '.join(known)}")
+            raise ValueError(
+                f"task {name!r} is unknown; one of {AUTO}, {', '.join(known)} is needed"
+            )
         return known[name], "it was asked for"
     for task in known.values():
         why = task.recognised(source)
@@ -42,6 +44,7 @@ def chosen(name: str, source: Labelled) -> tuple[Task, str]:
             "or of mappings ({k: v for k, v in b.items() if k != 'labels'}, b['labels'].argmax(1))"
         )
     raise ValueError(
-        f"{source.description}: labels are {given.dtype} and whole numbers; convert them with "
-        f".astype(int) if they are class numbers, or pass task=, one of {', '.join(known)}"
+        f"{source.description}: labels are {given.dtype} and whole numbers, which may be classes "
+        "or targets; convert them with .astype(int) if they are class numbers, or pass "
+        "task='regression' if they are targets"
     )

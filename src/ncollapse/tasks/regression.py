@@ -57,11 +57,15 @@ class Regression:
             targets = source.labels[:, None]
         n = int(targets.shape[1])
         if asked is not None and asked != n:
-            raise ValueError(f"{said}: num_classes={asked} but a sample has {n} targets")
+            raise ValueError(
+                f"{said}: num_classes={asked} but a sample has {n} target{'s' * (n > 1)}, real "
+                "numbers; leave num_classes out, or pass class numbers (integers) as labels"
+            )
         if source.weight is not None and source.weight.shape[0] != n:
             raise ValueError(
                 f"{said}: the weight has {source.weight.shape[0]} rows but a sample has {n} "
-                "targets; one row a target is needed"
+                "targets; one row a target is needed: pass the weight of the layer that makes "
+                "them, or class numbers (integers) if these are no targets"
             )
         width = getattr(source, "num_features", n)
         if width < n:
@@ -73,13 +77,16 @@ class Regression:
             name = reference_of(source.splits, reference)
             targets = targets[source.split_codes == source.splits.index(name)]
         if targets.shape[0] < 2:
-            raise ValueError(f"{said}: {targets.shape[0]} sample; at least two are needed")
+            raise ValueError(
+                f"{said}: {targets.shape[0]} sample; at least two are needed, for targets to vary"
+            )
         constant = (targets == targets[0]).all(0).nonzero().flatten()
         if constant.numel():
             place = int(constant[0])
             raise ValueError(
                 f"{said}: target {place} is {float(targets[0, place]):g} in all "
-                f"{targets.shape[0]} samples; leave targets out that do not vary"
+                f"{targets.shape[0]} samples; targets that vary are needed: "
+                + ("leave out those that do not" if n > 1 else "are these the labels?")
             )
         return n
 

@@ -10,7 +10,7 @@ from ncollapse.geometry import Geometry
 from ncollapse.losses import NAMES, Loss, named
 from ncollapse.theory.prediction import Prediction, assumptions_of
 from ncollapse.theory.problems import MODELS
-from ncollapse.theory.problems.counted import Counted
+from ncollapse.theory.problems.counted import Counted, as_counts
 from ncollapse.theory.problems.nrc import RegressionUFM, as_rows
 from ncollapse.theory.problems.problem import Problem
 from ncollapse.theory.solution import Solution
@@ -89,7 +89,9 @@ def predict(
         decays = {"weight_decay": weight_decay, "feature_decay": feature_decay}
         _refuse({"target_covariance": target_covariance}, "task 'ordinal'", "counts")
         if counts is None:
-            raise ValueError("counts are needed: samples of every grade, the lowest first")
+            raise ValueError(
+                "no counts were passed; the samples of every grade are needed, the lowest first"
+            )
         return predict_ordinal(counts, {**ordered, **decays}, others, num_features, tolerance)
     if task == "regression":
         _refuse(ordered, "task 'regression'", "target_covariance, weight_decay, feature_decay")
@@ -103,10 +105,16 @@ def predict(
             f"task={task!r} has no theory; classification, regression or ordinal is needed"
         )
     for name in ordered:
-        raise ValueError(f'{name} was passed without task="ordinal", whose keyword it is')
+        raise ValueError(
+            f"{name} was passed and task={task!r} knows no grades; pass task='ordinal' too, or "
+            f"leave {name} out"
+        )
     _refuse({"target_covariance": target_covariance}, "task 'classification'", "counts")
     if counts is None:
-        raise ValueError("counts are needed: samples of every class, for example [5000] * 10")
+        raise ValueError(
+            "no counts were passed; the samples of every class are needed, for example [5000] * 10"
+        )
+    counts = as_counts(counts)
     if model not in MODELS:
         raise ValueError(f"model={model!r} is unknown; one of {', '.join(MODELS)} is needed")
     kind: type[Counted] = MODELS[model].load()
@@ -136,8 +144,8 @@ def predict(
     for name, value in settings.items():
         if name not in kind.settings:
             raise ValueError(
-                f"{name}={value} means nothing to model {model!r}; it takes "
-                f"{', '.join(kind.settings)}"
+                f"{name}={value!r:.60} means nothing to model {model!r}; it takes "
+                f"{', '.join(kind.settings)}: leave {name} out, or name another model"
             )
     return predict_problem(kind.made(counts, loss, num_features, **settings), tolerance)
 
@@ -155,10 +163,13 @@ def predict_ordinal(
     for name, value in others.items():
         if value:
             raise ValueError(
-                f'{name} means nothing to task="ordinal"; it takes {", ".join(OrdinalUFM.settings)}'
+                f"{name} means nothing to task='ordinal', which takes "
+                f"{', '.join(OrdinalUFM.settings)}; leave {name} out"
             )
     given = {name: value for name, value in settings.items() if value is not None}
-    return predict_problem(OrdinalUFM(tuple(counts), num_features=num_features, **given), tolerance)
+    return predict_problem(
+        OrdinalUFM(tuple(as_counts(counts)), num_features=num_features, **given), tolerance
+    )
 
 
 def predict_targets(
@@ -171,7 +182,8 @@ def predict_targets(
     `predict`."""
     if target_covariance is None:
         raise ValueError(
-            "target_covariance is needed: rows (targets, targets), numpy.cov(targets.T, bias=True)"
+            "no target_covariance was passed; rows (targets, targets) are needed: "
+            "numpy.cov(targets.T, bias=True)"
         )
     decays = {"weight_decay": weight_decay, "feature_decay": feature_decay}
     problem = RegressionUFM(
@@ -188,7 +200,10 @@ def _refuse(given: dict[str, Any], to: str, takes: str) -> None:
     """Raise ValueError for keywords that mean nothing."""
     wrong = [name for name, value in given.items() if value is not None]
     if wrong:
-        raise ValueError(f"{wrong[0]} means nothing to {to}; it takes {takes} and num_features")
+        raise ValueError(
+            f"{wrong[0]} means nothing to {to}, which takes {takes} and num_features; leave "
+            f"{wrong[0]} out, or name another task"
+        )
 
 
 def predict_problem(problem: Problem, tolerance: float = 1e-8) -> Prediction:

@@ -63,7 +63,8 @@ class Certify:
     def __init__(self, loss: Any = "ce") -> None:
         if isinstance(loss, str) and loss not in NAMES:
             raise ValueError(
-                f"certify={loss!r} is no loss that theory knows; {', '.join(NAMES)} are"
+                f"certify={loss!r} is no loss that theory knows; one of {', '.join(NAMES)} is "
+                "needed"
             )
         if not isinstance(loss, str | Loss | nn.CrossEntropyLoss):
             raise ValueError(

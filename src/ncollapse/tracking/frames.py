@@ -56,7 +56,10 @@ class FrameRecorder:
         for place, label in enumerate(self.classes):
             mine = (labels == label).nonzero().flatten()
             if mine.numel() == 0:
-                raise ValueError(f"class {label} of the film has no sample in the probe")
+                raise ValueError(
+                    f"class {label} of the film has no sample in the probe, which holds "
+                    f"{present.tolist()[:12]}; name classes that it holds"
+                )
             chosen.append(means[int((present == label).nonzero())] - centre)
             rows.append(features[mine[: self.per_class]] - centre)
             numbers += [place] * rows[-1].shape[0]

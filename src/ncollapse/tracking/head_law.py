@@ -53,8 +53,8 @@ class HeadSum:
         optimizer = plain(optimizer)
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise ValueError(
-                f"optimizer={type(optimizer).__name__}; the torch optimizer that steps the model "
-                "is needed"
+                f"optimizer is a {type(optimizer).__name__}; the torch optimizer that steps the "
+                "model is needed"
             )
         self.model, self.optimizer, self.rule = model, optimizer, rule
         self.name = head_of(model, head)
@@ -302,7 +302,11 @@ def head_of(model: nn.Module, head: str | nn.Module | None) -> str:
         return found[0]
     if head is not None:
         if head not in named:
-            raise ValueError(f"head={head!r} is no module of {type(model).__name__}")
+            linear = [name for name, module in named.items() if isinstance(module, nn.Linear)]
+            raise ValueError(
+                f"head={head!r} is no module of {type(model).__name__}; pass one of its linear "
+                f"layers: {', '.join(linear[:8]) or 'it has none'}"
+            )
         return head
     linear = [name for name, module in named.items() if isinstance(module, nn.Linear)]
     if not linear:

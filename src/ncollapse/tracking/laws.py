@@ -132,7 +132,7 @@ class Laws:
 def _stepping(model: nn.Module, optimizers: Sequence[Any], head: Any) -> Any:
     """The optimizer that has the head among its parameters, else the first."""
     if not optimizers:
-        raise ValueError("there is no optimizer")
+        raise ValueError("optimizer is an empty list; the optimizer that steps the model is needed")
     module = dict(model.named_modules())[head_of(model, head)]
     weight = getattr(module, "weight", None)
     for one in map(plain, optimizers):

@@ -341,8 +341,9 @@ class Tracker(Figures):
         return {"steps": self.steps, "epochs": self.epochs, **kept}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint, as `resume` does, with the online moments and the dial's state
-        saved in it."""
+        """Go on from a checkpoint, as `resume` does, with online moments and the dial's state."""
+        if "steps" not in state:
+            raise ValueError(f"the state holds {list(state)}; that of a Tracker is needed")
         self._following.load_state_dict(state)
         self._following.restore()
         if int(state["steps"]):

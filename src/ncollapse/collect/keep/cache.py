@@ -133,7 +133,9 @@ class FeatureCache:
         self, budget: float = 1e9, folder: Path | None = None, splits: Sequence[str] = ()
     ) -> None:
         if budget < 0:
-            raise ValueError(f"cache budget {budget}; no negative number of bytes can be kept")
+            raise ValueError(
+                f"cache_budget={budget}; bytes to keep in memory, 0 or more, are needed"
+            )
         self.budget = budget
         self._folder = folder
         self._temporary: tempfile.TemporaryDirectory[str] | None = None

@@ -7,18 +7,16 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 NON_FINITE = "features hold NaN or infinity"
+CURE = "remove or repair that sample, or measure an earlier checkpoint"
 
 
 class NonFiniteError(ValueError):
     """A feature is NaN or infinite; `row` is the number of the first such sample, of class `label`
     where it has one."""
 
-    def __init__(self, row: int, label: int | None = None) -> None:
+    def __init__(self, row: int, label: int | None = None, cure: str = CURE) -> None:
         of = "" if label is None else f" (class {label})"
-        super().__init__(
-            f"{NON_FINITE}, first in sample {row}{of}; remove or "
-            "repair that sample, or measure an earlier checkpoint"
-        )
+        super().__init__(f"{NON_FINITE}, first in sample {row}{of}; {cure}")
         self.row = row
 
 

@@ -196,7 +196,10 @@ class ClassMoments(ClassSums):
         if bad.numel():
             first = bad[rows[bad.flatten()].argmin()]
             raise NonFiniteError(int(rows[first]), int(labels[first]))
-        raise ValueError("squares of the features overflow; rescale them")
+        raise ValueError(
+            "squares of the features are beyond the largest number; divide the features by a "
+            "constant, such as their largest size"
+        )
 
     # ---- results ------------------------------------------------------------------------------
     @property

@@ -90,6 +90,8 @@ class Slices:
 def as_loader(data: Any, batch_size: int) -> Iterable[Any]:
     """A loader as it is; a Dataset or a tuple (inputs, labels) of tensors, arrays or tables in
     batches, in order."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size}; at least 1 sample a batch is needed")
     if isinstance(data, DataLoader):
         return data
     if isinstance(data, tuple) and len(data) == 2 and _is_array(data[0]):
@@ -109,8 +111,8 @@ def as_loader(data: Any, batch_size: int) -> Iterable[Any]:
         return DataLoader(data, batch_size=batch_size)
     if not isinstance(data, Iterable) or isinstance(data, (str, bytes, Mapping, Tensor)):
         raise ValueError(
-            f"data is a {type(data).__name__}; a DataLoader, a Dataset, a pair of tensors "
-            "(inputs, labels) or an iterable of batches is needed"
+            f"data is {_said(data)}; a DataLoader, a Dataset, a pair of tensors "
+            f"(inputs, labels) or an iterable of batches is needed{_data_advice(data)}"
         )
     return data
 
@@ -122,9 +124,18 @@ def unpack_batch(batch: Any, unpack: Unpack | None = None, *, numbers: bool = Fa
     says what was found and how to map it.
     """
     if unpack is not None:
-        found = unpack(batch)
+        try:
+            found = unpack(batch)
+        except Exception as error:
+            raise ValueError(
+                f"unpack failed on a batch of {describe(batch)} ({type(error).__name__}: {error}); "
+                "a function that returns (inputs, labels) of such a batch is needed"
+            ) from error
         if not isinstance(found, (tuple, list)) or len(found) != 2:
-            raise ValueError(f"unpack returned {describe(found)}; (inputs, labels) is needed")
+            raise ValueError(
+                f"unpack returned {describe(found)}; a pair (inputs, labels) is needed, as of "
+                "unpack=lambda batch: (batch[0], batch[1])"
+            )
         return _checked(found[0], found[1], numbers)
     if isinstance(batch, Mapping):
         name = next((key for key in LABELS if key in batch), None)
@@ -133,7 +144,13 @@ def unpack_batch(batch: Any, unpack: Unpack | None = None, *, numbers: bool = Fa
                 f"the loader yields a mapping with {describe(batch)} and no labels; name them "
                 f"'labels', or {HOW}"
             )
-        return _checked({k: v for k, v in batch.items() if k != name}, batch[name], numbers)
+        inputs = {k: v for k, v in batch.items() if k != name}
+        if not inputs:
+            raise ValueError(
+                f"the loader yields a mapping with {describe(batch)} alone; what the model takes "
+                f"is needed beside it, by the names of its arguments: {HOW}"
+            )
+        return _checked(inputs, batch[name], numbers)
     if isinstance(batch, (tuple, list)) and len(batch) == 2:
         return _checked(batch[0], batch[1], numbers)
     raise ValueError(
@@ -148,7 +165,7 @@ def _checked(inputs: Any, labels: Any, numbers: bool) -> Batch:
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(
             f"the labels are {describe(labels)}; class numbers are needed"
-            f"{_named_advice(inputs, labels)}"
+            f"{_named_advice(inputs, labels) or ', one a sample: ' + HOW}"
         ) from None
     if value.dim() == 2 and value.shape[1] == 1:
         value = value[:, 0]
@@ -183,6 +200,8 @@ def _numbers(labels: Tensor) -> bool:
 def _advice(inputs: Any, labels: Tensor) -> str:
     """What labels that are no class numbers may be, and what measures those."""
     whole = not labels.is_floating_point() and not labels.is_complex()
+    if labels.dim() != 1 and isinstance(inputs, Tensor) and inputs.dim() == 1:
+        return ": inputs and labels seem to be swapped: pass unpack=lambda b: (b[1], b[0])"
     if _tags(labels) and not _one_hot(labels):
         return (
             "; several labels a sample are read by nc.measure, and have no classes to be followed"
@@ -192,6 +211,11 @@ def _advice(inputs: Any, labels: Tensor) -> str:
         return (
             "; if these are labels of tokens, pass tokens='same' (or tokens=True, for models that "
             "predict the next token)"
+        )
+    if labels.dim() == 2 and not bool((labels >= 0).all()):
+        return (
+            "; targets of a regression are read by nc.measure, and have no classes; of scores of "
+            "classes pass their argmax by unpack=…"
         )
     if labels.dim() == 2:
         rows = "(b[0], b[1].argmax(1))"
@@ -205,7 +229,24 @@ def _advice(inputs: Any, labels: Tensor) -> str:
             "; targets of a regression are read by nc.measure, and have no classes to be followed: "
             "pass bins of them by unpack=…"
         )
-    return ""
+    return f": {HOW}"
+
+
+def _said(data: Any) -> str:
+    if isinstance(data, str):
+        return f"the text {data!r}"
+    if isinstance(data, type):
+        return f"the class {data.__name__}"
+    return f"a {type(data).__name__}"
+
+
+def _data_advice(data: Any) -> str:
+    """How what was passed for data becomes data."""
+    if isinstance(data, str):
+        return f": nc.load_data({data!r}) makes loaders of what the command line calls so"
+    if isinstance(data, Tensor):
+        return ": pass the labels beside it"
+    return f": make one, {data.__name__}(…)" if isinstance(data, type) else ""
 
 
 def _named_advice(inputs: Any, labels: Any) -> str:
@@ -242,7 +283,7 @@ def describe(value: Any) -> str:
             return f"a {type(value).__name__} of {len(value)}"
         inner = ", ".join(describe(item) for item in value)
         return f"a {type(value).__name__} of {len(value)} ({inner})"
-    return type(value).__name__
+    return "None" if value is None else type(value).__name__
 
 
 def rows_of(value: Any) -> int | None:

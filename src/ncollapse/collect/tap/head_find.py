@@ -159,6 +159,12 @@ class Heard:
 
     # ---- none ---------------------------------------------------------------------------------
     def _unfound(self, reasons: list[str], outputs: Outputs, otherwise: str) -> str:
+        if not all(bool(rows.isfinite().all()) for _, rows in outputs):
+            return (
+                "the logits of the first batch hold NaN or infinity, so that no head can be "
+                "checked; finite ones are needed: measure an earlier checkpoint, or look for what "
+                "makes them"
+            )
         reasons = _telling(reasons)
         listed = "; ".join(reasons[:4]) + ("; …" if len(reasons) > 4 else "")
         said = f"no linear layer reproduces the logits ({listed or 'none was called'})"

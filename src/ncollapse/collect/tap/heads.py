@@ -197,16 +197,24 @@ def _asked(
         except AttributeError:
             listed = ", ".join(names[id(m)] for m in list(linears(model))[:8])
             raise ValueError(
-                f"head {asked!r} is no module of the model; its linear layers are: {listed}"
+                f"head {asked!r} is no module of the model; its linear layers are: {listed}: pass "
+                "one of those"
             ) from None
-    assert isinstance(module, nn.Module)
+    if not isinstance(module, nn.Module):
+        raise ValueError(
+            f"head={asked!r}; the name of a layer, a module of the model, or False for none is "
+            "needed"
+        )
     if id(module) not in names:
-        raise ValueError("head is a module that the model does not hold; pass one of its own")
+        raise ValueError(
+            f"head is a {type(module).__name__} that the model does not hold; pass one of its own, "
+            "or its name"
+        )
     layer = next(_layers(module, linear), None)
     if layer is None:
         raise ValueError(
             f"head {names[id(module)]!r} ({type(module).__name__}) holds no linear layer with a "
-            "weight (classes, dim)"
+            "weight (classes, dim), as is needed; pass the name of the layer that makes the logits"
         )
     return Candidate(names[id(layer)], layer, "asked for")
 

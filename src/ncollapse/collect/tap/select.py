@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from torch import nn
 
@@ -23,6 +23,11 @@ def select(model: nn.Module, layers: Layers) -> tuple[dict[str, nn.Module], set[
     """
     if layers is None:
         return {}, set()
+    if not (callable(layers) or isinstance(layers, Iterable)):
+        raise ValueError(
+            f"layers={layers!r}; names, patterns such as 'layer*', '*' for every block, or a "
+            "function of (name, module) is needed"
+        )
     modules = {name: module for name, module in model.named_modules() if name}
     if callable(layers):
         chosen = {name for name, module in modules.items() if layers(name, module)}
@@ -85,4 +90,4 @@ def _regex(pattern: str) -> re.Pattern[str]:
 def _existing(model: nn.Module, modules: dict[str, nn.Module]) -> str:
     names = blocks(model) or list(modules)
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return f"the model has {', '.join(names[:LISTED])}{more}"
+    return f"the model has {', '.join(names[:LISTED])}{more}: name some of those"

@@ -207,7 +207,10 @@ class ModelStream:
                 if place is None and self.limit is not None and start >= self.limit:
                     break
             if start == 0 and self.ranks is None:
-                raise ValueError(f"the loader of split {split!r} is empty; no sample to measure")
+                raise ValueError(
+                    f"the loader of split {split!r} is empty; at least one batch is needed: look "
+                    "at what filters its samples, and whether it was read to its end before"
+                )
             if samples == 0 and self.ranks is None and self.done is None:
                 raise ValueError(
                     f"no token of the {start} sequences of split {split!r} is a sample: all are "
@@ -263,7 +266,8 @@ class ModelStream:
             raise ValueError(
                 f"label {int(labels[first])} of sample {place + first} in split {split!r} lies "
                 f"outside the head's classes 0..{K - 1} ({self.taps.head.name!r} {wide}); is "
-                "this the data that the model was trained on?"
+                "this the data that the model was trained on? Number its classes as the model "
+                "does, or mark samples to leave out by ignore_index"
             )
 
     def _check_targets(self, targets: Tensor) -> None:
@@ -275,9 +279,9 @@ class ModelStream:
             return  # Class numbers, as tables hold them: `measuring.classed` takes them so.
         if wide != made:
             raise ValueError(
-                f"a sample has {wide} target numbers and the head {head.name!r} makes {made}; is "
-                "this the data that the model was trained on? Real numbers are taken for targets "
-                "of a regression, class numbers are integers"
+                f"a sample has {wide} target numbers and the head {head.name!r} makes {made}; as "
+                "many are needed of real numbers, the targets of a regression: pass classes as "
+                "integers, or the data that the model was trained on"
             )
 
     @contextmanager

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ncollapse.collect.tap.batches import Tokens
+from ncollapse.collect.tap.given import module_of
 from ncollapse.collect.tap.head_find import HeadNotFoundError, Outputs, plain
 from ncollapse.collect.tap.head_tap import HeadTap
 from ncollapse.collect.tap.heads import Head
@@ -70,7 +71,7 @@ class Taps:
         head: str | nn.Module | bool | None = None,
         pool: Pool | dict[str, Pool] = "auto",
     ) -> None:
-        self._listener = Listener(model)
+        self._listener = Listener(module_of(model))
         self._listener.paused = True  # Nothing is read but between `begin` and `end`.
         self.model = self._listener.model
         self._where: dict[str, Any] = {"layers": layers, "pool": pool}
@@ -83,11 +84,17 @@ class Taps:
         self.modules.pop(HEAD, None)
         unknown = sorted(set(self._pools) - set(self.modules))
         if unknown:
-            raise ValueError(f"pool names the layer {unknown[0]!r}, which is not among layers")
+            raise ValueError(
+                f"pool names the layer {unknown[0]!r}, which is not among layers; there are "
+                f"{', '.join(list(self.modules)[:12]) or 'none'}: name it in layers= too"
+            )
         self.wants_head = head is not False
         self._head_tap = HeadTap(self._listener, head, otherwise=OTHERWISE)
         if not self.wants_head and not self.modules:
-            raise ValueError("head=False and no layers: nothing to measure; pass layers='*'")
+            raise ValueError(
+                "head=False and no layers: nothing to measure; pass layers='*' for every block, or "
+                "names of layers"
+            )
         self.pooling: dict[str, str] = {}
         self.channels: dict[str, str] = {}
         self.readers: dict[str, Reader] = {}

@@ -37,13 +37,17 @@ def compare(
     Raises ValueError for fewer than 2 runs or more than 200, names that stand twice, an unknown
     baseline, key, split or layer, and runs that share no reading.
     """
+    runs = [runs] if isinstance(runs, (str, Path)) else runs
     named = dict(runs) if isinstance(runs, Mapping) else _by_path(list(runs))
     if not 2 <= len(named) <= MOST:
-        raise ValueError(f"{len(named)} runs were given; 2 to {MOST} are compared")
+        raise ValueError(
+            f"{len(named)} run{'s were' if len(named) != 1 else ' was'} given; 2 to {MOST} are "
+            "needed, by name or as paths of run folders"
+        )
     names = tuple(str(name) for name in named)
     first = names[0] if baseline is None else baseline
     if first not in names:
-        raise ValueError(f"baseline {first!r} is no run; there are {', '.join(names[:20])}")
+        raise ValueError(f"baseline {first!r} is no run; one of {', '.join(names[:20])} is needed")
     known = [_known(value) for value in named.values()]
     documents = tuple(document for document, _, _ in known)
     _check(documents, keys, split, layer)
@@ -51,7 +55,8 @@ def compare(
     rows = tuple(_rows(documents, place, keys, split, layer))
     if not rows:
         raise ValueError(
-            f"these {len(names)} runs share no reading; are they of the same task and layers?"
+            f"the {len(names)} runs {', '.join(names[:4])} share no reading; runs of one task that "
+            "read the same layers are needed"
         )
     return Compared(
         names, documents, rows, place, tuple(p for _, p, _ in known), tuple(t for _, _, t in known)
@@ -67,7 +72,7 @@ def _known(value: Any) -> tuple[Document, Path | None, Trace | None]:
     if isinstance(document, Document):
         return document, None, getattr(value, "trace", None)
     raise ValueError(
-        f"a run was given as {type(value).__name__}; a Measurement, a Document, or the path of a "
+        f"a run was given as a {type(value).__name__}; a Measurement, a Document, or the path of a "
         "run folder or results.json is needed"
     )
 
@@ -109,7 +114,7 @@ def _check(
     layers = dict.fromkeys(n for d in documents for found in d.results.values() for n in found)
     for what, asked, there in (("split", split, splits), ("layer", layer, layers)):
         if asked is not None and asked not in there:
-            raise ValueError(f"{what} {asked!r} is in no run; there are {', '.join(there)}")
+            raise ValueError(f"{what} {asked!r} is in no run; name one of {', '.join(there)}")
     for key in keys or ():
         if key not in METRICS:
             near = difflib.get_close_matches(key, METRICS, n=3, cutoff=0.4)
@@ -120,7 +125,10 @@ def _check(
 def _by_path(paths: Sequence[Any]) -> dict[str, Any]:
     """Runs named by the parts of their paths that tell them apart."""
     if not all(isinstance(path, (str, Path)) for path in paths):
-        raise ValueError("runs that are no paths need names: compare({'name': run, …})")
+        raise ValueError(
+            "runs that are no paths were passed as a list; names are needed: "
+            "compare({'name': run, …})"
+        )
     parts = [
         (path.parent if path.suffix == ".json" else path).absolute().parts
         for path in map(Path, paths)

@@ -21,9 +21,7 @@ def setting(name: str, document: Document, x: str) -> float | str:
     found = known.get(x, known.get(f"config.{x}"))
     if found is None:
         near = difflib.get_close_matches(x, known, n=3, cutoff=0.5)
-        hint = (
-            f"did you mean {' or '.join(near)}?" if near else "such as config.seed or num_classes"
-        )
+        hint = f"did you mean {' or '.join(near)}?" if near else "name one such as config.seed"
         raise ValueError(f"run {name!r} has no setting {x!r}; {hint}")
     return found
 

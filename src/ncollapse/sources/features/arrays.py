@@ -183,9 +183,11 @@ class FeatureSource(ABC):
                     "class is needed"
                 )
             if self.weight.dim() != 2 or self.weight.shape[1] != self.num_features:
+                turned = self.weight.dim() == 2 and self.weight.shape[0] == self.num_features
                 raise ValueError(
                     f"{self.description}: weight has shape {tuple(self.weight.shape)} but features "
                     f"have {self.num_features} columns; (classes, {self.num_features}) is needed"
+                    f"{': pass weight.T' if turned else ', what the layer after them holds'}"
                 )
             _check_finite(self.weight, "weight", self.description)
         if bias is not None:
@@ -197,7 +199,8 @@ class FeatureSource(ABC):
             if self.bias.shape != self.weight.shape[:1]:
                 raise ValueError(
                     f"{self.description}: bias has shape {tuple(self.bias.shape)} for "
-                    f"{self.weight.shape[0]} classes; ({self.weight.shape[0]},) is needed"
+                    f"{self.weight.shape[0]} classes; ({self.weight.shape[0]},) is needed, a "
+                    "number a row of the weight"
                 )
             _check_finite(self.bias, "bias", self.description)
 
@@ -214,7 +217,7 @@ class FeatureSource(ABC):
         if values.shape != (self.num_samples,):
             raise ValueError(
                 f"{self.description}: split has shape {values.shape} for {self.num_samples} "
-                "samples; one name a sample is needed"
+                "samples; one name a sample is needed, such as 'train' or 'test'"
             )
         names, first, codes = np.unique(values.astype(str), return_index=True, return_inverse=True)
         # In the order given, not the alphabet's.
@@ -229,8 +232,8 @@ class FeatureSource(ABC):
         _check_names(values, "class_names", self.description)
         if values.ndim != 1:
             raise ValueError(
-                f"{self.description}: class_names have shape {values.shape}; a list of names, one "
-                "a class, is needed"
+                f"{self.description}: class_names are {names!r:.60}, of shape {values.shape}; a "
+                "list of names, one a class, is needed"
             )
         self.class_names = tuple(str(name) for name in values.tolist())
         known = int(self.labels.max()) + 1 if self.labels.numel() else 0
@@ -240,7 +243,7 @@ class FeatureSource(ABC):
         if len(self.class_names) < needed:
             raise ValueError(
                 f"{self.description}: {len(self.class_names)} class names for {needed} classes; "
-                "one name a class is needed"
+                "one name a class is needed, in the order of class numbers"
             )
 
 
@@ -293,7 +296,10 @@ def check_shape(shape: tuple[int, ...], dtype: torch.dtype, description: str) ->
     if dtype.is_complex:
         raise ValueError(f"{description}: features are {dtype}; real numbers are needed")
     if shape[0] == 0 or shape[1] == 0:
-        raise ValueError(f"{description}: features have shape {shape}; no samples to measure")
+        raise ValueError(
+            f"{description}: features have shape {shape}; no samples to measure: at least one of "
+            "one feature is needed, look for what filtered all out"
+        )
 
 
 def check_labels(labels: Tensor, description: str) -> Tensor:
@@ -301,7 +307,7 @@ def check_labels(labels: Tensor, description: str) -> Tensor:
     if labels.dim() != 1:
         raise ValueError(
             f"{description}: labels have shape {tuple(labels.shape)}; one class number a sample "
-            "is needed"
+            f"is needed{_of_labels(labels)}"
         )
     if labels.dtype.is_floating_point or labels.dtype == torch.bool or labels.dtype.is_complex:
         raise ValueError(
@@ -309,6 +315,13 @@ def check_labels(labels: Tensor, description: str) -> Tensor:
             "with .astype(int) if they are class numbers"
         )
     return labels.to(torch.int64)
+
+
+def _of_labels(labels: Tensor) -> str:
+    """What a matrix of labels may be, and what to do about it."""
+    if labels.dim() == 2:
+        return ": of scores of classes pass labels.argmax(1)"
+    return ": of pixels or tokens pass one row a pixel or token, and its label"
 
 
 def zeros_and_ones(labels: Tensor) -> bool:
@@ -326,29 +339,32 @@ def check_targets(targets: Tensor, description: str) -> Tensor:
     if targets.dim() not in (1, 2) or targets.is_complex() or targets.shape[-1] == 0:
         raise ValueError(
             f"{description}: targets have shape {tuple(targets.shape)} and dtype {targets.dtype}; "
-            "real numbers (samples) or (samples, targets) are needed"
+            "real numbers (samples) or (samples, targets) are needed: reshape or pool them"
         )
     found = targets if targets.dtype.is_floating_point else targets.to(torch.float64)
     found = found[:, None] if found.dim() == 1 else found
     bad = (~found.isfinite().all(1)).nonzero()
     if bad.numel():
         raise ValueError(
-            f"{description}: targets hold NaN or infinity, first in sample {int(bad[0])}; remove "
-            "or repair that sample"
+            f"{description}: labels hold NaN or infinity, first that of sample {int(bad[0])}; "
+            "finite ones are needed: leave those samples out, or repair them"
         )
     return found
 
 
 def _real(values: Tensor, name: str, description: str) -> Tensor:
     if values.is_complex():
-        raise ValueError(f"{description}: {name} is {values.dtype}; real numbers are needed")
+        raise ValueError(
+            f"{description}: {name} is {values.dtype}; real numbers are needed: pass .real of it"
+        )
     return values
 
 
 def _check_names(values: np.ndarray[Any, np.dtype[Any]], name: str, description: str) -> None:
     if values.dtype.kind not in "USOiub":
         raise ValueError(
-            f"{description}: {name} is an array of {values.dtype}; texts (or integers) are needed"
+            f"{description}: {name} is an array of {values.dtype}; texts (or integers) are needed, "
+            f"one a {'sample' if name == 'split' else 'class'}"
         )
 
 
@@ -356,5 +372,6 @@ def _check_finite(values: Tensor, name: str, description: str) -> None:
     bad = (~values.isfinite().reshape(values.shape[0], -1).all(1)).nonzero()
     if bad.numel():
         raise ValueError(
-            f"{description}: {name} holds NaN or infinity, first in class {int(bad[0])}"
+            f"{description}: {name} holds NaN or infinity, first in class {int(bad[0])}; finite "
+            "numbers are needed: measure an earlier checkpoint, or the classes that are finite"
         )

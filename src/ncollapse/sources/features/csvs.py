@@ -127,9 +127,10 @@ class CsvSource(Store):
             return
         except (pd.errors.ParserError, UnicodeError, OSError, EOFError) as error:
             said = " ".join(str(error).split())
+            said = said.removeprefix("Error tokenizing data. C error: ")
             raise ValueError(
-                f"{self.path} is no table of {self._separator!r}-separated rows ({said}); save it "
-                "again"
+                f"{self.path} is no table of {self._separator!r}-separated rows ({said}); one cell "
+                "a column is needed in every row: save it again"
             ) from None
 
 

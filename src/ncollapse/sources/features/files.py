@@ -8,6 +8,7 @@ Arrays are named features (N, d) and labels (N), or targets (N, n); weight (K, d
 from __future__ import annotations
 
 from collections.abc import Callable
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,11 @@ def open_source(
     that disagree, labels that are neither numbers nor names, a weight of the wrong width, a damaged
     file.
     """
+    if not isinstance(path, (str, PathLike)):
+        raise ValueError(
+            f"the path is a {type(path).__name__}; the path of a file or folder is needed: what is "
+            "in memory goes to nc.measure_features(features, labels)"
+        )
     place = Path(path)
     keys = Keys(features_key, labels_key, _given(labels))
     if not place.exists():

@@ -3,7 +3,8 @@ labels."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 # Integers up to this many bytes are exact in float32.
 EXACT_IN_FLOAT32 = 2
 SHOWN = 5
+KINDS = {"U": "texts", "S": "bytes", "O": "Python objects", "M": "dates", "m": "time spans"}
 
 
 def as_tensor(value: Any) -> Tensor:
@@ -31,12 +33,9 @@ def as_tensor(value: Any) -> Tensor:
             f"a masked array was passed, in which {hidden} of {len(value)} entries are masked; "
             "plain arrays are needed: leave masked samples out first (array[~mask].data)"
         )
-    array = np.asarray(value)
+    array = _rectangular(value)
     if array.dtype.kind not in "fiub":
-        raise ValueError(
-            f"an array of dtype {array.dtype} was passed; real numbers are needed"
-            f"{': pass .real or .imag of it' if array.dtype.kind == 'c' else ''}"
-        )
+        raise ValueError(f"{_said(value, array)} was passed; real numbers are needed{_hint(value)}")
     if not array.flags.writeable or any(stride < 0 for stride in array.strides):
         array = array.copy()  # torch knows no steps backwards.
     if array.dtype == np.uint16 or array.dtype.byteorder == ">":
@@ -48,6 +47,51 @@ def as_tensor(value: Any) -> Tensor:
             f"an array of dtype {array.dtype} was passed, which torch has not; convert it to "
             "float64 or int64"
         ) from None
+
+
+def _rectangular(value: Any) -> np.ndarray[Any, Any]:
+    try:
+        return np.asarray(value)
+    except ValueError:
+        lengths = sorted({len(row) for row in value if hasattr(row, "__len__")})
+        raise ValueError(
+            f"a {type(value).__name__} of {len(value)} rows was passed, of "
+            f"{_listed(list(map(str, lengths)))} entries; rows of one length are needed: pad them, "
+            "or leave out those that differ"
+        ) from None
+
+
+def _said(value: Any, array: np.ndarray[Any, Any]) -> str:
+    """What was passed in the place of numbers."""
+    if value is None:
+        return "None"
+    if isinstance(value, (str, Path)):
+        return f"the text {str(value)!r}"
+    if array.ndim == 0:
+        return f"a {type(value).__name__}"
+    return f"an array of {KINDS.get(array.dtype.kind, 'dtype ' + str(array.dtype))}"
+
+
+def _hint(value: Any) -> str:
+    if isinstance(value, (str, Path)):
+        return "; nc.measure_source(nc.open_source(path)) reads them from a file"
+    if isinstance(value, Mapping):
+        keys = [str(key) for key in value]
+        return f"; pass one of its arrays, such as data[{keys[0]!r}]" if keys else ""
+    if isinstance(value, torch.nn.Module):
+        return "; of a model nc.measure reads features itself, and a head's are layer.weight"
+    return ": pass .real or .imag of it" if np.iscomplexobj(value) else ""
+
+
+def no_source(value: Any) -> str:
+    """What to say of anything that stands in the place of a source of features."""
+    if isinstance(value, (str, Path)):
+        place = str(value)
+        return f"the source is the text {place!r}; what nc.open_source({place!r}) returns is needed"
+    return (
+        f"the source is a {type(value).__name__}; what nc.open_source returns is needed, and "
+        "arrays go to nc.measure_features"
+    )
 
 
 # ---- features -----------------------------------------------------------------------------------
@@ -102,7 +146,7 @@ def column_of(features: Any, labels: Any) -> tuple[Any, Any]:
         )
     if labels not in features.columns:
         raise ValueError(
-            f"the table has no column {labels!r} for the labels; it has "
+            f"the table has no column {labels!r} for the labels; name one that it has: "
             f"{_listed([str(name) for name in features.columns])}"
         )
     return features.drop(columns=[labels]), features[labels]
@@ -143,7 +187,7 @@ def labels_of(
         )
     # numpy would write the numbers of a mixed list as texts.
     texts = isinstance(value, (list, tuple)) and any(isinstance(one, str) for one in value)
-    array = np.asarray(value, dtype=object) if texts else np.asarray(value)
+    array = np.asarray(value, dtype=object) if texts else _rectangular(value)
     if np.ma.isMaskedArray(value) or array.dtype.kind in "fiu" or array.ndim == 0:
         return _numbers(as_tensor(value))
     if array.dtype.kind == "b":

@@ -54,7 +54,8 @@ def array_names(names: Sequence[str], keys: Keys, where: str) -> dict[str, str]:
     for asked, option in ((keys.features, "features_key"), (keys.labels, "labels_key")):
         if asked is not None and asked not in names:
             raise ValueError(
-                f"{where}: no array named {asked!r} ({option}); it holds {listed(names)}"
+                f"{where}: no array named {asked!r} ({option}); it holds {listed(names)}: name one "
+                "of those"
             )
     chosen = {
         "features": keys.features or found(names, FEATURES),
@@ -95,7 +96,9 @@ def columns_of(
     names = list(numeric)
     label = keys.labels
     if label is not None and label not in names:
-        raise ValueError(f"{where}: no column {label!r} (labels_key); it has {listed(names)}")
+        raise ValueError(
+            f"{where}: no column {label!r} (labels_key); it has {listed(names)}: name one of those"
+        )
     if label is None and keys.given is None:
         label = found(names, LABELS)
         texts = [
@@ -110,7 +113,8 @@ def columns_of(
         features = [name for name in free if fnmatchcase(name, keys.features)]
         if not features:
             raise ValueError(
-                f"{where}: no column matches features_key={keys.features!r}; it has {listed(names)}"
+                f"{where}: no column matches features_key={keys.features!r}; it has "
+                f"{listed(names)}, of which a pattern such as 'f*' names several"
             )
         return features, label, []
     told = [name for name in free if name.lower() not in COUNTERS]

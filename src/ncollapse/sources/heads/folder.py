@@ -76,7 +76,9 @@ def _sharded(folder: Path, index: Path) -> Checkpoint:
         if Path(name).name != name:
             raise ValueError(f"{index} names {name!r}, which is no file of its folder; refused")
         if not (folder / name).is_file():
-            raise ValueError(f"{folder / name} is missing, a shard that {index.name} names")
+            raise ValueError(
+                f"{folder / name} is missing, a shard that {index.name} names: download it too"
+            )
         shards[name] = open_file(folder / name)
     entries: dict[str, Entry] = {}
     for tensor, shard in where.items():

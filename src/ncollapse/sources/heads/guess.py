@@ -106,8 +106,8 @@ def find_head(checkpoint: Checkpoint, head: str | None = None) -> Found:
     rated = candidates(checkpoint)
     if not rated:
         raise ValueError(
-            f"{checkpoint.description} holds no matrix of floats, so no classifier; quantised "
-            "weights are not read"
+            f"{checkpoint.description} holds no matrix of floats; a classifier (classes, dim) is "
+            "needed, and quantised weights are not read"
         )
     if head is not None:
         chosen = _asked(checkpoint, rated, head)
@@ -236,7 +236,7 @@ def _asked(checkpoint: Checkpoint, rated: list[Guess], head: str) -> Guess:
     if len(exact) != 1:
         found = "fits several matrices" if exact else "is no matrix"
         raise ValueError(
-            f"--head {head!r} {found} of {checkpoint.description}; there are "
+            f"--head {head!r} {found} of {checkpoint.description}; name one of "
             f"{_listed(exact or rated)}"
         )
     guess = exact[0]

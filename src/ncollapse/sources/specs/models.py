@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -145,7 +146,7 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], origin: str) -> No
         extra = f"; they hold {', '.join(unexpected[:3])} instead" if unexpected else ""
         raise ValueError(
             f"weights {origin} lack {len(missing)} of {len(wanted)} tensors, first {missing[0]!r}"
-            f"{extra}; another --model is needed"
+            f"{extra}; the model that was saved is needed, by another --model"
         )
 
 
@@ -160,7 +161,11 @@ def _torchvision(
             kept["image_size"] = image_size
         model = models.get_model(name, weights="DEFAULT" if pretrained else None, **kept)
     except (ValueError, KeyError) as error:
-        raise ValueError(f"model 'torchvision:{name}': {error}; see torchvision.models") from None
+        near = difflib.get_close_matches(name, models.list_models(), n=3)
+        hint = (
+            f"did you mean {' or '.join(near)}?" if near else "see torchvision.models.list_models()"
+        )
+        raise ValueError(f"model 'torchvision:{name}': {error}; {hint}") from None
     transform = models.get_model_weights(name).DEFAULT.transforms()
     if image_size is not None:
         transform.resize_size, transform.crop_size = [image_size], [image_size]

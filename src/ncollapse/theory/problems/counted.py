@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from numbers import Real
 from typing import Any, ClassVar
 
 from ncollapse.losses import CrossEntropy, LogitLoss, Loss, SupervisedContrastive
@@ -31,13 +32,17 @@ class Counted(Problem):
     settings: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
-        counts = tuple(self.counts)
+        counts = tuple(as_counts(self.counts))
         if len(counts) < 2:
-            raise ValueError(f"counts={list(counts)}: {len(counts)} class; at least 2 are needed")
+            raise ValueError(
+                f"counts={list(counts)}: {len(counts)} class; at least 2 are needed, the samples "
+                "of every class"
+            )
         for k, count in enumerate(counts):
-            if not (count > 0 and float(count).is_integer()):
+            if not (_number(count) and count > 0 and float(count).is_integer()):
                 raise ValueError(
-                    f"class {k} has count {count}; every class needs a positive whole number"
+                    f"class {k} has count {count!r}; every class needs a positive whole number: "
+                    "leave absent classes out"
                 )
         object.__setattr__(self, "counts", tuple(int(count) for count in counts))
         if self.num_features is not None and self.num_features < 1:
@@ -95,12 +100,26 @@ class Counted(Problem):
         return super().required_width(rank)
 
 
+def as_counts(counts: Any) -> Sequence[Any]:
+    """Class counts as a sequence. Raises ValueError for one number, a text or a mapping."""
+    if isinstance(counts, (str, Mapping)) or not isinstance(counts, Iterable):
+        raise ValueError(
+            f"counts={counts!r:.60}; a list is needed, the samples of every class, for example "
+            "[5000] * 10"
+        )
+    return list(counts)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, Real) or (hasattr(value, "item") and getattr(value, "ndim", 1) == 0)
+
+
 def check_positive(problem: Counted, *names: str, advice: str = "") -> None:
     """ValueError for fields, unless None, that are no positive finite numbers."""
     for name in names:
         value = getattr(problem, name)
-        if value is not None and not (value > 0 and math.isfinite(value)):
-            raise ValueError(f"{name}={value}; a positive number is needed{advice}")
+        if value is not None and not (_number(value) and value > 0 and math.isfinite(value)):
+            raise ValueError(f"{name}={value!r}; a positive number is needed{advice}")
 
 
 def check_loss(loss: Loss, num_classes: int, *, fixed: bool = False) -> LogitLoss:
@@ -133,7 +152,8 @@ def check_loss(loss: Loss, num_classes: int, *, fixed: bool = False) -> LogitLos
         values = getattr(loss, name)
         if values is not None and len(values) != num_classes:
             raise ValueError(
-                f"the loss's {name} has {len(values)} entries and there are {num_classes} classes"
+                f"the loss's {name} has {len(values)} entries and there are {num_classes} classes; "
+                "one entry a class, in the order of counts, is needed"
             )
     return loss
 

@@ -148,8 +148,9 @@ def as_rows(covariance: Any) -> tuple[tuple[float, ...], ...]:
     values = np.linalg.eigvalsh(matrix)
     if values[-1] <= 0 or values[0] < -1e-6 * values[-1]:
         raise ValueError(
-            f"target_covariance has eigenvalues from {values[0]:.3g} to {values[-1]:.3g}; a "
-            "covariance of targets that vary has none below 0 and one above"
+            f"target_covariance has eigenvalues from {values[0]:.3g} to {values[-1]:.3g}; none "
+            "below 0 and one above is needed, as of targets that vary: numpy.cov(targets.T, "
+            "bias=True)"
         )
     return tuple(tuple(float(x) for x in row) for row in matrix)
 

@@ -371,7 +371,7 @@ def _checked(problem: Problem) -> UFM:
     K, width = problem.num_classes, problem.num_features
     if K > MOST_CLASSES:
         raise ValueError(
-            f"{K} classes; the landscape is drawn for up to {MOST_CLASSES}, of fewer kinds of them"
+            f"{K} classes; a landscape is drawn for up to {MOST_CLASSES}: give fewer of each kind"
         )
     if width is not None and width < K - 1:
         raise ValueError(

@@ -16,9 +16,10 @@ Classes of one count n, weight w and logit factor δ merge from N² λ_W λ_H = 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -192,7 +193,7 @@ def prescribe_for(
     if by not in DIALS:
         raise ValueError(f"by={by!r} is unknown; one of {', '.join(DIALS)} is needed")
     if not (margin > 1 and math.isfinite(margin)):
-        raise ValueError(f"margin={margin}; a number above 1 is needed, at 1 a class merges")
+        raise ValueError(f"margin={margin}; a number above 1 is needed, for at 1 a class merges")
     known = _checked(problem, by)
     kept = _kept(keep, known.num_classes)
     reach = reach_of(known, kept)
@@ -279,6 +280,10 @@ def _kept(keep: str | Sequence[int], num_classes: int) -> tuple[int, ...]:
         if keep != ALL:
             raise ValueError(f"keep={keep!r}; 'all' or 0-based classes, such as [3, 5], are needed")
         return tuple(range(num_classes))
+    if not isinstance(keep, Iterable) or not all(isinstance(k, Integral) for k in keep):
+        raise ValueError(
+            f"keep={keep!r}; 'all' or a list of classes 0 to {num_classes - 1} is needed"
+        )
     found = tuple(sorted({int(k) for k in keep}))
     if not found or found[0] < 0 or found[-1] >= num_classes:
         raise ValueError(
@@ -292,8 +297,8 @@ def _checked(problem: Problem, by: str) -> UFM:
     if not isinstance(problem, UFM) or problem.nonnegative:
         kind = "features after a ReLU" if isinstance(problem, UFM) else type(problem).__name__
         raise ValueError(
-            f"{kind}: nothing is prescribed there; the thresholds are those of model ufm with "
-            "nonnegative=False"
+            f"{kind}: no prescription is known there; the thresholds are those of model='ufm' with "
+            "nonnegative=False, which is needed"
         )
     width, loss = problem.num_features, problem.logit_loss
     if width is not None and width < problem.num_classes - 1:
@@ -308,7 +313,7 @@ def _checked(problem: Problem, by: str) -> UFM:
         )
     if by != "decay" and not isinstance(loss, CrossEntropy):
         raise ValueError(
-            f'by="{by}" is for cross-entropy, and the loss is {loss.name}; by="decay" works here'
+            f'by="{by}" is for cross-entropy, and the loss is {loss.name}; pass by="decay" for it'
         )
     if by == "weights" and loss.weight is not None:
         raise ValueError(
