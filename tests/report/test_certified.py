@@ -56,7 +56,10 @@ def test_a_floor_that_is_reached_and_one_that_says_nothing() -> None:
     (near,) = certified(trace_of((0.03, 0.03, 2e-4, 1e-4, 1e-4, 0.0, 0.1)), "train")
     assert "within 0.02 % of the least" in near.sentence and "is reached" in near.sentence
     (deep,) = certified(trace_of((0.03, 0.0, 1.0, 0.6, 0.3, 0.1, None)), "train")
-    assert "no loss above 0 is certified" in deep.sentence and "at the first" not in deep.sentence
+    assert (
+        "floor of its norms is below 0.01 % of that" in deep.sentence
+        and "at the first" not in deep.sentence
+    )
 
 
 def test_nothing_is_said_where_nothing_was_certified(run: Run) -> None:

@@ -17,8 +17,8 @@ PARTS = {
 }
 # A gap below this, of the loss, is none: the floor is not known better.
 REACHED = 1e-3
-# A floor below this, of the loss, is none.
-NOTHING = 1e-9
+# Floors below this, of the loss, are not told apart.
+NOTHING = 1e-4
 # Places of the curve in a terminal.
 WIDE = 16
 
@@ -58,7 +58,7 @@ class Certified:
             f"it is certified that no head and features of the same norms can have less than "
             f"{least:.3g}"
             if least > NOTHING * loss
-            else "no loss above 0 is certified to be needed by head and features of the same norms"
+            else "the certified floor of its norms is below 0.01 % of that"
         )
         return (
             f"{said}; {floor}. {_percent(gap)} of the loss is geometry that is not reached"
