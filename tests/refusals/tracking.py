@@ -141,10 +141,10 @@ TRACKER = Section(
             ("one of ce, mse",),
         ),
         Refusal(
-            "A certificate of a torch loss",
-            "nc.Tracker(net, data, certify=nn.CrossEntropyLoss())",
-            ("certify=CrossEntropyLoss",),
-            ("a loss of ncollapse.losses is needed",),
+            "A certificate of a loss without theory",
+            "nc.Tracker(net, data, certify=nn.MultiMarginLoss())",
+            ("certify=MultiMarginLoss",),
+            ("your nn.CrossEntropyLoss", "a loss of ncollapse.losses"),
         ),
         Refusal(
             "A watcher that cannot read",
