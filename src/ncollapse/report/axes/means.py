@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ncollapse.report.plots.gram import blocks_of, gram_note, measured_blocks, units
@@ -58,7 +59,7 @@ def spectrum(parts: Parts, ax: Axes) -> None:
     if longest > 200:
         ax.set_xscale("log")
     else:
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend()
 
 
