@@ -14,7 +14,9 @@ from ncollapse.collect.tap.heads import ONE_LOGIT, Head
 from ncollapse.collect.tap.outputs import Path
 from ncollapse.collect.tap.relations import close, gap, relation
 
-BENT = "it is neither linear nor a cosine: W h + b and s cos(w, h) + b differ from what it returns"
+BENT = (
+    "it is neither linear nor a cosine: W h + b, as s cos(w, h) + b, differs from what it returns"
+)
 # What follows a head that is one, so that no other name would help.
 FOLLOWED = (
     "a ReLU follows it, which cuts its negative outputs to 0",
