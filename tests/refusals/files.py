@@ -57,6 +57,14 @@ X = rng.normal(size=(3, 8))[y] + 0.3 * rng.normal(size=(60, 8))
             ("features_key= and labels_key=",),
         ),
         Refusal(
+            "A sparse matrix of scipy",
+            "import scipy.sparse\n"
+            "scipy.sparse.save_npz('sparse.npz', scipy.sparse.csr_matrix(X))\n"
+            "nc.open_source('sparse.npz')",
+            ("sparse.npz", "holds no labels"),
+            ("scipy.sparse.load_npz",),
+        ),
+        Refusal(
             "A name that the file has not",
             "np.savez('file.npz', features=X, labels=y)\n"
             "nc.open_source('file.npz', features_key='X')",

@@ -35,6 +35,8 @@ HEADER_DAMAGE = (
 )  # fmt: skip
 Header = tuple[tuple[int, ...], bool, np.dtype[Any]]
 LONGEST_HEAD = 1 << 20
+# What every file of scipy.sparse.save_npz holds.
+SPARSE = {"format", "shape", "data"}
 
 
 class NpzSource(Store):
@@ -43,7 +45,13 @@ class NpzSource(Store):
     def __init__(self, path: Path, keys: Keys | None = None) -> None:
         try:
             with zipfile.ZipFile(path) as archive:
-                super().__init__(path, _names(archive, path), keys)
+                names = _names(archive, path)
+                if set(names) >= SPARSE:
+                    raise ValueError(
+                        f"{path} is a sparse matrix of scipy, which holds no labels: load it and "
+                        "pass nc.measure_features(scipy.sparse.load_npz(…), labels)"
+                    )
+                super().__init__(path, names, keys)
                 self._member = f"{self.called['features']}.npy"
                 shape, fortran, dtype = _claimed(archive, self._member, path)
         except PermissionError:
