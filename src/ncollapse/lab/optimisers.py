@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Muon, Optimizer
 
+from ncollapse.lab.bfloat16 import WideProducts
 from ncollapse.lab.data import Dataset, digits
 from ncollapse.lab.facts import Looks
 from ncollapse.lab.head_sums import head_of
@@ -49,8 +50,9 @@ class MuonAndSGDW(Optimizer):
         self.param_groups = [group for one in self.both for group in one.param_groups]
 
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        for one in self.both:
-            one.step()
+        with WideProducts():  # type: ignore[no-untyped-call]
+            for one in self.both:
+                one.step()
 
 
 MAKERS: dict[str, Callable[[nn.Module, float], Optimizer]] = {
