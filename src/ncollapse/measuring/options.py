@@ -92,7 +92,7 @@ class Options:
         """Raise ValueError for values that no pass could use, before one is made."""
         for name in ("memory_budget", "pair_budget", "snapshot_every"):
             value = getattr(self, name)
-            if not isinstance(value, Real) or not value >= 0:
+            if not isinstance(value, Real) or not float(value) >= 0:
                 raise ValueError(f"{name}={value!r}; {BUDGETS[name]}, 0 or more, are needed")
         if not isinstance(self.seed, Integral):
             raise ValueError(f"seed={self.seed!r}; a whole number is needed")
