@@ -83,7 +83,7 @@ def test_settings_reach_the_problem(extra, capsys) -> None:
 
 
 BAD = {
-    "nothing": ([], "--counts is needed"),
+    "nothing": ([], "no --counts were passed"),
     "zero": (["--counts", "5x2,0"], "holds 0"),
     "negative": (["--counts", "5x2,-3x2"], "holds -3"),
     "one class": (["--counts", "50"], "one class"),

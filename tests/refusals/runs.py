@@ -288,7 +288,7 @@ STUDIES = Section(
             "A setting that the study has not",
             "nc.studies.run('landscape', options={'epoks': 3})",
             ("epoks",),
-            ("name one of",),
+            ("name one of those",),
         ),
         Refusal(
             "Going on from nowhere",

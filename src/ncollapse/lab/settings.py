@@ -43,8 +43,8 @@ def with_options(study: Study, size: str, options: Mapping[str, Any]) -> Study:
     odd = [name for name in options if not _has(settings, name)]
     if odd:
         raise ValueError(
-            f"study {study.name!r} has no setting {', '.join(odd)}; name one of those that it has "
-            f"at size {size}: {listing(settings)}"
+            f"study {study.name!r} has no setting {', '.join(odd)}; at size {size} it has "
+            f"{listing(settings)}: name one of those"
         )
     for name, value in options.items():
         _put(settings, name.split("."), value)
