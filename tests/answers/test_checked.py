@@ -181,7 +181,10 @@ def test_everything_that_does_not_hold_is_named_at_once(bad) -> None:
         ({"answers": {"dual": "maybe"}}, "'maybe' is no answer to 'dual'; answers are yes"),
         ({"answers": {"dual": ()}}, "no answer is no answer to 'dual'"),
         ({"answers": {"collapsed": "yes", "collapsed:train": "no"}}, "collapsed:train is given tw"),
-        ({"maximum": {"accuracy": 1}, "split": "test"}, "has no split/layer test/head; it has tra"),
+        (
+            {"maximum": {"accuracy": 1}, "split": "test"},
+            "has no split/layer test/head; name one of tra",
+        ),
         ({"laws": True}, "keeps no laws of its training"),
     ],
 )

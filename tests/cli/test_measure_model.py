@@ -73,7 +73,7 @@ def test_a_limit_is_spread_over_all_classes(capsys, tmp_path) -> None:
 
 BAD = {
     "no data": (["--model", MODEL], "belong together"),
-    "neither": ([], "either a feature file, or --model and --data"),
+    "neither": ([], "neither a feature file nor a model was passed"),
     "resume": (["--model", MODEL, "--data", DATA, "--resume"], "--resume needs --output"),
     "no such model": (["--model", "no.module:f", "--data", DATA], "does not import"),
     "no such layer": (["--model", MODEL, "--data", DATA, "--layers", "conv9"], "matches nothing"),

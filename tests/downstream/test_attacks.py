@@ -211,7 +211,7 @@ BAD = {
     "class": (lambda: PGD(0.1)(small(), GOOD[0], GOOD[1] + 1), "label 3 has no logit among 3"),
     "no logits": (lambda: PGD(0.1)(nn.Unflatten(1, (1, 5)), *GOOD), "logits"),
     "shape": (lambda: attacked(small(), lambda m, x, y: x[:, :2], *GOOD), "same shape"),
-    "nothing": (lambda: attacked(small(), lambda m, x, y: None, *GOOD), "NoneType"),
+    "nothing": (lambda: attacked(small(), lambda m, x, y: None, *GOOD), "returned None for inputs"),
     "not finite": (lambda: attacked(small(), lambda m, x, y: x / 0, *GOOD), "NaN or infinite"),
 }
 

@@ -365,7 +365,7 @@ def test_the_two_readings_of_fpr95() -> None:
         ([1.0, 2.0], [0, 1], "all 2 samples are in-distribution"),
         ([1.0, 2.0], [-1, -1], "label < 0"),
         ([1.0, 2.0], [0], "2 scores for 1 labels"),
-        ([1.0, float("nan")], [0, -1], "score 1 is not finite"),
+        ([1.0, float("nan")], [0, -1], "score 1 is nan; finite scores are needed"),
     ],
 )
 def test_metrics_refuse(scores, labels, words: str) -> None:

@@ -98,7 +98,7 @@ RUNS = Section(
         Refusal(
             "A number compared",
             "nc.compare({'early': 'run', 'late': 0.5})",
-            ("a float",),
+            ("of type float",),
             ("the path of a run folder",),
         ),
         Refusal(

@@ -136,12 +136,15 @@ def test_sweeps_are_drawn_against_settings_and_along_training(runs) -> None:
 
 
 BAD = {
-    "one": (lambda r: nc.compare({"a": r["a-1"]}), "1 runs were given; 2 to 200"),
+    "one": (lambda r: nc.compare({"a": r["a-1"]}), "1 run was given; 2 to 200"),
     "baseline": (lambda r: nc.compare(r, baseline="z"), "baseline 'z' is no run"),
     "key": (lambda r: nc.compare(r, keys=["nc1_fischer"]), "did you mean nc1_fisher"),
-    "split": (lambda r: nc.compare(r, split="test"), "split 'test' is in no run; there are train"),
-    "kind": (lambda r: nc.compare({**r, "d": 3}), "a run was given as int"),
-    "names": (lambda r: nc.compare(list(r.values())), "need names"),
+    "split": (
+        lambda r: nc.compare(r, split="test"),
+        "split 'test' is in no run; name one of train",
+    ),
+    "kind": (lambda r: nc.compare({**r, "d": 3}), "a run was given of type int"),
+    "names": (lambda r: nc.compare(list(r.values())), "names are needed"),
     "nothing": (
         lambda r: nc.compare({"a": r["a-1"], "w": nc.measure_weights(np.eye(3), null=False)}),
         "share no reading",

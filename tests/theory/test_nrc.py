@@ -141,7 +141,7 @@ BAD = {
     "zero": ([[0.0, 0.0], [0.0, 0.0]], "eigenvalues from 0"),
     "NaN": ([[1.0, float("nan")], [float("nan"), 1.0]], "NaN or infinity"),
     "text": ([["a"]], "no matrix of numbers"),
-    "nothing": (None, "target_covariance is needed"),
+    "nothing": (None, "no target_covariance was passed"),
 }
 
 
@@ -171,7 +171,7 @@ def test_settings_that_mean_nothing_are_refused(settings, said: str) -> None:
 def test_tasks_are_told_apart() -> None:
     with pytest.raises(ValueError, match="task='ranking' has no theory"):
         nc.predict(task="ranking")
-    with pytest.raises(ValueError, match="counts are needed"):
+    with pytest.raises(ValueError, match="no counts were passed"):
         nc.predict()
     with pytest.raises(ValueError, match="target_covariance means nothing to task"):
         nc.predict([3, 4], target_covariance=[[1.0]])

@@ -198,10 +198,13 @@ def test_a_page_and_a_document() -> None:
         ({"thresholds": (-1, 0, 1, 2)}, "2 grades lie between 3"),
         ({"link": "cauchit"}, "not log-concave"),
         ({"weight_decay": 0.0}, "weight_decay=0.0; a positive number"),
-        ({"loss": "mse"}, 'loss means nothing to task="ordinal"; it takes link, thresholds'),
+        ({"loss": "mse"}, "loss means nothing to task='ordinal', which takes link, thresholds"),
         ({"gamma": 2.0}, "gamma means nothing"),
         ({"task": "ranking"}, "task='ranking' has no theory"),
-        ({"task": "classification", "link": "logit"}, "link was passed without task"),
+        (
+            {"task": "classification", "link": "logit"},
+            "link was passed and task='classification' knows no grades",
+        ),
     ],
 )
 def test_bad_input_is_one_sentence(given, said: str) -> None:

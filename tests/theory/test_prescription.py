@@ -162,7 +162,7 @@ def test_factors_to_paste_make_the_solved_loss() -> None:
 def test_what_cannot_be_prescribed_is_said(said: str, settings) -> None:
     with pytest.raises(ValueError, match=said):
         prescribe(COUNTS, **settings)
-    with pytest.raises(ValueError, match="GUFM: nothing is prescribed"):
+    with pytest.raises(ValueError, match="GUFM: no prescription is known there"):
         nc.predict([5, 5, 5], model="gufm").prescribe()
 
 
