@@ -72,8 +72,8 @@ def _known(value: Any) -> tuple[Document, Path | None, Trace | None]:
     if isinstance(document, Document):
         return document, None, getattr(value, "trace", None)
     raise ValueError(
-        f"a run was given of type {type(value).__name__}; a Measurement, a Document, or the path of "
-        "a run folder or results.json is needed"
+        f"a run was given of type {type(value).__name__}; a Measurement, a Document, or the path "
+        "of a run folder or results.json is needed"
     )
 
 
