@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 K = 4
+# Width of the body of a `Model`.
+D = 6
 
 
 def blobs(samples: int = 48, shape: tuple[int, ...] = (3, 8, 8), seed: int = 0):
@@ -15,6 +20,19 @@ def blobs(samples: int = 48, shape: tuple[int, ...] = (3, 8, 8), seed: int = 0):
     centres = torch.randn(K, *shape, generator=generator)
     noise = torch.randn(samples, *shape, generator=generator)
     return centres[labels] + 0.5 * noise, labels
+
+
+class Model(nn.Module):
+    """A body of width D, and logits by any function of the model and what the body makes."""
+
+    def __init__(self, last: Callable[[Any, Tensor], Any], **parts: Any) -> None:
+        super().__init__()
+        self.last, self.body = last, nn.Sequential(nn.Linear(D, D), nn.Tanh())
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.last(self, self.body(x))
 
 
 def seeded(model: nn.Module, seed: int = 0) -> nn.Module:

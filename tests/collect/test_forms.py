@@ -17,25 +17,11 @@ from ncollapse.collect.tap.forms import FORMS, Form, form_of
 from ncollapse.collect.tap.stream import ModelStream
 from ncollapse.collect.tap.taps import Taps
 from ncollapse.errors import NCollapseWarning
-from tests.models import K, blobs, built
+from tests.models import D, K, Model, blobs, built
 
-D = 6
 INPUTS, LABELS = blobs(48, (D,))
 PLAIN = {"null": False, "intervals": False, "decisions": False}
 DECIDED = {"null": False, "intervals": False}
-
-
-class Model(nn.Module):
-    """A body, and logits by any function of the model and what the body makes."""
-
-    def __init__(self, last: Callable[[Any, Tensor], Any], **parts: Any) -> None:
-        super().__init__()
-        self.last, self.body = last, nn.Sequential(nn.Linear(D, D), nn.Tanh())
-        for name, part in parts.items():
-            setattr(self, name, part)
-
-    def forward(self, x: Tensor) -> Any:
-        return self.last(self, self.body(x))
 
 
 class Rows(nn.Module):

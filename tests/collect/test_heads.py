@@ -14,24 +14,11 @@ import ncollapse as nc
 from ncollapse.collect.tap.outputs import outputs_of
 from ncollapse.collect.tap.stream import ModelStream
 from ncollapse.collect.tap.taps import Taps
-from tests.models import K, blobs, built
+from tests.models import D, K, Model, blobs, built
 
-D, PLAIN = 6, {"null": False, "intervals": False, "decisions": False}
+PLAIN = {"null": False, "intervals": False, "decisions": False}
 INPUTS, LABELS = blobs(48, (D,))
 IMAGES, _ = blobs(48, (D, 4, 5))
-
-
-class Model(nn.Module):
-    """A body, and logits by any function of the model and what the body makes."""
-
-    def __init__(self, last: Callable[[Any, Tensor], Any], **parts: Any) -> None:
-        super().__init__()
-        self.last, self.body = last, nn.Sequential(nn.Linear(D, D), nn.Tanh())
-        for name, part in parts.items():
-            setattr(self, name, part)
-
-    def forward(self, x: Tensor) -> Any:
-        return self.last(self, self.body(x))
 
 
 class Images(Model):
